@@ -1,0 +1,52 @@
+"""Alembic's entry: one schema for SQLite and PostgreSQL."""
+
+import asyncio
+import os
+
+from alembic import context
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlmodel import SQLModel
+from sqlmodel.sql.sqltypes import AutoString
+
+import service.tables  # noqa: F401  # fills the metadata
+from service.db import engine_url
+
+LOCK = 7_203_003  # an arbitrary number that names this lock in PostgreSQL
+LOCK_TIMEOUT = "5s"  # a migration that waits for a table would make everybody else wait behind it
+
+
+def plain_strings(kind: str, item: object, _context: object) -> str | bool:
+    """Write SQLModel's string type as SQLAlchemy's, so that a revision needs only the latter."""
+    return "sa.String()" if kind == "type" and isinstance(item, AutoString) else False
+
+
+def run(connection: Connection) -> None:
+    """Migrate on an open connection; two at once on PostgreSQL take turns."""
+    context.configure(
+        connection=connection,
+        target_metadata=SQLModel.metadata,
+        render_as_batch=connection.dialect.name == "sqlite",
+        compare_type=True,
+        render_item=plain_strings,
+    )
+    with context.begin_transaction():
+        if connection.dialect.name == "postgresql":
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+            connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
+        context.run_migrations()
+
+
+async def connect_and_run() -> None:
+    """Open the database named by the configuration or by DATABASE_URL."""
+    url = context.config.get_main_option("sqlalchemy.url") or engine_url(os.environ["DATABASE_URL"])
+    engine = create_async_engine(url)
+    async with engine.connect() as connection:
+        if connection.dialect.name == "sqlite":
+            await connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+        await connection.run_sync(run)
+        await connection.commit()
+    await engine.dispose()
+
+
+asyncio.run(connect_and_run())

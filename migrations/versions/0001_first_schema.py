@@ -1,0 +1,380 @@
+"""The first schema."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "api_keys",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("hash", sa.String(), nullable=False),
+        sa.Column("scopes", sa.JSON(), nullable=False),
+        sa.Column("created_at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("last_used_at_ms", sa.BigInteger(), nullable=True),
+        sa.Column("revoked_at_ms", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("hash"),
+    )
+    op.create_table(
+        "attempts",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("delivery_id", sa.String(), nullable=False),
+        sa.Column("at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("duration_ms", sa.Integer(), nullable=False),
+        sa.Column("status_code", sa.Integer(), nullable=True),
+        sa.Column("error", sa.String(), nullable=True),
+        sa.Column("answer", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("attempts", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_attempts_delivery_id"), ["delivery_id"], unique=False)
+
+    op.create_table(
+        "deliveries",
+        sa.Column("due_at_ms", sa.BigInteger(), nullable=True),
+        sa.Column("lease_until_ms", sa.BigInteger(), nullable=True),
+        sa.Column("leased_by", sa.String(), nullable=True),
+        sa.Column("fence", sa.Integer(), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("last_error", sa.String(), nullable=True),
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("event_id", sa.String(), nullable=False),
+        sa.Column("owner", sa.String(), nullable=False),
+        sa.Column("transcription_id", sa.String(), nullable=True),
+        sa.Column("endpoint_id", sa.String(), nullable=True),
+        sa.Column("status", sa.String(), nullable=False),
+        sa.Column("created_at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("delivered_at_ms", sa.BigInteger(), nullable=True),
+        sa.CheckConstraint("status IN ('pending', 'delivered', 'exhausted')", name="ck_deliveries_status"),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("deliveries", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_deliveries_due",
+            ["due_at_ms"],
+            unique=False,
+            sqlite_where=sa.text("due_at_ms IS NOT NULL"),
+            postgresql_where=sa.text("due_at_ms IS NOT NULL"),
+        )
+        batch_op.create_index("ix_deliveries_endpoint", ["endpoint_id", "created_at_ms"], unique=False)
+        batch_op.create_index(batch_op.f("ix_deliveries_event_id"), ["event_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_deliveries_transcription_id"), ["transcription_id"], unique=False)
+
+    op.create_table(
+        "endpoints",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("owner", sa.String(), nullable=False),
+        sa.Column("sees_all", sa.Boolean(), nullable=False),
+        sa.Column("url", sa.String(), nullable=False),
+        sa.Column("event_types", sa.JSON(), nullable=False),
+        sa.Column("include", sa.String(), nullable=False),
+        sa.Column("enabled", sa.Boolean(), nullable=False),
+        sa.Column("description", sa.String(), nullable=True),
+        sa.Column("secret_sealed", sa.String(), nullable=False),
+        sa.Column("created_at_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("endpoints", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_endpoints_owner"), ["owner"], unique=False)
+
+    op.create_table(
+        "events",
+        sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("type", sa.String(), nullable=False),
+        sa.Column("owner", sa.String(), nullable=False),
+        sa.Column("transcription_id", sa.String(), nullable=True),
+        sa.Column("created_at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+    with op.batch_alter_table("events", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_events_transcription_id"), ["transcription_id"], unique=False)
+        batch_op.create_index("uq_events_id", ["id"], unique=True)
+
+    op.create_table(
+        "file_chunks",
+        sa.Column("file_id", sa.String(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("file_id", "position"),
+    )
+    op.create_table(
+        "files",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("owner", sa.String(), nullable=False),
+        sa.Column("filename", sa.String(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("client_reference_id", sa.String(), nullable=True),
+        sa.Column("created_at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("complete", sa.Boolean(), nullable=False),
+        sa.Column("transcription_id", sa.String(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("files", schema=None) as batch_op:
+        batch_op.create_index("ix_files_owner_created", ["owner", "created_at_ms", "id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_files_transcription_id"), ["transcription_id"], unique=False)
+
+    op.create_table(
+        "heartbeats",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("detail", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
+        "idempotency_keys",
+        sa.Column("owner", sa.String(), nullable=False),
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("fingerprint", sa.String(), nullable=False),
+        sa.Column("transcription_id", sa.String(), nullable=False),
+        sa.Column("created_at_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("owner", "key"),
+    )
+    op.create_table(
+        "removals",
+        sa.Column("due_at_ms", sa.BigInteger(), nullable=True),
+        sa.Column("lease_until_ms", sa.BigInteger(), nullable=True),
+        sa.Column("leased_by", sa.String(), nullable=True),
+        sa.Column("fence", sa.Integer(), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("last_error", sa.String(), nullable=True),
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("transcription_id", sa.String(), nullable=False),
+        sa.Column("soniox_id", sa.String(), nullable=True),
+        sa.Column("soniox_file_id", sa.String(), nullable=True),
+        sa.Column("unsettled", sa.Boolean(), nullable=False),
+        sa.Column("created_at_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("removals", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_removals_due",
+            ["due_at_ms"],
+            unique=False,
+            sqlite_where=sa.text("due_at_ms IS NOT NULL"),
+            postgresql_where=sa.text("due_at_ms IS NOT NULL"),
+        )
+        batch_op.create_index(batch_op.f("ix_removals_transcription_id"), ["transcription_id"], unique=False)
+
+    op.create_table(
+        "soniox_calls",
+        sa.Column("second", sa.BigInteger(), nullable=False),
+        sa.Column("share", sa.String(), nullable=False),
+        sa.Column("calls", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("second", "share"),
+    )
+    op.create_table(
+        "timeline",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("transcription_id", sa.String(), nullable=False),
+        sa.Column("at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("step", sa.String(), nullable=False),
+        sa.Column("source", sa.String(), nullable=False),
+        sa.Column("http_status", sa.Integer(), nullable=True),
+        sa.Column("duration_ms", sa.Integer(), nullable=True),
+        sa.Column("detail", sa.String(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("timeline", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_timeline_transcription_id"), ["transcription_id"], unique=False)
+
+    op.create_table(
+        "transcript_chunks",
+        sa.Column("transcription_id", sa.String(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("token_count", sa.Integer(), nullable=False),
+        sa.Column("start_ms", sa.Integer(), nullable=True),
+        sa.Column("end_ms", sa.Integer(), nullable=True),
+        sa.Column("min_confidence", sa.Float(), nullable=True),
+        sa.Column("data", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("transcription_id", "position"),
+    )
+    op.create_table(
+        "transcriptions",
+        sa.Column("due_at_ms", sa.BigInteger(), nullable=True),
+        sa.Column("lease_until_ms", sa.BigInteger(), nullable=True),
+        sa.Column("leased_by", sa.String(), nullable=True),
+        sa.Column("fence", sa.Integer(), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("last_error", sa.String(), nullable=True),
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("owner", sa.String(), nullable=False),
+        sa.Column("stage", sa.String(), nullable=False),
+        sa.Column("created_at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("submitted_at_ms", sa.BigInteger(), nullable=True),
+        sa.Column("finished_at_ms", sa.BigInteger(), nullable=True),
+        sa.Column("check_at_ms", sa.BigInteger(), nullable=True),
+        sa.Column("request", sa.JSON(), nullable=False),
+        sa.Column("caller_metadata", sa.JSON(), nullable=True),
+        sa.Column("client_reference_id", sa.String(), nullable=True),
+        sa.Column("filename", sa.String(), nullable=False),
+        sa.Column("file_id", sa.String(), nullable=True),
+        sa.Column("callback_url", sa.String(), nullable=True),
+        sa.Column("callback_header", sa.String(), nullable=True),
+        sa.Column("callback_secret_sealed", sa.String(), nullable=True),
+        sa.Column("callback_status_code", sa.Integer(), nullable=True),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("adopted", sa.Boolean(), nullable=False),
+        sa.Column("unsettled", sa.Boolean(), nullable=False),
+        sa.Column("soniox_id", sa.String(), nullable=True),
+        sa.Column("soniox_file_id", sa.String(), nullable=True),
+        sa.Column("soniox_status", sa.String(), nullable=True),
+        sa.Column("past_soniox_ids", sa.JSON(), nullable=False),
+        sa.Column("webhook_status_code", sa.Integer(), nullable=True),
+        sa.Column("learned_from", sa.String(), nullable=True),
+        sa.Column("model", sa.String(), nullable=False),
+        sa.Column("audio_duration_ms", sa.Integer(), nullable=True),
+        sa.Column("error_type", sa.String(), nullable=True),
+        sa.Column("error_message", sa.String(), nullable=True),
+        sa.CheckConstraint(
+            "stage IN ('accepted', 'submitting', 'submitted', 'completed', 'failed')",
+            name="ck_transcriptions_stage",
+        ),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("transcriptions", schema=None) as batch_op:
+        batch_op.create_index("ix_transcriptions_created", ["created_at_ms", "id"], unique=False)
+        batch_op.create_index(
+            "ix_transcriptions_due",
+            ["due_at_ms"],
+            unique=False,
+            sqlite_where=sa.text("due_at_ms IS NOT NULL"),
+            postgresql_where=sa.text("due_at_ms IS NOT NULL"),
+        )
+        batch_op.create_index(
+            "ix_transcriptions_open",
+            ["stage", "check_at_ms"],
+            unique=False,
+            sqlite_where=sa.text("stage IN ('accepted', 'submitting', 'submitted')"),
+            postgresql_where=sa.text("stage IN ('accepted', 'submitting', 'submitted')"),
+        )
+        batch_op.create_index("ix_transcriptions_owner_created", ["owner", "created_at_ms", "id"], unique=False)
+        batch_op.create_index("ix_transcriptions_reference", ["client_reference_id"], unique=False)
+        batch_op.create_index("ix_transcriptions_soniox_id", ["soniox_id"], unique=False)
+
+    op.create_table(
+        "transcripts",
+        sa.Column("transcription_id", sa.String(), nullable=False),
+        sa.Column("envelope", sa.LargeBinary(), nullable=False),
+        sa.Column("token_count", sa.Integer(), nullable=False),
+        sa.Column("summary", sa.JSON(), nullable=False),
+        sa.Column("stored_at_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("transcription_id"),
+    )
+    op.create_table(
+        "webhooks",
+        sa.Column("due_at_ms", sa.BigInteger(), nullable=True),
+        sa.Column("lease_until_ms", sa.BigInteger(), nullable=True),
+        sa.Column("leased_by", sa.String(), nullable=True),
+        sa.Column("fence", sa.Integer(), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("last_error", sa.String(), nullable=True),
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("job", sa.String(), nullable=False),
+        sa.Column("soniox_id", sa.String(), nullable=False),
+        sa.Column("status", sa.String(), nullable=False),
+        sa.Column("source", sa.String(), nullable=False),
+        sa.Column("received_at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("last_seen_at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("seen", sa.Integer(), nullable=False),
+        sa.Column("handled_at_ms", sa.BigInteger(), nullable=True),
+        sa.Column("outcome", sa.String(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("webhooks", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_webhooks_due",
+            ["due_at_ms"],
+            unique=False,
+            sqlite_where=sa.text("due_at_ms IS NOT NULL"),
+            postgresql_where=sa.text("due_at_ms IS NOT NULL"),
+        )
+        batch_op.create_index("ix_webhooks_received", ["received_at_ms"], unique=False)
+        batch_op.create_index("uq_webhooks_job", ["job", "soniox_id", "status"], unique=True)
+
+
+def downgrade() -> None:
+    with op.batch_alter_table("webhooks", schema=None) as batch_op:
+        batch_op.drop_index("uq_webhooks_job")
+        batch_op.drop_index("ix_webhooks_received")
+        batch_op.drop_index(
+            "ix_webhooks_due",
+            sqlite_where=sa.text("due_at_ms IS NOT NULL"),
+            postgresql_where=sa.text("due_at_ms IS NOT NULL"),
+        )
+
+    op.drop_table("webhooks")
+    op.drop_table("transcripts")
+    with op.batch_alter_table("transcriptions", schema=None) as batch_op:
+        batch_op.drop_index("ix_transcriptions_soniox_id")
+        batch_op.drop_index("ix_transcriptions_reference")
+        batch_op.drop_index("ix_transcriptions_owner_created")
+        batch_op.drop_index(
+            "ix_transcriptions_open",
+            sqlite_where=sa.text("stage IN ('accepted', 'submitting', 'submitted')"),
+            postgresql_where=sa.text("stage IN ('accepted', 'submitting', 'submitted')"),
+        )
+        batch_op.drop_index(
+            "ix_transcriptions_due",
+            sqlite_where=sa.text("due_at_ms IS NOT NULL"),
+            postgresql_where=sa.text("due_at_ms IS NOT NULL"),
+        )
+        batch_op.drop_index("ix_transcriptions_created")
+
+    op.drop_table("transcriptions")
+    op.drop_table("transcript_chunks")
+    with op.batch_alter_table("timeline", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_timeline_transcription_id"))
+
+    op.drop_table("timeline")
+    op.drop_table("soniox_calls")
+    with op.batch_alter_table("removals", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_removals_transcription_id"))
+        batch_op.drop_index(
+            "ix_removals_due",
+            sqlite_where=sa.text("due_at_ms IS NOT NULL"),
+            postgresql_where=sa.text("due_at_ms IS NOT NULL"),
+        )
+
+    op.drop_table("removals")
+    op.drop_table("idempotency_keys")
+    op.drop_table("heartbeats")
+    with op.batch_alter_table("files", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_files_transcription_id"))
+        batch_op.drop_index("ix_files_owner_created")
+
+    op.drop_table("files")
+    op.drop_table("file_chunks")
+    with op.batch_alter_table("events", schema=None) as batch_op:
+        batch_op.drop_index("uq_events_id")
+        batch_op.drop_index(batch_op.f("ix_events_transcription_id"))
+
+    op.drop_table("events")
+    with op.batch_alter_table("endpoints", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_endpoints_owner"))
+
+    op.drop_table("endpoints")
+    with op.batch_alter_table("deliveries", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_deliveries_transcription_id"))
+        batch_op.drop_index(batch_op.f("ix_deliveries_event_id"))
+        batch_op.drop_index("ix_deliveries_endpoint")
+        batch_op.drop_index(
+            "ix_deliveries_due",
+            sqlite_where=sa.text("due_at_ms IS NOT NULL"),
+            postgresql_where=sa.text("due_at_ms IS NOT NULL"),
+        )
+
+    op.drop_table("deliveries")
+    with op.batch_alter_table("attempts", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_attempts_delivery_id"))
+
+    op.drop_table("attempts")
+    op.drop_table("api_keys")

@@ -1,0 +1,3 @@
+"""Soniox Relay."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,126 @@
+"""Accept a submission: the row, its idempotency key, its file and its first timeline entry, durable together."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.errors import IdempotencyMismatch, InvalidRequest
+from service.ids import new_uuid
+from service.relay import Relay
+from service.store import files, timeline, transcriptions
+from service.tables import File, IdempotencyKey, TimelineEntry, Transcription
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked for, checked. `request` has Soniox's fields; `file` came in the same call."""
+
+    owner: str
+    request: dict[str, Any]
+    filename: str
+    metadata: dict[str, Any] | None = None
+    callback_url: str | None = None
+    callback_header: str | None = None
+    callback_secret: str | None = None
+    idempotency_key: str | None = None
+    file: File | None = None
+
+    def fingerprint(self) -> str:
+        """Equal for equal requests, whatever the order of their fields. A file counts by name and size."""
+        file = (self.file.filename, self.file.size) if self.file else None
+        told = (self.request, self.metadata, self.callback_url, self.callback_header, self.callback_secret, file)
+        return hashlib.sha256(msgspec.json.encode(told, order="deterministic")).hexdigest()
+
+
+async def accept(relay: Relay, order: Order) -> tuple[Transcription, bool]:
+    """Move a. Gives back the transcription and whether it is new: a repeated Idempotency-Key finds the first one.
+
+    Raises IdempotencyMismatch for a known key with another request, InvalidRequest for a file of somebody else's.
+    """
+    if order.idempotency_key is None and order.file is None and "file_id" not in order.request:
+        job = _row(relay, order, None)
+        await relay.db.write_one_of(_insert_plain, job, wake=("submit",))
+        return job, True
+    return await relay.db.write(lambda connection: _insert(connection, relay, order), wake=("submit",))
+
+
+async def _insert_plain(connection: AsyncConnection, jobs: list[Transcription]) -> list[None]:
+    """The quick way for all that came in the same moment."""
+    await transcriptions.accept(connection, jobs)
+    await timeline.note(connection, *[_accepted(job) for job in jobs])
+    return [None] * len(jobs)
+
+
+async def _insert(connection: AsyncConnection, relay: Relay, order: Order) -> tuple[Transcription, bool]:
+    job = _row(relay, order, await _kept_file(connection, order))
+    if order.idempotency_key is not None:
+        first = await transcriptions.remember_key(connection, _key(order, job))
+        if first is not None:
+            return await _first_one(connection, order, first), False
+    if order.file is not None:
+        await files.complete(connection, order.file.id, order.file.size, job.id)
+    await _insert_plain(connection, [job])
+    return job, True
+
+
+async def _first_one(connection: AsyncConnection, order: Order, first: IdempotencyKey) -> Transcription:
+    if first.fingerprint != order.fingerprint():
+        raise IdempotencyMismatch("this Idempotency-Key was used with another request; use a fresh key")
+    job = await transcriptions.get(connection, first.transcription_id, order.owner)
+    if job is None:
+        raise IdempotencyMismatch(
+            "this Idempotency-Key belongs to a transcription that was deleted; use a fresh key"
+        )
+    if order.file is not None:
+        await files.remove(connection, order.file.id)
+    return job
+
+
+async def _kept_file(connection: AsyncConnection, order: Order) -> File | None:
+    """The file kept here that the request needs; None for a URL, or a file that lies at Soniox already."""
+    if order.file is not None:
+        return order.file
+    file_id = order.request.get("file_id")
+    if file_id is None:
+        return None
+    file = await files.get(connection, file_id)
+    if file is not None and (file.owner != order.owner or file.transcription_id is not None):
+        raise InvalidRequest("File not found.", problems=(("body.payload.file_id", "no such file"),))
+    return file
+
+
+def _row(relay: Relay, order: Order, file: File | None) -> Transcription:
+    now_ms = relay.clock()
+    secret = order.callback_secret
+    return Transcription(
+        id=new_uuid(now_ms),
+        owner=order.owner,
+        created_at_ms=now_ms,
+        due_at_ms=now_ms,
+        request=order.request,
+        caller_metadata=order.metadata,
+        client_reference_id=order.request.get("client_reference_id"),
+        filename=file.filename if file else order.filename,
+        file_id=file.id if file else None,
+        callback_url=order.callback_url,
+        callback_header=order.callback_header,
+        callback_secret_sealed=relay.vault.seal(secret) if secret else None,
+        model=order.request["model"],
+    )
+
+
+def _accepted(job: Transcription) -> TimelineEntry:
+    return TimelineEntry(transcription_id=job.id, at_ms=job.created_at_ms, step="accepted", source="api")
+
+
+def _key(order: Order, job: Transcription) -> IdempotencyKey:
+    return IdempotencyKey(
+        owner=order.owner,
+        key=order.idempotency_key or "",
+        fingerprint=order.fingerprint(),
+        transcription_id=job.id,
+        created_at_ms=job.created_at_ms,
+    )

@@ -1,0 +1,81 @@
+"""Who is calling, and what may they do."""
+
+import hmac
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from service.errors import PermissionDenied, Unauthenticated
+from service.relay import Relay
+from service.store import keys
+from service.vault import hash_api_key
+
+BOOTSTRAP = "bootstrap"  # the owner behind RELAY_API_KEY
+SCOPES = ("submit", "read", "admin")
+USE_NOTED_EVERY_MS = 60_000
+
+
+@dataclass(frozen=True)
+class Caller:
+    """The key behind a request."""
+
+    owner: str
+    scopes: frozenset[str]
+
+    @property
+    def is_admin(self) -> bool:
+        return "admin" in self.scopes
+
+    @property
+    def sees(self) -> str | None:
+        """Whose things this caller sees; None: everybody's."""
+        return None if self.is_admin else self.owner
+
+
+async def authenticate(request: Request) -> Caller:
+    """The caller behind the bearer key. Raises Unauthenticated."""
+    relay: Relay = request.app.state.relay
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not key:
+        raise Unauthenticated("send your key as `Authorization: Bearer KEY`")
+    bootstrap = relay.settings.relay_api_key
+    if bootstrap and hmac.compare_digest(hash_api_key(key), hash_api_key(bootstrap.get_secret_value())):
+        return Caller(BOOTSTRAP, frozenset(SCOPES))
+    return await _stored(relay, key)
+
+
+async def _stored(relay: Relay, key: str) -> Caller:
+    async with relay.db.read() as connection:
+        found = await keys.find(connection, hash_api_key(key))
+    if found is None:
+        raise Unauthenticated("the key is unknown or was revoked")
+    now_ms = relay.clock()
+    if now_ms - (found.last_used_at_ms or 0) > USE_NOTED_EVERY_MS:
+        await relay.db.write(lambda connection: keys.mark_used(connection, found.id, now_ms))
+    return Caller(found.id, frozenset(found.scopes))
+
+
+def needs(scope: str) -> Callable[[Request], Awaitable[Caller]]:
+    """A dependency that lets only keys with `scope` pass; admin keys have all scopes."""
+
+    async def check(request: Request) -> Caller:
+        caller = await authenticate(request)
+        if scope not in caller.scopes and not caller.is_admin:
+            raise PermissionDenied(f"the key lacks the scope `{scope}`")
+        return caller
+
+    return check
+
+
+def relay_of(request: Request) -> Relay:
+    """The running relay."""
+    relay: Relay = request.app.state.relay
+    return relay
+
+
+Submitter = Annotated[Caller, Depends(needs("submit"))]
+Reader = Annotated[Caller, Depends(needs("read"))]
+Admin = Annotated[Caller, Depends(needs("admin"))]
+RelayOf = Annotated[Relay, Depends(relay_of)]

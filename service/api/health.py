@@ -1,0 +1,81 @@
+"""Is it alive, is it ready, how is it doing: for probes and for Prometheus."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from service import __version__, telemetry
+from service.api.auth import RelayOf
+from service.errors import Unavailable
+from service.migrate import behind
+from service.reconcile import HEARTBEAT
+from service.relay import Relay
+from service.store import heartbeats, stats
+
+router = APIRouter(tags=["Operations"])
+
+WORKER_SILENT_MS = 30_000
+RECONCILER_SILENT_INTERVALS = 3
+
+
+@router.get("/livez", summary="The process runs")
+async def livez() -> dict[str, str]:
+    return {"status": "ok", "version": __version__}
+
+
+@router.get("/readyz", summary="It can do its work")
+async def readyz(request: Request, relay: RelayOf) -> JSONResponse:
+    checks = await _checks(relay)
+    if request.app.state.draining:
+        checks["draining"] = "stopping"
+    ready = all(value == "ok" for value in checks.values())
+    body = {"status": "ok" if ready else "not_ready", "checks": checks}
+    return JSONResponse(body, 200 if ready else 503)
+
+
+@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+async def metrics(relay: RelayOf) -> Response:
+    async with relay.db.read() as connection:
+        figures = await stats.gauges(connection)
+    for stage, number in figures.stages.items():
+        telemetry.transcriptions_open.labels(stage).set(number)
+    for lane, number in figures.waiting.items():
+        telemetry.work_waiting.labels(lane).set(number)
+    held, quotas = figures.held, relay.governor.quotas
+    for kind in ("pending", "transcriptions", "files"):
+        telemetry.soniox_held.labels(kind).set(getattr(held, kind))
+        telemetry.soniox_quota.labels(kind).set(getattr(quotas, kind))
+    return Response(generate_latest(telemetry.REGISTRY), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _checks(relay: Relay) -> dict[str, str]:
+    try:
+        async with relay.db.read() as connection:
+            late = await connection.run_sync(behind)
+            beats = await heartbeats.all_of(connection)
+    except Unavailable as error:
+        return {"database": str(error)}
+    return {
+        "database": "ok",
+        "migration": f"behind: run `soniox-relay migrate` ({late})" if late else "ok",
+        **_signs_of_life(relay, beats),
+    }
+
+
+def _signs_of_life(relay: Relay, beats: dict[str, Any]) -> dict[str, str]:
+    now_ms = relay.clock()
+    workers = [beat.at_ms for name, beat in beats.items() if name.startswith("worker:")]
+    interval_ms = relay.settings.relay_reconcile_interval_s * 1000
+    swept = [beats[HEARTBEAT].at_ms] if HEARTBEAT in beats else []
+    return {
+        "worker": _alive(workers, now_ms - WORKER_SILENT_MS),
+        "reconciler": _alive(swept, now_ms - RECONCILER_SILENT_INTERVALS * interval_ms - WORKER_SILENT_MS),
+    }
+
+
+def _alive(beats: list[int], since_ms: float) -> str:
+    if not beats:
+        return "none has started"
+    return "ok" if max(beats) >= since_ms else "silent"

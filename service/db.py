@@ -1,0 +1,203 @@
+"""The database: one way to write, one way to read, the only commit in the service.
+
+Writes that arrive while another commit is under way share the next transaction and its fsync, and are answered
+together after it. If such a batch fails, each of its writes is run again alone, so that a bad one harms nobody.
+A write must therefore do nothing but SQL. On SQLite all writes go through one connection; there is no lock to
+wait for and no busy error.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, TypeVar
+
+from sqlalchemy import event, text
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from service.clock import wall_ms
+from service.errors import DatabaseDown, Overloaded
+from service.wakeups import Wakeups
+
+T = TypeVar("T")
+Step = Callable[[AsyncConnection], Awaitable[T]]
+Bulk = Callable[[AsyncConnection, list[Any]], Awaitable[Sequence[Any]]]
+
+LONGEST_QUEUE = 20_000  # writes waiting; beyond it callers are told to come back
+LARGEST_BATCH = 512  # writes in one transaction
+READERS = 4
+
+
+class Database:
+    """Engines and the queue of writes. Made by `open_database`."""
+
+    def __init__(self, writer: AsyncEngine, reader: AsyncEngine, committers: int, wakeups: Wakeups) -> None:
+        self.writer = writer
+        self._wakeups = wakeups
+        self._reader = reader
+        self._committers = committers
+        self._queue: list[tuple[Bulk, Any, asyncio.Future[Any]]] = []
+        self._arrived = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closing = False
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.writer.dialect.name == "sqlite"
+
+    async def now_ms(self) -> int:
+        """The time all processes agree on: PostgreSQL's, or this machine's with SQLite."""
+        if self.is_sqlite:
+            return wall_ms()
+        async with self.read() as connection:
+            return int(
+                (
+                    await connection.execute(text("SELECT extract(epoch FROM clock_timestamp()) * 1000"))
+                ).scalar_one()
+            )
+
+    def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """A connection for reading; each statement sees the newest commit."""
+        return _translated(self._reader.connect())
+
+    async def write(self, step: Step[T], wake: Sequence[str] = ()) -> T:
+        """Run `step` in a transaction and give back its result once that is on disk; then wake those lanes.
+
+        Raises Overloaded or DatabaseDown when nothing was kept, and whatever `step` raises.
+        """
+        result: T = await self.write_one_of(_run_each, step, wake)
+        return result
+
+    async def write_one_of(self, bulk: Bulk, item: Any, wake: Sequence[str] = ()) -> Any:
+        """Like `write`, for many alike: `bulk` gets all waiting items at once and gives back a result for each."""
+        if len(self._queue) >= LONGEST_QUEUE:
+            raise Overloaded("more writes are waiting than the database can take")
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._queue.append((bulk, item, done))
+        self._arrived.set()
+        result = await done
+        for lane in wake:
+            self._wakeups.ring(lane)
+        return result
+
+    def start(self) -> None:
+        """Start committing; needs a running event loop."""
+        self._tasks = [asyncio.create_task(self._commit_forever()) for _ in range(self._committers)]
+
+    async def close(self) -> None:
+        """Commit what is waiting, then let go of all connections."""
+        self._closing = True
+        self._arrived.set()
+        await asyncio.gather(*self._tasks)
+        await self.writer.dispose()
+        await self._reader.dispose()
+
+    async def _commit_forever(self) -> None:
+        while True:
+            await self._arrived.wait()
+            batch, self._queue = self._queue[:LARGEST_BATCH], self._queue[LARGEST_BATCH:]
+            if wanted := [write for write in batch if not write[2].done()]:
+                await self._commit(wanted)
+            elif self._closing and not self._queue:
+                return
+            if not self._queue and not self._closing:
+                self._arrived.clear()
+
+    async def _commit(self, batch: list[tuple[Bulk, Any, asyncio.Future[Any]]]) -> None:
+        try:
+            results = await self._transact(batch)
+        except Exception as error:  # noqa: BLE001  # whatever it is, its callers must hear of it
+            await self._settle_failure(batch, error)
+        else:
+            for (_, _, done), result in zip(batch, results, strict=True):
+                if not done.done():
+                    done.set_result(result)
+
+    async def _transact(self, batch: list[tuple[Bulk, Any, asyncio.Future[Any]]]) -> list[Any]:
+        groups: dict[Bulk, list[int]] = {}
+        for index, (bulk, _, _) in enumerate(batch):
+            groups.setdefault(bulk, []).append(index)
+        results: list[Any] = [None] * len(batch)
+        async with self.writer.begin() as connection:
+            for bulk, indexes in groups.items():
+                answers = await bulk(connection, [batch[index][1] for index in indexes])
+                for index, answer in zip(indexes, answers, strict=True):
+                    results[index] = answer
+        return results
+
+    async def _settle_failure(self, batch: list[tuple[Bulk, Any, asyncio.Future[Any]]], error: Exception) -> None:
+        cause = _translate(error)
+        if len(batch) > 1 and not isinstance(cause, DatabaseDown):
+            for write in batch:
+                await self._commit([write])
+            return
+        for _, _, done in batch:
+            if not done.done():
+                done.set_exception(cause)
+
+
+@asynccontextmanager
+async def open_database(url: str, wakeups: Wakeups) -> AsyncIterator[Database]:
+    """Open SQLite (`sqlite:///file.db`) or PostgreSQL (`postgresql://...`) and commit until the block ends."""
+    database = Database(*_engines(url), wakeups)
+    database.start()
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+def engine_url(url: str) -> str:
+    """The URL with the driver the relay uses."""
+    _, rest = url.split("://", 1)
+    return f"sqlite+aiosqlite://{rest}" if url.startswith("sqlite") else f"postgresql+asyncpg://{rest}"
+
+
+def sqlite_engine(url: str, size: int, begin: str) -> AsyncEngine:
+    """An engine on a SQLite file with durable commits; `begin` is how its transactions start."""
+    engine = create_async_engine(
+        engine_url(url), pool_size=size, connect_args={"isolation_level": None, "timeout": 10}
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        # FULL: a commit is on disk before it returns, also after a power cut.
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "cache_size=-16000", "temp_store=MEMORY"):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begin(connection: Any) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _engines(url: str) -> tuple[AsyncEngine, AsyncEngine, int]:
+    if url.startswith("sqlite"):
+        return sqlite_engine(url, 1, "BEGIN IMMEDIATE"), sqlite_engine(url, READERS, "BEGIN"), 1
+    writer = create_async_engine(engine_url(url), pool_size=READERS + 2, max_overflow=4)
+    return writer, writer.execution_options(isolation_level="AUTOCOMMIT"), 2
+
+
+async def _run_each(connection: AsyncConnection, steps: list[Step[Any]]) -> list[Any]:
+    return [await step(connection) for step in steps]
+
+
+@asynccontextmanager
+async def _translated(
+    opening: AbstractAsyncContextManager[AsyncConnection],
+) -> AsyncIterator[AsyncConnection]:
+    try:
+        async with opening as connection:
+            yield connection
+    except (DBAPIError, OSError) as error:
+        raise _translate(error) from error
+
+
+def _translate(error: Exception) -> Exception:
+    """DatabaseDown for whatever another try may cure; anything else stays what it is."""
+    lost = isinstance(error, DBAPIError) and error.connection_invalidated
+    outage = isinstance(error, OperationalError | InterfaceError | OSError | TimeoutError)
+    if (lost or outage) and not isinstance(error, IntegrityError):
+        return DatabaseDown(f"the database does not answer ({type(error).__name__})")
+    return error

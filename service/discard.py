@@ -1,0 +1,76 @@
+"""What a caller may do to a transcription after the fact: delete it, or have a failed one tried again."""
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.clock import iso
+from service.errors import InvalidState
+from service.ids import new_id
+from service.lifecycle import Stage
+from service.relay import Relay
+from service.schemas import event_body
+from service.store import events, files, removals, timeline, transcriptions, transcripts, webhooks
+from service.tables import Event, TimelineEntry, Transcription
+
+
+async def discard(relay: Relay, job: Transcription) -> None:
+    """Delete everything kept here at once, and have Soniox's copies removed durably behind it."""
+
+    async def delete(connection: AsyncConnection) -> None:
+        gone = await transcriptions.remove(connection, job.id)
+        if gone is None:
+            return
+        now_ms = relay.clock()
+        await transcripts.delete_of(connection, job.id)
+        await timeline.forget(connection, job.id)
+        await webhooks.forget(connection, job.id)
+        await files.remove_of_transcription(connection, job.id)
+        await events.forget_results(connection, job.id)
+        await events.append(connection, _deleted_event(gone, now_ms), callback=False)
+        await _order_removal(connection, gone, now_ms)
+
+    await relay.db.write(delete, wake=("cleanup", "notify", "submit"))
+
+
+async def _order_removal(connection: AsyncConnection, job: Transcription, now_ms: int) -> None:
+    finished = job.stage in {Stage.COMPLETED, Stage.FAILED}
+    if finished or job.adopted:
+        return  # removal was ordered when it finished, or is not ours to order
+    await removals.order(
+        connection,
+        transcription_id=job.id,
+        soniox_id=job.soniox_id,
+        soniox_file_id=job.soniox_file_id,
+        now_ms=now_ms,
+        unsettled=job.stage == Stage.SUBMITTING,
+    )
+
+
+async def retry(relay: Relay, job: Transcription) -> None:
+    """Move h. Raises InvalidState unless the transcription has failed."""
+    now_ms = relay.clock()
+    entry = TimelineEntry(
+        transcription_id=job.id, at_ms=now_ms, step="retry", source="api", detail=f"attempt {job.attempt + 1}"
+    )
+
+    async def again(connection: AsyncConnection) -> bool:
+        moved = job.stage == Stage.FAILED and await transcriptions.mark_for_another_attempt(
+            connection, job, now_ms
+        )
+        if moved:
+            await timeline.note(connection, entry)
+        return moved
+
+    if not await relay.db.write(again, wake=("submit",)):
+        raise InvalidState("only a failed transcription can be tried again")
+
+
+def _deleted_event(job: Transcription, now_ms: int) -> Event:
+    data = {"id": job.id, "client_reference_id": job.client_reference_id, "deleted_at": iso(now_ms)}
+    return Event(
+        id=new_id("evt", now_ms),
+        type="transcription.deleted",
+        owner=job.owner,
+        transcription_id=job.id,
+        created_at_ms=now_ms,
+        body=event_body("transcription.deleted", now_ms, data),
+    )

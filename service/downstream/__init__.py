@@ -1,0 +1,1 @@
+"""The way out: one guarded, signed POST to a receiver, and what its answer means."""

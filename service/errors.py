@@ -1,0 +1,191 @@
+"""Every error the relay raises, sorted by who has to do something about it.
+
+RelayError
+├── ConfigurationError              the operator mends the settings; the process refuses to start (exit 2)
+├── CallerError                     the caller changes the request; answered with Soniox's error body
+│   ├── InvalidRequest      400     a field is wrong (`validation_errors` says where)
+│   ├── InvalidCursor       400     list again from the start
+│   ├── Unauthenticated     401     send a valid key
+│   ├── PermissionDenied    403     use a key with the scope
+│   ├── NotFound            404     it is not there, or not yours
+│   ├── InvalidState        409     wait, or act on another state
+│   ├── TooLarge            413     send less
+│   ├── IdempotencyMismatch 422     use a fresh Idempotency-Key
+│   └── TooManyRequests     429     slow down (`retry_after_s`)
+├── Unavailable             503     nothing was kept: send the same again later
+│   ├── Overloaded                  the write queue is full
+│   └── DatabaseDown                the database does not answer
+└── SonioxError                     what a call to Soniox came to, sorted by what we do next
+    ├── SonioxUnreachable           nothing happened there: try again
+    ├── SonioxUncertain             it may have happened: look before trying again
+    ├── SonioxRateLimited           wait `retry_after_s`, then try again
+    ├── SonioxOutOfRoom             a quota is full: clean up, waiting does not help
+    ├── SonioxKeyTrouble            401, 402 or 403: park all work until the operator cures it
+    ├── SonioxNotFound              it is gone
+    ├── SonioxNotReady              409: read again later
+    └── SonioxRefused               never again with these bytes
+"""
+
+from typing import ClassVar
+
+
+class RelayError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class ConfigurationError(RelayError):
+    """The settings or the surroundings do not allow a start. `problems` has one line for each mistake."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class CallerError(RelayError):
+    """The request cannot be honoured as it is.
+
+    `problems` are pairs (location, message), location dotted like Soniox's (`body.audio_url`).
+    """
+
+    status_code: ClassVar[int] = 400
+    error_type: ClassVar[str] = "invalid_request"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        problems: tuple[tuple[str, str], ...] = (),
+        error_type: str | None = None,
+        retry_after_s: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.problems = problems
+        self.kind = error_type or self.error_type
+        self.retry_after_s = retry_after_s
+
+
+class InvalidRequest(CallerError):
+    """A field of the request is wrong."""
+
+
+class InvalidCursor(CallerError):
+    """The cursor was not made by this relay."""
+
+    error_type = "invalid_cursor"
+
+
+class Unauthenticated(CallerError):
+    """No key, or one that is unknown or revoked."""
+
+    status_code = 401
+    error_type = "unauthenticated"
+
+
+class PermissionDenied(CallerError):
+    """The key lacks the scope."""
+
+    status_code = 403
+    error_type = "permission_denied"
+
+
+class NotFound(CallerError):
+    """The thing does not exist, or belongs to another key."""
+
+    status_code = 404
+    error_type = "not_found"
+
+
+class InvalidState(CallerError):
+    """The transcription is not in a state that allows this."""
+
+    status_code = 409
+    error_type = "transcription_invalid_state"
+
+
+class TooLarge(CallerError):
+    """The body is over its limit."""
+
+    status_code = 413
+    error_type = "request_too_large"
+
+
+class IdempotencyMismatch(CallerError):
+    """The Idempotency-Key was used before with another body."""
+
+    status_code = 422
+    error_type = "idempotency_key_mismatch"
+
+
+class TooManyRequests(CallerError):
+    """The key has spent its rate."""
+
+    status_code = 429
+    error_type = "limit_exceeded"
+
+
+class Unavailable(RelayError):
+    """Nothing was kept; the same request may be sent again."""
+
+
+class Overloaded(Unavailable):
+    """More writes are waiting than the queue may hold."""
+
+
+class DatabaseDown(Unavailable):
+    """The database did not take the write."""
+
+
+class SonioxError(RelayError):
+    """What a call to Soniox came to.
+
+    `status_code` is None where no answer came. `error_type` and `message` are Soniox's own words.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status_code: int | None = None,
+        error_type: str = "",
+        request_id: str = "",
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status_code = status_code
+        self.error_type = error_type
+        self.request_id = request_id
+        self.retry_after_s = retry_after_s
+
+
+class SonioxUnreachable(SonioxError):
+    """The call had no effect there."""
+
+
+class SonioxUncertain(SonioxError):
+    """The call was sent and its effect is unknown."""
+
+
+class SonioxRateLimited(SonioxError):
+    """Too many requests in the last minute."""
+
+
+class SonioxOutOfRoom(SonioxError):
+    """A quota of stored or pending things is full."""
+
+
+class SonioxKeyTrouble(SonioxError):
+    """The key is refused, lacks a permission, or its account has no money left."""
+
+
+class SonioxNotFound(SonioxError):
+    """Soniox has no such transcription or file."""
+
+
+class SonioxNotReady(SonioxError):
+    """The transcription's state does not allow this yet."""
+
+
+class SonioxRefused(SonioxError):
+    """Soniox says no, and will say so again."""

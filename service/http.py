@@ -1,0 +1,112 @@
+"""Every outgoing HTTP client is made here, so that a change of client is one edit.
+
+The httpx API over aiohttp's connections: httpx's own pool collapses with concurrency (docs/decisions). A
+request is bounded as a whole, in seconds and bytes; httpx's own timeout is for each read and lets a slow
+sender hold us for ever. Redirects are not followed, proxies of the environment are not used, and nothing is
+decompressed.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+from typing_extensions import override
+
+
+@dataclass(frozen=True)
+class Caps:
+    """Bounds of one exchange, connecting and body included."""
+
+    deadline_s: float
+    bytes: int
+
+
+Vet = Callable[[str, str], None]  # (host, address): raises OSError for an address not to be connected to
+
+
+class VettingConnector(aiohttp.TCPConnector):
+    """Asks about every address between resolving and connecting; literal addresses pass here too."""
+
+    def __init__(self, vet: Vet, connections: int) -> None:
+        super().__init__(limit=connections, use_dns_cache=False)
+        self._vet = vet
+
+    @override
+    async def _resolve_host(
+        self, host: str, port: int, traces: Sequence[aiohttp.tracing.Trace] | None = None
+    ) -> list[aiohttp.abc.ResolveResult]:
+        found = await super()._resolve_host(host, port, traces)
+        for answer in found:
+            self._vet(host, answer["host"])
+        return found
+
+
+def new_client(*, headers: dict[str, str], connections: int, vet: Vet | None = None) -> httpx.AsyncClient:
+    """A client with at most so many connections, each to an address that `vet` let pass."""
+
+    def session() -> aiohttp.ClientSession:
+        connector = VettingConnector(vet, connections) if vet else aiohttp.TCPConnector(limit=connections)
+        return aiohttp.ClientSession(connector=connector, auto_decompress=False, trust_env=False)
+
+    return httpx.AsyncClient(
+        transport=AiohttpTransport(client=session),
+        headers={"Accept-Encoding": "identity", **headers},
+        follow_redirects=False,
+        trust_env=False,
+        timeout=None,  # noqa: S113  # read_capped bounds the whole exchange
+    )
+
+
+async def read_capped(
+    client: httpx.AsyncClient, request: httpx.Request, caps: Caps
+) -> tuple[httpx.Response, float]:
+    """Send and read at most `caps.bytes` of the answer; gives back the answer and the seconds it took.
+
+    Raises httpx.HTTPError, OSError, TimeoutError past the deadline, ValueError past the byte cap.
+    """
+    started = time.monotonic()
+    async with asyncio.timeout(caps.deadline_s):
+        answer = await client.send(request, stream=True)
+        try:
+            content = await _read(answer, caps.bytes)
+        finally:
+            await answer.aclose()
+    read = httpx.Response(answer.status_code, headers=_plain(answer.headers), content=content, request=request)
+    return read, time.monotonic() - started
+
+
+async def _read(answer: httpx.Response, most: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in answer.aiter_raw():
+        size += len(part)
+        if size > most:
+            raise ValueError(f"the answer is longer than {most} bytes")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _plain(headers: httpx.Headers) -> list[tuple[str, str]]:
+    """Without what would make httpx decode the body again."""
+    skipped: set[Any] = {"content-encoding", "transfer-encoding", "content-length"}
+    return [(name, value) for name, value in headers.multi_items() if name.lower() not in skipped]
+
+
+def retry_after_s(value: str | None, now: datetime, longest_s: float) -> float | None:
+    """Seconds for either form of a Retry-After header, at most `longest_s`; None for absent or garbage."""
+    text = (value or "").strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text), longest_s)
+    try:
+        until = parsedate_to_datetime(text)
+        until = until if until.tzinfo else until.replace(tzinfo=UTC)
+        return min(max((until - now).total_seconds(), 0.0), longest_s)
+    except (ValueError, OverflowError):
+        return None

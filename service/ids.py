@@ -1,0 +1,26 @@
+"""Ids that sort by time: UUIDs of version 7 (RFC 9562), bare where Soniox uses them, else with a prefix."""
+
+import os
+import uuid
+
+
+def new_uuid(now_ms: int) -> str:
+    """A UUIDv7 for the moment `now_ms` (ms since 1970): 48 bits of time, 74 bits of chance."""
+    chance = int.from_bytes(os.urandom(10), "big")
+    value = (
+        (now_ms & (2**48 - 1)) << 80 | 0x7 << 76 | (chance >> 68 & 0xFFF) << 64 | 0b10 << 62 | chance & (2**62 - 1)
+    )
+    return str(uuid.UUID(int=value))
+
+
+def new_id(prefix: str, now_ms: int) -> str:
+    """An id such as `evt_0197...`; it holds no full stop, which the webhook signature uses as separator."""
+    return f"{prefix}_{new_uuid(now_ms).replace('-', '')}"
+
+
+def is_uuid(text: str) -> bool:
+    """True for the canonical 36-character form, in either case."""
+    try:
+        return str(uuid.UUID(text)) == text.lower()
+    except (ValueError, AttributeError):
+        return False

@@ -1,0 +1,81 @@
+"""The life of a transcription, without I/O: its stages, the moves between them, and how long to wait.
+
+                 b               c                 f
+    a ──▶ accepted ──▶ submitting ──▶ submitted ──────▶ completed
+             ▲  │ ◀──────┘ d    │         │
+             │  │               │ e       │ g
+             │  └───────────────┴─────────┴───────────▶ failed ──┐
+             └──────────────────────────── h ────────────────────┘
+
+    a  the API accepted it: the row is on disk
+    b  a worker claimed it: from here on a call to Soniox may be under way
+    c  Soniox has it and its id is known, from the answer or from a listing
+    d  nothing reached Soniox, or Soniox has no room: it waits here for its next turn
+    e  Soniox refused it for good, or its file is gone
+    f  its transcript is stored
+    g  Soniox failed it, lost it, or the deadline passed
+    h  the caller asked for another attempt
+
+A webhook may overtake the answer to create, so f and g also start at accepted and submitting: what Soniox
+has finished is finished. Completed is final. DELETE removes the row at any stage.
+"""
+
+import enum
+import random
+
+
+class Stage(enum.StrEnum):
+    """Where a transcription stands."""
+
+    ACCEPTED = "accepted"  # durable here, waiting for its turn at Soniox
+    SUBMITTING = "submitting"  # a call that creates it may be under way, or its outcome is unknown
+    SUBMITTED = "submitted"  # Soniox has it
+    COMPLETED = "completed"  # the transcript is stored
+    FAILED = "failed"  # there is an explained error
+
+
+OPEN_STAGES = (Stage.ACCEPTED, Stage.SUBMITTING, Stage.SUBMITTED)
+
+MOVES: frozenset[tuple[Stage, Stage]] = frozenset(
+    {
+        (Stage.ACCEPTED, Stage.SUBMITTING),  # b
+        (Stage.SUBMITTING, Stage.SUBMITTED),  # c
+        (Stage.SUBMITTING, Stage.ACCEPTED),  # d
+        (Stage.SUBMITTING, Stage.FAILED),  # e
+        (Stage.FAILED, Stage.ACCEPTED),  # h
+        *((stage, Stage.COMPLETED) for stage in OPEN_STAGES),  # f
+        *((stage, Stage.FAILED) for stage in OPEN_STAGES),  # g
+    }
+)
+
+
+def sources_of(target: Stage) -> tuple[Stage, ...]:
+    """The stages from which `target` may be reached; every UPDATE of a stage is guarded with them."""
+    return tuple(stage for stage in Stage if (stage, target) in MOVES)
+
+
+def soniox_status(stage: Stage, last_seen: str | None) -> str:
+    """One of Soniox's four words for our stage. `completed` only once the transcript is stored here."""
+    match stage:
+        case Stage.COMPLETED:
+            return "completed"
+        case Stage.FAILED:
+            return "error"
+        case Stage.SUBMITTED if last_seen in {"processing", "completed", "error"}:
+            return "processing"
+        case Stage.ACCEPTED | Stage.SUBMITTING | Stage.SUBMITTED:
+            return "queued"
+
+
+class DeliveryStatus(enum.StrEnum):
+    """Where a delivery stands."""
+
+    PENDING = "pending"  # due now or later
+    DELIVERED = "delivered"  # the receiver answered 2xx
+    EXHAUSTED = "exhausted"  # the dead letter: every try of the schedule failed; retry sends it again
+
+
+def backoff_ms(tries: int, *, first_ms: int = 500, longest_ms: int = 60_000, chance: random.Random) -> int:
+    """Wait before try number `tries` + 1: doubling from `first_ms`, up to half of it added by chance."""
+    base = min(longest_ms, first_ms << min(tries, 20))
+    return base + int(base * chance.random() / 2)

@@ -1,0 +1,57 @@
+"""Cleanup: remove at Soniox what is no longer needed, the transcription first, then its file.
+
+404 counts as done, 409 (still processing) as later. A file cannot be needed any more once its transcription is
+gone. What may exist without our knowing its id is looked for in the listings first.
+"""
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.errors import SonioxError
+from service.lifecycle import backoff_ms
+from service.pipeline.marks import FILE_MARK
+from service.relay import Relay
+from service.store import claims, removals
+from service.tables import Removal
+
+log = structlog.get_logger(__name__)
+
+LONGEST_WAIT_MS = 600_000
+
+
+async def cleanup(relay: Relay, row: Removal) -> None:
+    """Run one claimed removal to its end, or to its next try."""
+    try:
+        transcription_ids, file_ids = await _targets(relay, row)
+        for soniox_id in transcription_ids:
+            await relay.soniox.delete_transcription(soniox_id)
+        for file_id in file_ids:
+            await relay.soniox.delete_file(file_id)
+    except SonioxError as error:
+        relay.governor.hear(error)
+        await _again(relay, row, error)
+    else:
+        await relay.db.write(lambda connection: removals.done(connection, row), wake=("submit",))
+
+
+async def _targets(relay: Relay, row: Removal) -> tuple[set[str], set[str]]:
+    transcription_ids = {row.soniox_id} if row.soniox_id else set()
+    file_ids = {row.soniox_file_id} if row.soniox_file_id else set()
+    if row.unsettled:
+        async for remote in relay.soniox.list_transcriptions():
+            if remote.job() == row.transcription_id:
+                transcription_ids.add(remote.id)
+        async for file in relay.soniox.list_files():
+            if (file.client_reference_id or "").startswith(f"{FILE_MARK}{row.transcription_id}:"):
+                file_ids.add(file.id)
+    return transcription_ids, file_ids
+
+
+async def _again(relay: Relay, row: Removal, error: SonioxError) -> None:
+    wait_ms = backoff_ms(row.tries, longest_ms=LONGEST_WAIT_MS, chance=relay.chance)
+
+    async def postpone(connection: AsyncConnection) -> None:
+        await claims.postpone(connection, Removal, row, due_at_ms=relay.clock() + wait_ms, error=error.message)
+
+    log.info("removal_postponed", job_id=row.transcription_id, reason=error.message, http_status=error.status_code)
+    await relay.db.write(postpone)

@@ -1,0 +1,204 @@
+"""Collect: from a row of the inbox to a stored result.
+
+The row is a hint. What is stored is what Soniox says when asked with the key; and a transcription counts as a
+job's own only if its `webhook_url` names the job, so that a leaked header cannot bring in a stranger's result.
+"""
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.errors import SonioxError, SonioxNotFound, SonioxNotReady
+from service.lifecycle import OPEN_STAGES, Stage, backoff_ms
+from service.pipeline.adopt import adopted
+from service.pipeline.finish import NEXT_LANES, count_finished, finish
+from service.relay import Relay
+from service.soniox import RemoteTranscription
+from service.soniox.models import FINISHED_BADLY, FINISHED_WELL
+from service.store import claims, removals, transcriptions, transcripts, webhooks
+from service.tables import Transcript, TranscriptChunk, Transcription, Webhook
+from service.transcripts.codec import MalformedTranscript, Packed, pack
+
+log = structlog.get_logger(__name__)
+
+LOOKS_AT_A_LAGGARD = 8  # Soniox may say "processing" for a moment after its webhook; then the reconciler's turn
+LOOKS_FOR_A_LOST_ONE = 3  # a 404 may be a replica that lags
+
+
+@dataclass(frozen=True)
+class Result:
+    """What Soniox has to say: how it ended, and the transcript when it ended well."""
+
+    remote: RemoteTranscription
+    packed: Packed | None
+
+
+async def collect(relay: Relay, row: Webhook) -> None:
+    """Run one claimed row of the inbox to its outcome."""
+    job = await _job_of(relay, row)
+    if job is not None and job.stage not in OPEN_STAGES and row.soniox_id in {job.soniox_id, *job.past_soniox_ids}:
+        await _close(relay, row, "already_finished")
+        return
+    try:
+        remote = await relay.soniox.get_transcription(row.soniox_id)
+        await _collect_from(relay, row, job, remote)
+    except SonioxNotFound:
+        await _gone(relay, row, job)
+    except SonioxError as error:
+        relay.governor.hear(error)
+        await _again(relay, row, error.message)
+
+
+async def _job_of(relay: Relay, row: Webhook) -> Transcription | None:
+    async with relay.db.read() as connection:
+        if row.job:
+            return await transcriptions.get(connection, row.job, None)
+        return await transcriptions.with_soniox_id(connection, row.soniox_id)
+
+
+async def _collect_from(
+    relay: Relay, row: Webhook, job: Transcription | None, remote: RemoteTranscription
+) -> None:
+    if job is None and not row.job:
+        job = await adopted(relay, remote)
+    if job is None or not _belongs(job, row, remote):
+        await _turn_away(relay, row, remote)
+    elif remote.status == FINISHED_WELL:
+        await _complete(relay, row, job, remote)
+    elif remote.status in FINISHED_BADLY:
+        await _fail(relay, row, job, remote)
+    else:
+        await _not_finished(relay, row, job, remote)
+
+
+def _belongs(job: Transcription, row: Webhook, remote: RemoteTranscription) -> bool:
+    """The job knows this id, or does not know its own yet and the transcription names the job."""
+    if job.soniox_id is not None:
+        return job.soniox_id == remote.id
+    return remote.id not in job.past_soniox_ids and (remote.job() == job.id or not row.job)
+
+
+async def _turn_away(relay: Relay, row: Webhook, remote: RemoteTranscription) -> None:
+    """A second transcription of a job, or one of a deleted job: ours by its mark, so it is removed at Soniox."""
+    ours = bool(row.job) and remote.job() == row.job
+
+    async def turn_away(connection: AsyncConnection) -> None:
+        if ours and await webhooks.handle(connection, row, "superseded", relay.clock()):
+            await removals.order(
+                connection,
+                transcription_id=row.job,
+                soniox_id=remote.id,
+                soniox_file_id=None,
+                now_ms=relay.clock(),
+            )
+        elif not ours:
+            await webhooks.handle(connection, row, "not_ours", relay.clock())
+
+    await relay.db.write(turn_away, wake=("cleanup",))
+
+
+async def _complete(relay: Relay, row: Webhook, job: Transcription, remote: RemoteTranscription) -> None:
+    try:
+        packed = await pack(await relay.soniox.get_transcript(remote.id))
+    except MalformedTranscript as error:
+        raise SonioxNotReady(f"the transcript cannot be read: {error}") from error
+    await _store(relay, row, job, Stage.COMPLETED, Result(remote, packed))
+
+
+async def _fail(relay: Relay, row: Webhook, job: Transcription, remote: RemoteTranscription) -> None:
+    await _store(relay, row, job, Stage.FAILED, Result(remote, None))
+
+
+async def _store(relay: Relay, row: Webhook, job: Transcription, stage: Stage, result: Result) -> None:
+    """One transaction: result, event, deliveries, removal, and the inbox row."""
+    values = _values(result.remote, stage)
+
+    async def keep(connection: AsyncConnection) -> bool:
+        extra = functools.partial(_put_transcript, relay, job.id, result.packed) if result.packed else None
+        stored = await finish(connection, relay, job.id, stage, source=row.source, extra=extra, **values)
+        await webhooks.handle(connection, row, "stored" if stored else "already_finished", relay.clock())
+        return stored
+
+    if await relay.db.write(keep, wake=NEXT_LANES):
+        relay.governor.hear(None)
+        count_finished(job, stage, row.source, relay.clock())
+        log.info("transcription_finished", job_id=job.id, stage=str(stage), source=row.source)
+
+
+def _values(remote: RemoteTranscription, stage: Stage) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "soniox_id": remote.id,
+        "soniox_status": remote.status,
+        "audio_duration_ms": remote.audio_duration_ms,
+        "webhook_status_code": remote.webhook_status_code,
+    }
+    if remote.model:
+        values["model"] = remote.model
+    if stage is Stage.FAILED:
+        values["error_type"] = remote.error_type or "unknown_error"
+        values["error_message"] = remote.error_message or "Soniox gave no reason"
+    return values
+
+
+async def _put_transcript(relay: Relay, job_id: str, packed: Packed, connection: AsyncConnection) -> None:
+    head = Transcript(
+        transcription_id=job_id,
+        envelope=packed.envelope,
+        token_count=packed.token_count,
+        summary=msgspec.to_builtins(packed.summary),
+        stored_at_ms=relay.clock(),
+    )
+    parts = [
+        TranscriptChunk(
+            transcription_id=job_id,
+            position=chunk.position,
+            token_count=chunk.token_count,
+            start_ms=chunk.start_ms,
+            end_ms=chunk.end_ms,
+            min_confidence=chunk.min_confidence,
+            data=chunk.data,
+        )
+        for chunk in packed.chunks
+    ]
+    await transcripts.put(connection, head, parts)
+
+
+async def _gone(relay: Relay, row: Webhook, job: Transcription | None) -> None:
+    """Soniox does not know the id: a job that has it has lost its result, after a few looks."""
+    if job is None or job.soniox_id != row.soniox_id:
+        await _close(relay, row, "not_at_soniox")
+    elif row.tries < LOOKS_FOR_A_LOST_ONE:
+        await _again(relay, row, "Soniox does not have it")
+    else:
+        reason = "Soniox no longer has the transcription; it was deleted there or expired before it was collected"
+        remote = RemoteTranscription(
+            id=row.soniox_id, status="error", error_type="transcription_not_found", error_message=reason
+        )
+        await _fail(relay, row, job, remote)
+
+
+async def _not_finished(relay: Relay, row: Webhook, job: Transcription, remote: RemoteTranscription) -> None:
+    if row.tries < LOOKS_AT_A_LAGGARD:
+        await _again(relay, row, f"Soniox says {remote.status}")
+        return
+    await _close(relay, row, "not_finished")
+
+
+async def _again(relay: Relay, row: Webhook, reason: str) -> None:
+    due_at_ms = relay.clock() + backoff_ms(row.tries, first_ms=250, chance=relay.chance)
+
+    async def postpone(connection: AsyncConnection) -> None:
+        await claims.postpone(connection, Webhook, row, due_at_ms=due_at_ms, error=reason)
+
+    await relay.db.write(postpone)
+
+
+async def _close(relay: Relay, row: Webhook, outcome: str) -> None:
+    async def close(connection: AsyncConnection) -> None:
+        await webhooks.handle(connection, row, outcome, relay.clock())
+
+    await relay.db.write(close)

@@ -1,0 +1,206 @@
+"""Submit: bring a waiting transcription to Soniox, at most once.
+
+Soniox takes no idempotency key. So a call whose outcome is unknown is never repeated: the row stays unsettled,
+and after a pause a listing of Soniox's own tells whether our mark is there (the job id in `webhook_url`, or the
+reference of the file). Only then is it adopted, or created again.
+"""
+
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.errors import (
+    SonioxError,
+    SonioxKeyTrouble,
+    SonioxNotFound,
+    SonioxOutOfRoom,
+    SonioxRateLimited,
+    SonioxRefused,
+    SonioxUncertain,
+)
+from service.lifecycle import Stage, backoff_ms
+from service.pipeline.finish import NEXT_LANES, count_finished, finish
+from service.pipeline.marks import file_reference
+from service.relay import Relay
+from service.soniox import Upload
+from service.store import files, removals, timeline, transcriptions
+from service.tables import File, TimelineEntry, Transcription
+
+log = structlog.get_logger(__name__)
+
+SETTLE_AFTER_MS = 5_000  # a request under way at Soniox shows in its listing by then
+AGAIN_AFTER_MS = 5_000  # when Soniox has no room or refuses the key; the governor holds the lane meanwhile
+
+
+async def submit(relay: Relay, job: Transcription) -> None:
+    """Run one claimed row to its next stage."""
+    started_ms = relay.clock()
+    try:
+        soniox_id = await _find_or_create(relay, job)
+    except SonioxError as error:
+        relay.governor.hear(error)
+        await _give_back(relay, job, error)
+    else:
+        relay.governor.hear(None)
+        await relay.db.write(functools.partial(_settle, relay, job, soniox_id, started_ms), wake=("cleanup",))
+
+
+async def _find_or_create(relay: Relay, job: Transcription) -> str:
+    if job.unsettled:
+        found = await _find(relay, job)
+        if found:
+            return found
+    soniox_file_id = job.soniox_file_id or await _find_or_upload(relay, job)
+    created = await relay.soniox.create_transcription(_payload(relay, job, soniox_file_id))
+    return created.id
+
+
+async def _find(relay: Relay, job: Transcription) -> str | None:
+    async for remote in relay.soniox.list_transcriptions():
+        if remote.job() == job.id and remote.id not in job.past_soniox_ids:
+            return remote.id
+    return None
+
+
+async def _find_or_upload(relay: Relay, job: Transcription) -> str | None:
+    """The id of the job's file at Soniox; None when the job needs no file of ours."""
+    if job.file_id is None:
+        return None
+    async with relay.db.read() as connection:
+        file = await files.get(connection, job.file_id)
+    if file is None:
+        raise SonioxRefused("the file was deleted before the transcription started", error_type="file_not_found")
+    reference = file_reference(job)
+    soniox_file_id = await _find_file(relay, reference) if job.unsettled else None
+    if soniox_file_id is None:
+        soniox_file_id = (await relay.soniox.upload_file(_upload(relay, file, reference))).id
+    await _remember_file(relay, job, soniox_file_id)
+    return soniox_file_id
+
+
+async def _find_file(relay: Relay, reference: str) -> str | None:
+    async for remote in relay.soniox.list_files():
+        if remote.client_reference_id == reference:
+            return remote.id
+    return None
+
+
+def _upload(relay: Relay, file: File, reference: str) -> Upload:
+    return Upload(file.filename, file.size, reference, lambda: files.read_chunks(relay.db, file.id))
+
+
+async def _remember_file(relay: Relay, job: Transcription, soniox_file_id: str) -> None:
+    """Before the create: so that a crash in between leaks no file."""
+
+    async def remember(connection: AsyncConnection) -> bool:
+        if await transcriptions.mark_uploaded(connection, job, soniox_file_id):
+            return True
+        await removals.order(
+            connection,
+            transcription_id=job.id,
+            soniox_id=None,
+            soniox_file_id=soniox_file_id,
+            now_ms=relay.clock(),
+        )
+        return False
+
+    if not await relay.db.write(remember):
+        raise SonioxUncertain("the claim ended while the file was being uploaded")
+
+
+def _payload(relay: Relay, job: Transcription, soniox_file_id: str | None) -> dict[str, Any]:
+    """What Soniox gets: the caller's fields as they came, and our own webhook."""
+    ours = {
+        "webhook_url": relay.settings.webhook_url(job.id),
+        "webhook_auth_header_name": relay.settings.soniox_api_webhook_header,
+        "webhook_auth_header_value": relay.vault.webhook_secret(job.id),
+    }
+    file = {"file_id": soniox_file_id} if soniox_file_id else {}
+    return {**job.request, **file, **ours}
+
+
+async def _settle(
+    relay: Relay, job: Transcription, soniox_id: str, started_ms: int, connection: AsyncConnection
+) -> None:
+    """Move c; a second transcription of the same job is removed at once."""
+    now_ms = relay.clock()
+    check_at_ms = now_ms + int(relay.settings.relay_reconcile_grace_s * 1000)
+    mine = await transcriptions.mark_submitted(
+        connection, job.id, soniox_id, now_ms=now_ms, check_at_ms=check_at_ms
+    )
+    if not mine:
+        await removals.order(
+            connection, transcription_id=job.id, soniox_id=soniox_id, soniox_file_id=None, now_ms=now_ms
+        )
+        return
+    await timeline.note(
+        connection,
+        TimelineEntry(
+            transcription_id=job.id,
+            at_ms=now_ms,
+            step=Stage.SUBMITTED,
+            source="worker",
+            http_status=None if job.unsettled else 201,
+            duration_ms=now_ms - started_ms,
+            detail=f"soniox_id {soniox_id}",
+        ),
+    )
+
+
+async def _give_back(relay: Relay, job: Transcription, error: SonioxError) -> None:
+    """Decide by the branch of the error tree."""
+    now_ms = relay.clock()
+    wait_ms = backoff_ms(job.tries, chance=relay.chance)
+    step: Callable[[AsyncConnection], Awaitable[bool]]
+    match error:
+        case SonioxRefused() | SonioxNotFound():
+            await _fail(relay, job, error)
+            return
+        case SonioxUncertain():
+            due_at_ms = now_ms + max(SETTLE_AFTER_MS, wait_ms)
+            step = functools.partial(
+                transcriptions.mark_unsettled, job=job, due_at_ms=due_at_ms, error=error.message
+            )
+        case SonioxRateLimited() | SonioxOutOfRoom() | SonioxKeyTrouble():
+            step = _waiting(job, now_ms + AGAIN_AFTER_MS, error, spend_try=False)
+        case _:
+            step = _waiting(job, now_ms + wait_ms, error, spend_try=True)
+    entry = TimelineEntry(
+        transcription_id=job.id,
+        at_ms=now_ms,
+        step="submission_postponed",
+        source="worker",
+        http_status=error.status_code,
+        detail=error.message[:500],
+    )
+
+    async def postpone(connection: AsyncConnection) -> None:
+        if await step(connection):
+            await timeline.note(connection, entry)
+
+    log.warning("submission_postponed", job_id=job.id, reason=error.message, http_status=error.status_code)
+    await relay.db.write(postpone)
+
+
+def _waiting(
+    job: Transcription, due_at_ms: int, error: SonioxError, *, spend_try: bool
+) -> Callable[[AsyncConnection], Awaitable[bool]]:
+    """Back to accepted, unless an earlier call of this job is still unsettled: then it stays to be looked up."""
+    if job.unsettled:
+        return functools.partial(transcriptions.mark_unsettled, job=job, due_at_ms=due_at_ms, error=error.message)
+    return functools.partial(
+        transcriptions.mark_waiting, job=job, due_at_ms=due_at_ms, error=error.message, spend_try=spend_try
+    )
+
+
+async def _fail(relay: Relay, job: Transcription, error: SonioxError) -> None:
+    values: dict[str, Any] = {"error_type": error.error_type or "invalid_request", "error_message": error.message}
+
+    async def fail(connection: AsyncConnection) -> bool:
+        return await finish(connection, relay, job.id, Stage.FAILED, source="submission", **values)
+
+    if await relay.db.write(fail, wake=NEXT_LANES):
+        count_finished(job, Stage.FAILED, "submission", relay.clock())

@@ -1,0 +1,57 @@
+"""The parts that a running relay is made of, put together once and handed to whoever needs them."""
+
+import random
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from service import telemetry
+from service.clock import Clock, steady_clock
+from service.db import Database, open_database
+from service.downstream.guard import Guard
+from service.downstream.send import Sender
+from service.governor import Governor
+from service.ids import new_uuid
+from service.settings import Settings
+from service.soniox import Soniox
+from service.store.room import Quotas
+from service.vault import Vault
+from service.wakeups import Wakeups
+
+
+@dataclass(frozen=True)
+class Relay:
+    """One process's share of the service."""
+
+    settings: Settings
+    db: Database
+    clock: Clock
+    vault: Vault
+    wakeups: Wakeups
+    governor: Governor
+    soniox: Soniox
+    sender: Sender
+    name: str  # who holds the leases of this process
+    chance: random.Random = field(default_factory=random.Random)
+
+
+@asynccontextmanager
+async def open_relay(settings: Settings) -> AsyncIterator[Relay]:
+    """Open the database and the clients; close them when the block ends."""
+    wakeups = Wakeups()
+    async with open_database(settings.database_url, wakeups) as db:
+        clock = steady_clock(await db.now_ms())
+        quotas = Quotas(settings.relay_max_pending, settings.relay_max_transcriptions, settings.relay_max_files)
+        governor = Governor(db, clock, settings.relay_max_requests_per_minute, quotas)
+        api_key = settings.soniox_api_key.get_secret_value()
+        soniox = Soniox(settings.soniox_url, api_key, governor.permit, telemetry.observe_soniox_call)
+        sender = Sender(Guard(settings.relay_allowed_destinations), settings.relay_delivery_timeout_s)
+        name = f"{socket.gethostname()}-{new_uuid(clock())[-12:]}"
+        try:
+            yield Relay(
+                settings, db, clock, Vault(settings.master_secrets), wakeups, governor, soniox, sender, name
+            )
+        finally:
+            await soniox.close()
+            await sender.close()

@@ -1,0 +1,58 @@
+"""The sandbox in one piece: memory and the parts that work on it, as every route gets them."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Annotated, Self
+
+from fastapi import Depends, Request
+
+from .config import SandboxConfig
+from .faults import FaultBoard, Faults
+from .memory import Soniox
+from .processing import Processing
+from .quotas import Quotas
+from .webhooks import Webhooks
+
+
+@dataclass
+class Desk:
+    config: SandboxConfig
+    soniox: Soniox
+    faults: FaultBoard
+    quotas: Quotas
+    webhooks: Webhooks
+    processing: Processing
+    calls: Counter[str] = field(default_factory=Counter)
+    answers: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def furnished(cls, config: SandboxConfig) -> Self:
+        soniox, faults = Soniox(), FaultBoard(config.seed)
+        webhooks = Webhooks(config, faults)
+        processing = Processing(config, soniox, faults, webhooks)
+        return cls(config, soniox, faults, Quotas(config, soniox, faults), webhooks, processing)
+
+    def open(self) -> None:
+        self.processing.start()
+
+    async def close(self) -> None:
+        await self.processing.stop()
+        await self.webhooks.stop()
+        self.soniox.close()
+
+    async def reset(self) -> None:
+        """Forget everything, faults included, as after a fresh start."""
+        await self.webhooks.cancel()
+        await self.processing.restart()
+        self.soniox.clear()
+        self.faults.set(Faults())
+        for part in (self.quotas, self.webhooks, self.calls, self.answers):
+            part.clear()
+
+
+def desk_of(request: Request) -> Desk:
+    desk: Desk = request.app.state.desk
+    return desk
+
+
+AtDesk = Annotated[Desk, Depends(desk_of)]

@@ -1,0 +1,132 @@
+"""Work through the queue: a few workers take jobs from queued over processing to completed or error."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from httpx_aiohttp import HttpxAiohttpClient
+
+from .audio import audio_of
+from .config import SandboxConfig
+from .errors import SonioxError
+from .faults import FaultBoard
+from .memory import Soniox, Transcription, timestamp
+from .recognise import Recogniser
+from .tokens import NOMINAL_SPAN_MS, TOKEN_MS, scripted_tokens, tokens_of_words, transcript
+from .webhooks import Webhooks
+
+
+class Processing:
+    def __init__(self, config: SandboxConfig, soniox: Soniox, faults: FaultBoard, webhooks: Webhooks) -> None:
+        self._config = config
+        self._soniox = soniox
+        self._faults = faults
+        self._webhooks = webhooks
+        self._queue: asyncio.Queue[Transcription] = asyncio.Queue()
+        self._workers: list[asyncio.Task[None]] = []
+        self._recogniser = Recogniser()
+        self._http = HttpxAiohttpClient(timeout=config.audio_url_timeout, trust_env=False)
+
+    def start(self) -> None:
+        self._workers = [asyncio.create_task(self._work()) for _ in range(self._config.workers)]
+
+    async def stop(self) -> None:
+        await self._dismiss()
+        await self._recogniser.close()
+        await self._http.aclose()
+
+    async def restart(self) -> None:
+        await self._dismiss()
+        self._queue = asyncio.Queue()
+        self.start()
+
+    def enqueue(self, job: Transcription) -> None:
+        self._queue.put_nowait(job)
+
+    async def _dismiss(self) -> None:
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+
+    async def _work(self) -> None:
+        while True:
+            job = await self._queue.get()
+            if not job.deleted:
+                await self._process(job)
+
+    async def _process(self, job: Transcription) -> None:
+        """A stuck job keeps its status but no worker: Soniox would go on with the others, too."""
+        self._soniox.move(job, "processing")
+        knobs, reference = self._faults.knobs, job.request.client_reference_id
+        if job.script.stuck or self._faults.draw(knobs.stick, reference):
+            return
+        started = datetime.now(UTC)
+        least = max(self._config.processing_ms, job.script.processing_ms) / 1000
+        _, failure = await asyncio.gather(asyncio.sleep(least), self._transcribe(job))
+        if job.script.vanish or self._faults.draw(knobs.vanish, reference):
+            self._soniox.forget(job)
+        else:
+            self._finish(job, failure, started)
+
+    async def _transcribe(self, job: Transcription) -> SonioxError | None:
+        try:
+            await self._recognise(job)
+        except SonioxError as error:
+            return error
+        return None
+
+    async def _recognise(self, job: Transcription) -> None:
+        script, request = job.script, job.request
+        async with audio_of(job, self._soniox, self._config, self._http) as path:
+            if script.error_type:
+                raise SonioxError(400, script.error_type, "The script asked for this failure")
+            if script.empty:
+                job.audio_duration_ms, tokens = 1000, []
+            elif self._config.recognise == "script" or path is None:
+                tokens = await asyncio.to_thread(scripted_tokens, script, request)
+                job.audio_duration_ms = script.tokens * TOKEN_MS + NOMINAL_SPAN_MS
+            else:
+                heard = await self._recogniser.hear(path)
+                job.audio_duration_ms, tokens = heard.duration_ms, tokens_of_words(heard.words, request)
+        job.transcript = transcript(tokens)
+
+    def _finish(self, job: Transcription, failure: SonioxError | None, started: datetime) -> None:
+        reference, knobs = job.request.client_reference_id, self._faults.knobs
+        if lag := self._faults.draw(knobs.lag, reference):
+            job.shown_done_from = asyncio.get_running_loop().time() + lag.ms / 1000
+        if failure:
+            job.error_type, job.error_message = failure.error_type, failure.message
+            odd = self._faults.draw(knobs.odd_status, reference)
+            job.error_word = odd.word if odd else "error"
+        self._soniox.move(job, "error" if failure else "completed")
+        self._soniox.usage.append(_usage_entry(job, started))
+        self._webhooks.announce(job)
+
+
+def _usage_entry(job: Transcription, started: datetime) -> dict[str, Any]:
+    """Billing at Soniox's published 0.10 USD per hour of audio."""
+    duration = job.audio_duration_ms or 0
+    cost = f"{duration / 3_600_000 * 0.10:.6f}"
+    nothing = "0.000000"
+    return {
+        "uuid": str(uuid4()),
+        "request_scope": "api",
+        "client_reference_id": job.request.client_reference_id or "",
+        "model": job.request.model,
+        "start_time": timestamp(started),
+        "end_time": timestamp(datetime.now(UTC)),
+        "input_text_tokens": 0,
+        "input_audio_tokens": duration // 120,
+        "input_audio_duration_ms": duration,
+        "output_text_tokens": len(job.transcript["tokens"]) if job.transcript else 0,
+        "output_audio_tokens": 0,
+        "output_audio_duration_ms": 0,
+        "cost_usd": cost,
+        "input_cost_usd": cost,
+        "input_text_cost_usd": nothing,
+        "input_audio_cost_usd": cost,
+        "output_cost_usd": nothing,
+        "output_text_cost_usd": nothing,
+        "output_audio_cost_usd": nothing,
+    }

@@ -1,0 +1,220 @@
+"""Settings: the environment, then `.env`, then defaults. The only reader of the environment.
+
+Every secret may also be given as `NAME_FILE`, a path whose content is the secret. All mistakes are reported
+together and no value of a secret is ever repeated.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from typing_extensions import override
+
+from service.errors import ConfigurationError
+
+SECRETS = (
+    "soniox_api_key",
+    "soniox_api_webhook_secret",
+    "soniox_api_webhook_secret_previous",
+    "relay_api_key",
+)
+SHORTEST_SECRET = 24
+LONGEST_WEBHOOK_URL = 256  # Soniox's limit for webhook_url, query string included
+PLACEHOLDERS = ("change-me", "changeme", "your-", "<", "replace")
+
+
+class Settings(BaseSettings):
+    """All settings, named as in the environment but in lower case; `_s` seconds, `_bytes` bytes."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", hide_input_in_errors=True, env_file=".env", env_ignore_empty=True
+    )
+
+    @classmethod
+    @override
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        *sources: PydanticBaseSettingsSource,
+        **named: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (
+            named["init_settings"],
+            named["env_settings"],
+            named["dotenv_settings"],
+            SecretFiles(settings_cls),
+        )
+
+    soniox_api_key: SecretStr
+    soniox_api_base_url: str = "https://api.soniox.com"
+    soniox_api_webhook_header: str = Field(
+        "X-Soniox-Webhook-Secret", pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}$"
+    )
+    soniox_api_webhook_secret: SecretStr
+    soniox_api_webhook_secret_previous: SecretStr | None = None
+    public_base_url: str = ""
+    database_url: str = "sqlite:///relay.db"
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["console", "json"] = "console"
+    relay_api_key: SecretStr | None = None
+    relay_reconcile_interval_s: float = Field(30, gt=0)
+    relay_reconcile_grace_s: float = Field(60, ge=0)
+    relay_max_pending: int = Field(100, ge=1)
+    relay_max_transcriptions: int = Field(2000, ge=1)
+    relay_max_files: int = Field(1000, ge=1)
+    relay_max_requests_per_minute: int = Field(400, ge=10)
+    relay_allowed_destinations: Annotated[tuple[str, ...], NoDecode] = ()
+    relay_delivery_schedule_s: Annotated[tuple[float, ...], NoDecode] = (
+        *(5, 30, 120, 600, 1800, 3600, 10800, 21600, 43200),
+        *(86400, 86400, 86400, 86400, 86400, 86400, 86400),
+    )
+    relay_delivery_timeout_s: float = Field(15, gt=0, le=300)
+    relay_retention_days: int = Field(0, ge=0)
+    relay_max_upload_bytes: int = Field(1_073_741_824, ge=1)
+
+    @field_validator("log_level", "log_format", mode="before")
+    @classmethod
+    def _lower(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("relay_allowed_destinations", mode="before")
+    @classmethod
+    def _split_words(cls, value: Any) -> Any:
+        return (
+            tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        )
+
+    @field_validator("relay_delivery_schedule_s", mode="before")
+    @classmethod
+    def _split_waits(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        waits = tuple(part.strip() for part in value.split(",") if part.strip())
+        if not waits:
+            raise ValueError("at least one wait in seconds is needed, such as 5,30,120")
+        return waits
+
+    @field_validator("relay_delivery_schedule_s")
+    @classmethod
+    def _waits_are_positive(cls, waits: tuple[float, ...]) -> tuple[float, ...]:
+        if any(wait < 0 for wait in waits):
+            raise ValueError("waits are seconds and cannot be negative")
+        return waits
+
+    @field_validator("soniox_api_base_url", "public_base_url")
+    @classmethod
+    def _is_http_url(cls, value: str) -> str:
+        if value and (urlsplit(value).scheme not in {"http", "https"} or not urlsplit(value).netloc):
+            raise ValueError("must be an http:// or https:// URL")
+        return value.rstrip("/")
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_known_database(cls, value: str) -> str:
+        if value.split(":", 1)[0].split("+", 1)[0] not in {"sqlite", "postgresql", "postgres"}:
+            raise ValueError("must begin with sqlite:/// or postgresql://")
+        return value
+
+    @field_validator("soniox_api_webhook_secret", "soniox_api_webhook_secret_previous", "relay_api_key")
+    @classmethod
+    def _is_strong(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < SHORTEST_SECRET:
+            raise ValueError(f"must have at least {SHORTEST_SECRET} characters (`soniox-relay init` makes one)")
+        return value
+
+    @field_validator("soniox_api_key", "soniox_api_webhook_secret", "relay_api_key")
+    @classmethod
+    def _is_no_placeholder(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and value.get_secret_value().lower().startswith(PLACEHOLDERS):
+            raise ValueError("is still the placeholder of the example file")
+        return value
+
+    @model_validator(mode="after")
+    def _secrets_differ(self) -> "Settings":
+        given = [
+            s.get_secret_value()
+            for s in (self.soniox_api_key, self.soniox_api_webhook_secret, self.relay_api_key)
+            if s
+        ]
+        if len(set(given)) < len(given):
+            raise ValueError("SONIOX_API_KEY, SONIOX_API_WEBHOOK_SECRET and RELAY_API_KEY must all differ")
+        return self
+
+    @model_validator(mode="after")
+    def _webhook_url_fits(self) -> "Settings":
+        if len(self.webhook_url("0" * 36)) > LONGEST_WEBHOOK_URL:
+            raise ValueError(
+                f"PUBLIC_BASE_URL is too long: the webhook URL must fit {LONGEST_WEBHOOK_URL} characters"
+            )
+        return self
+
+    @property
+    def base_url(self) -> str:
+        """Where others reach the relay, without a trailing slash."""
+        return self.public_base_url or f"http://{self.host}:{self.port}"
+
+    @property
+    def soniox_url(self) -> str:
+        """Soniox's base URL with `/v1`, however it was given."""
+        return self.soniox_api_base_url.removesuffix("/v1") + "/v1"
+
+    @property
+    def master_secrets(self) -> tuple[bytes, ...]:
+        """The webhook secrets, current one first."""
+        given = (self.soniox_api_webhook_secret, self.soniox_api_webhook_secret_previous)
+        return tuple(secret.get_secret_value().encode() for secret in given if secret)
+
+    @property
+    def is_sqlite(self) -> bool:
+        """True when the database is a SQLite file."""
+        return self.database_url.startswith("sqlite")
+
+    def webhook_url(self, transcription_id: str) -> str:
+        """The URL Soniox is told to call for one transcription."""
+        return f"{self.base_url}/webhooks/soniox?job={transcription_id}"
+
+
+class SecretFiles(PydanticBaseSettingsSource):
+    """Secrets given as `NAME_FILE`, in the environment or in `.env`."""
+
+    @override
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        path = self._given().get(f"{field_name.upper()}_FILE")
+        return (Path(path).read_text("utf-8").strip() if path else None), field_name, False
+
+    @override
+    def __call__(self) -> dict[str, Any]:
+        found = {name: self.get_field_value(Settings.model_fields[name], name)[0] for name in SECRETS}
+        return {name: secret for name, secret in found.items() if secret}
+
+    def _given(self) -> dict[str, str | None]:
+        env_file = self.config.get("env_file")
+        from_file = dotenv_values(env_file) if isinstance(env_file, str) else {}
+        return {**from_file, **os.environ}
+
+
+def load_settings() -> Settings:
+    """Read the settings. Raises ConfigurationError with one line for each mistake."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        details = error.errors(include_input=False, include_url=False, include_context=False)
+        problems = [_line(dict(detail)) for detail in details]
+    except OSError as error:
+        problems = [f"a secret's file cannot be read: {error.filename} ({error.strerror})"]
+    raise ConfigurationError(*problems) from None
+
+
+def _line(detail: dict[str, Any]) -> str:
+    name = ".".join(str(part) for part in detail["loc"][:1]).upper()
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    if detail["type"] == "missing":
+        message = "is required and not set"
+    return f"{name}: {message}" if name else message

@@ -1,0 +1,176 @@
+"""The calls to Soniox.
+
+Retries here last seconds and repeat only what may be repeated: reads and deletes after any passing fault,
+create and upload only when nothing was sent. Every single request first asks the governor for a permit.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import httpx
+import msgspec
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from service.errors import (
+    SonioxError,
+    SonioxNotFound,
+    SonioxUncertain,
+    SonioxUnreachable,
+)
+from service.http import Caps, new_client, read_capped
+from service.soniox import refusals
+from service.soniox.models import Count, FilePage, RemoteFile, RemoteTranscription, TranscriptionPage
+from service.soniox.multipart import Upload, encode
+
+T = TypeVar("T")
+Permit = Callable[[str], Awaitable[None]]  # waits until a call of that share may be made
+Observe = Callable[[str, int | None, float], None]  # operation, HTTP status, seconds
+
+PAGE = 1000  # Soniox's largest page
+CALL = Caps(deadline_s=30, bytes=16 * 2**20)
+TRANSCRIPT = Caps(deadline_s=120, bytes=128 * 2**20)
+REPEATABLE = (SonioxUnreachable, SonioxUncertain)
+TRIES = 3
+
+__all__ = ["Soniox", "Upload"]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One kind of request: what it is named in metrics, whose budget pays, and whether it may be repeated."""
+
+    name: str
+    method: str
+    share: str
+    repeatable: bool = True
+    caps: Caps = CALL
+
+
+CREATE = Call("create_transcription", "POST", "live", repeatable=False)
+UPLOAD = Call("upload_file", "POST", "live", repeatable=False, caps=Caps(deadline_s=3600, bytes=2**20))
+READ = Call("get_transcription", "GET", "live")
+READ_TRANSCRIPT = Call("get_transcript", "GET", "live", caps=TRANSCRIPT)
+LIST = Call("list_transcriptions", "GET", "sweep")
+LIST_FILES = Call("list_files", "GET", "sweep")
+COUNT = Call("count", "GET", "sweep")
+MODELS = Call("get_models", "GET", "live")
+DELETE = Call("delete_transcription", "DELETE", "clean")
+DELETE_FILE = Call("delete_file", "DELETE", "clean")
+
+
+class Soniox:
+    """A client for one Soniox project. Every method raises a SonioxError and nothing else."""
+
+    def __init__(self, base_url: str, api_key: str, permit: Permit, observe: Observe) -> None:
+        self._base_url = base_url
+        self._http = new_client(headers={"Authorization": f"Bearer {api_key}"}, connections=64)
+        self._permit = permit
+        self._observe = observe
+
+    async def create_transcription(self, payload: dict[str, Any]) -> RemoteTranscription:
+        """Create a job. SonioxUncertain means that it may exist: list before creating again."""
+        return _decoded(await self._call(CREATE, "/transcriptions", json=payload), RemoteTranscription)
+
+    async def upload_file(self, upload: Upload) -> RemoteFile:
+        """Upload in constant memory. SonioxUncertain means that the file may exist."""
+        headers, body = encode(upload)
+        return _decoded(await self._call(UPLOAD, "/files", headers=headers, content=body), RemoteFile)
+
+    async def get_transcription(self, soniox_id: str) -> RemoteTranscription:
+        """Read one job."""
+        return _decoded(await self._call(READ, f"/transcriptions/{soniox_id}"), RemoteTranscription)
+
+    async def get_transcript(self, soniox_id: str) -> bytes:
+        """The transcript as it came, at most 128 MiB of JSON. SonioxNotReady while unfinished."""
+        return await self._call(READ_TRANSCRIPT, f"/transcriptions/{soniox_id}/transcript")
+
+    async def get_models(self) -> bytes:
+        """The list of models as it came."""
+        return await self._call(MODELS, "/models")
+
+    async def list_transcriptions(self) -> AsyncIterator[RemoteTranscription]:
+        """All jobs of the project, a call for each 1,000."""
+        async for page in self._pages(LIST, "/transcriptions", TranscriptionPage):
+            for transcription in page.transcriptions:
+                yield transcription
+
+    async def list_files(self) -> AsyncIterator[RemoteFile]:
+        """All files of the project, a call for each 1,000."""
+        async for page in self._pages(LIST_FILES, "/files", FilePage):
+            for file in page.files:
+                yield file
+
+    async def count_transcriptions(self) -> int:
+        """How many jobs the project holds."""
+        return _decoded(await self._call(COUNT, "/transcriptions/count"), Count).total
+
+    async def count_files(self) -> int:
+        """How many files the project holds."""
+        return _decoded(await self._call(COUNT, "/files/count"), Count).total
+
+    async def delete_transcription(self, soniox_id: str) -> None:
+        """Delete a job; one that is gone already counts as deleted. SonioxNotReady while it is processed."""
+        await self._delete(DELETE, f"/transcriptions/{soniox_id}")
+
+    async def delete_file(self, file_id: str) -> None:
+        """Delete a file; one that is gone already counts as deleted."""
+        await self._delete(DELETE_FILE, f"/files/{file_id}")
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+    async def _delete(self, call: Call, path: str) -> None:
+        try:
+            await self._call(call, path)
+        except SonioxNotFound:
+            return
+
+    async def _pages(self, call: Call, path: str, page_type: type[Any]) -> AsyncIterator[Any]:
+        cursor: str | None = None
+        while True:
+            params = {"limit": str(PAGE)} | ({"cursor": cursor} if cursor else {})
+            page = _decoded(await self._call(call, path, params=params), page_type)
+            yield page
+            cursor = page.next_page_cursor
+            if not cursor:
+                return
+
+    async def _call(self, call: Call, path: str, **request: Any) -> bytes:
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(REPEATABLE if call.repeatable else SonioxUnreachable),
+            wait=wait_random_exponential(multiplier=0.2, max=3),
+            stop=stop_after_attempt(TRIES),
+            reraise=True,
+        )
+        result: bytes = await retrying(self._try, call, path, request)
+        return result
+
+    async def _try(self, call: Call, path: str, request: dict[str, Any]) -> bytes:
+        await self._permit(call.share)
+        answer: httpx.Response | None = None
+        seconds = 0.0
+        try:
+            prepared = self._http.build_request(call.method, self._base_url + path, **request)
+            answer, seconds = await read_capped(self._http, prepared, call.caps)
+        except (httpx.HTTPError, TimeoutError, OSError, ValueError) as error:
+            raise refusals.from_failure(error) from error
+        finally:
+            self._observe(call.name, answer.status_code if answer else None, seconds)
+        if not answer.is_success:
+            raise refusals.from_answer(answer)
+        return answer.content
+
+
+def _decoded(content: bytes, answer_type: type[T]) -> T:
+    """A 2xx whose body cannot be read did happen, so it is uncertain rather than refused."""
+    try:
+        return msgspec.json.decode(content, type=answer_type)
+    except msgspec.MsgspecError as error:
+        raise SonioxUncertain("Soniox's answer was cut or malformed") from error
+
+
+def is_passing(error: SonioxError) -> bool:
+    """True when the same call may succeed later without anybody's doing."""
+    return isinstance(error, REPEATABLE)

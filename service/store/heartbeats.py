@@ -1,0 +1,24 @@
+"""Signs of life."""
+
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.store.rows import as_models, upsert
+from service.tables import Heartbeat, table_of
+
+heartbeats = table_of(Heartbeat)
+
+
+async def beat(connection: AsyncConnection, name: str, at_ms: int, detail: dict[str, Any]) -> None:
+    """Note that `name` is alive, and what it has to say."""
+    insertion = upsert(connection, heartbeats).values(name=name, at_ms=at_ms, detail=detail)
+    values = {"at_ms": insertion.excluded.at_ms, "detail": insertion.excluded.detail}
+    await connection.execute(insertion.on_conflict_do_update(index_elements=["name"], set_=values))
+
+
+async def all_of(connection: AsyncConnection) -> dict[str, Heartbeat]:
+    """All of them by name."""
+    rows = as_models(Heartbeat, await connection.execute(select(heartbeats)))
+    return {row.name: row for row in rows}

@@ -1,0 +1,40 @@
+"""What must go at Soniox."""
+
+from sqlalchemy import delete
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.ids import new_id
+from service.store.claims import still_held
+from service.store.rows import insert_all
+from service.tables import Removal, table_of
+
+removals = table_of(Removal)
+
+
+async def order(
+    connection: AsyncConnection,
+    *,
+    transcription_id: str,
+    soniox_id: str | None,
+    soniox_file_id: str | None,
+    now_ms: int,
+    unsettled: bool = False,
+) -> None:
+    """Have a transcription and its file removed; does nothing when there is nothing to remove."""
+    if soniox_id is None and soniox_file_id is None and not unsettled:
+        return
+    row = Removal(
+        id=new_id("rem", now_ms),
+        transcription_id=transcription_id,
+        soniox_id=soniox_id,
+        soniox_file_id=soniox_file_id,
+        unsettled=unsettled,
+        created_at_ms=now_ms,
+        due_at_ms=now_ms,
+    )
+    await insert_all(connection, [row])
+
+
+async def done(connection: AsyncConnection, row: Removal) -> bool:
+    """Both are gone; False when the claim was lost."""
+    return (await connection.execute(delete(removals).where(still_held(Removal, row)))).rowcount == 1

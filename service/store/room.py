@@ -1,0 +1,76 @@
+"""What the relay holds at Soniox, counted from its own rows, and the claim that stays within the quotas."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import and_, func, or_, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.lifecycle import Stage
+from service.store.claims import Claimant, claim
+from service.tables import Removal, Transcription, table_of
+
+jobs = table_of(Transcription)
+removals = table_of(Removal)
+
+LOCK = 7_203_002  # an arbitrary number that names this lock in PostgreSQL
+
+
+@dataclass(frozen=True)
+class Quotas:
+    """Most of each kind at Soniox at once."""
+
+    pending: int
+    transcriptions: int
+    files: int
+
+
+@dataclass(frozen=True)
+class Held:
+    """How many of each kind lie at Soniox now, or may."""
+
+    pending: int
+    transcriptions: int
+    files: int
+
+
+async def held(connection: AsyncConnection) -> Held:
+    """Count; a job whose create is under way counts as there."""
+    at_soniox = jobs.c.stage.in_((Stage.SUBMITTING, Stage.SUBMITTED))
+    waits = and_(at_soniox, or_(jobs.c.soniox_status.is_(None), jobs.c.soniox_status == "queued"))
+    has_file = and_(at_soniox, or_(jobs.c.soniox_file_id.is_not(None), jobs.c.file_id.is_not(None)))
+    open_jobs = select(
+        func.count().filter(waits).label("pending"),
+        func.count().label("transcriptions"),
+        func.count().filter(has_file).label("files"),
+    ).where(at_soniox)
+    leaving = select(
+        func.count().filter(or_(removals.c.soniox_id.is_not(None), removals.c.unsettled)).label("transcriptions"),
+        func.count().filter(or_(removals.c.soniox_file_id.is_not(None), removals.c.unsettled)).label("files"),
+    )
+    here = (await connection.execute(open_jobs)).one()
+    gone_soon = (await connection.execute(leaving)).one()
+    return Held(here.pending, here.transcriptions + gone_soon.transcriptions, here.files + gone_soon.files)
+
+
+async def claim_submissions(
+    connection: AsyncConnection, quotas: Quotas, claimant: Claimant, limit: int
+) -> list[Transcription]:
+    """Move b: first those whose outcome must be settled, then new ones as far as there is room at Soniox."""
+    if connection.dialect.name == "postgresql":
+        await connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+    uncertain = jobs.c.stage == Stage.SUBMITTING
+    again = await claim(
+        connection, Transcription, claimant, limit=limit, where=uncertain, also={"unsettled": True}
+    )
+    now = await held(connection)
+    room = min(quotas.pending - now.pending, quotas.transcriptions - now.transcriptions, limit - len(again))
+    room_for_files = quotas.files - now.files
+    new = jobs.c.stage == Stage.ACCEPTED
+    if room_for_files > 0:
+        room = min(room, room_for_files)
+    else:
+        new = and_(new, jobs.c.file_id.is_(None))
+    if room <= 0:
+        return again
+    moved = {"stage": Stage.SUBMITTING}
+    return again + await claim(connection, Transcription, claimant, limit=room, where=new, also=moved)

@@ -1,0 +1,181 @@
+"""Transcriptions: one function for each move of the lifecycle, named as there, and the reads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.lifecycle import OPEN_STAGES, Stage, sources_of
+from service.store.claims import DONE, FREE, postpone, still_held
+from service.store.rows import as_model, as_models, insert_all
+from service.tables import IdempotencyKey, Transcription, table_of
+
+jobs = table_of(Transcription)
+keys = table_of(IdempotencyKey)
+
+
+async def accept(connection: AsyncConnection, rows: list[Transcription]) -> Sequence[None]:
+    """Move a, for all that came in the same moment."""
+    await insert_all(connection, rows)
+    return [None] * len(rows)
+
+
+async def get(connection: AsyncConnection, transcription_id: str, owner: str | None) -> Transcription | None:
+    """One transcription of `owner`'s, or anybody's for None."""
+    query = select(jobs).where(jobs.c.id == transcription_id)
+    return as_model(
+        Transcription, await connection.execute(query if owner is None else query.where(jobs.c.owner == owner))
+    )
+
+
+async def with_soniox_id(connection: AsyncConnection, soniox_id: str) -> Transcription | None:
+    """The transcription that Soniox knows by this id."""
+    query = select(jobs).where(jobs.c.soniox_id == soniox_id).limit(1)
+    return as_model(Transcription, await connection.execute(query))
+
+
+async def mark_submitted(
+    connection: AsyncConnection, transcription_id: str, soniox_id: str, *, now_ms: int, check_at_ms: int
+) -> bool:
+    """Move c. The first Soniox id wins, whoever brings it; False when this is not the one.
+
+    No fence is asked for: what Soniox has, it has, even if the claim that created it was lost.
+    """
+    values = {"stage": Stage.SUBMITTED, "soniox_id": soniox_id, "soniox_status": "queued", "unsettled": False}
+    values |= {"submitted_at_ms": now_ms, "check_at_ms": check_at_ms, **DONE}
+    mine = (jobs.c.id == transcription_id) & jobs.c.soniox_id.is_(None) & jobs.c.stage.in_(OPEN_STAGES)
+    if (await connection.execute(update(jobs).where(mine).values(**values))).rowcount == 1:
+        return True
+    return bool(
+        (await connection.execute(_count(jobs.c.id == transcription_id, jobs.c.soniox_id == soniox_id))).scalar()
+    )
+
+
+async def mark_uploaded(connection: AsyncConnection, job: Transcription, soniox_file_id: str) -> bool:
+    """Remember the file at Soniox; False when the claim was lost."""
+    values = {"soniox_file_id": soniox_file_id, "unsettled": False}
+    return (
+        await connection.execute(update(jobs).where(still_held(Transcription, job)).values(**values))
+    ).rowcount == 1
+
+
+async def mark_waiting(
+    connection: AsyncConnection, job: Transcription, *, due_at_ms: int, error: str, spend_try: bool
+) -> bool:
+    """Move d: nothing reached Soniox."""
+    values = {"stage": Stage.ACCEPTED, "unsettled": False}
+    return await postpone(
+        connection, Transcription, job, due_at_ms=due_at_ms, error=error, spend_try=spend_try, **values
+    )
+
+
+async def mark_unsettled(connection: AsyncConnection, job: Transcription, *, due_at_ms: int, error: str) -> bool:
+    """Stay submitting: what the last call came to must be looked up at `due_at_ms`."""
+    return await postpone(connection, Transcription, job, due_at_ms=due_at_ms, error=error, unsettled=True)
+
+
+async def mark_finished(
+    connection: AsyncConnection, transcription_id: str, stage: Stage, **values: Any
+) -> Transcription | None:
+    """Moves e, f and g: the row as it is afterwards, or None when it was finished already or is gone."""
+    open_one = (jobs.c.id == transcription_id) & jobs.c.stage.in_(sources_of(stage))
+    values |= {"fence": jobs.c.fence + 1}  # whoever still works on it has lost its claim
+    finished = (
+        update(jobs).where(open_one).values(stage=stage, check_at_ms=None, unsettled=False, **{**DONE, **values})
+    )
+    return as_model(Transcription, await connection.execute(finished.returning(*jobs.c)))
+
+
+async def mark_seen(connection: AsyncConnection, transcription_id: str, *, status: str, check_at_ms: int) -> None:
+    """Remember what Soniox last said of a submitted one."""
+    seen = update(jobs).where(jobs.c.id == transcription_id, jobs.c.stage == Stage.SUBMITTED)
+    await connection.execute(seen.values(soniox_status=status, check_at_ms=check_at_ms))
+
+
+async def mark_called_back(connection: AsyncConnection, transcription_id: str, status_code: int) -> None:
+    """Remember what the caller's own webhook_url answered."""
+    called = update(jobs).where(jobs.c.id == transcription_id)
+    await connection.execute(called.values(callback_status_code=status_code))
+
+
+async def mark_for_another_attempt(connection: AsyncConnection, job: Transcription, now_ms: int) -> bool:
+    """Move h."""
+    past = [*job.past_soniox_ids, job.soniox_id] if job.soniox_id else job.past_soniox_ids
+    values = {
+        "stage": Stage.ACCEPTED,
+        "attempt": job.attempt + 1,
+        "past_soniox_ids": past,
+        "due_at_ms": now_ms,
+        **FREE,
+    }
+    values |= dict.fromkeys(("soniox_id", "soniox_file_id", "soniox_status", "error_type", "error_message"))
+    values |= dict.fromkeys(("submitted_at_ms", "finished_at_ms", "learned_from", "webhook_status_code"))
+    failed = (jobs.c.id == job.id) & (jobs.c.stage == Stage.FAILED) & (jobs.c.attempt == job.attempt)
+    return (
+        await connection.execute(update(jobs).where(failed).values(tries=0, last_error=None, **values))
+    ).rowcount == 1
+
+
+async def remove(connection: AsyncConnection, transcription_id: str) -> Transcription | None:
+    """Delete the row; gives back what it was."""
+    gone = delete(jobs).where(jobs.c.id == transcription_id).returning(*jobs.c)
+    removed = as_model(Transcription, await connection.execute(gone))
+    await connection.execute(delete(keys).where(keys.c.transcription_id == transcription_id))
+    return removed
+
+
+async def silent(connection: AsyncConnection, now_ms: int, limit: int) -> list[Transcription]:
+    """Submitted ones whose time to be asked about has come."""
+    overdue = (jobs.c.stage == Stage.SUBMITTED) & (jobs.c.check_at_ms <= now_ms)
+    query = select(jobs).where(overdue).order_by(jobs.c.check_at_ms).limit(limit)
+    return as_models(Transcription, await connection.execute(query))
+
+
+@dataclass(frozen=True)
+class Page:
+    """Which part of a list: after `after` = (created_at_ms, id) in the chosen order."""
+
+    limit: int
+    after: tuple[int, str] | None = None
+    newest_first: bool = True
+
+
+async def page_of(
+    connection: AsyncConnection, page: Page, *conditions: ColumnElement[bool]
+) -> list[Transcription]:
+    """One page; keyset, so that inserts and deletes neither repeat nor skip a row."""
+    order = [jobs.c.created_at_ms, jobs.c.id]
+    query = select(jobs).where(*conditions).limit(page.limit)
+    if page.after is not None:
+        query = query.where(_beyond(page.after, newest_first=page.newest_first))
+    query = query.order_by(*[column.desc() if page.newest_first else column for column in order])
+    return as_models(Transcription, await connection.execute(query))
+
+
+async def count(connection: AsyncConnection, *conditions: ColumnElement[bool]) -> int:
+    """How many there are."""
+    return int((await connection.execute(_count(*conditions))).scalar_one())
+
+
+async def remember_key(connection: AsyncConnection, key: IdempotencyKey) -> IdempotencyKey | None:
+    """Insert the key; when it is taken, give back the one that was first."""
+    query = select(keys).where(keys.c.owner == key.owner, keys.c.key == key.key)
+    first = as_model(IdempotencyKey, await connection.execute(query))
+    if first is None:
+        await insert_all(connection, [key])
+    return first
+
+
+def _count(*conditions: ColumnElement[bool]) -> Any:
+    return select(func.count()).select_from(jobs).where(*conditions)
+
+
+def _beyond(after: tuple[int, str], *, newest_first: bool) -> ColumnElement[bool]:
+    created_at_ms, transcription_id = after
+    if newest_first:
+        later = jobs.c.id < transcription_id
+        return (jobs.c.created_at_ms < created_at_ms) | ((jobs.c.created_at_ms == created_at_ms) & later)
+    later = jobs.c.id > transcription_id
+    return (jobs.c.created_at_ms > created_at_ms) | ((jobs.c.created_at_ms == created_at_ms) & later)

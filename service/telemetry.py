@@ -1,0 +1,86 @@
+"""Logs and metrics: their names, their shape, and the rule that nothing secret gets in."""
+
+import logging
+import sys
+from typing import Any, Literal
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY = CollectorRegistry()
+
+webhooks_received = Counter(
+    "relay_webhooks_received_total",
+    "Calls to the webhook route by what came of them.",
+    ["result"],
+    registry=REGISTRY,
+)
+soniox_requests = Counter(
+    "relay_soniox_requests_total", "Requests to Soniox.", ["operation", "code"], registry=REGISTRY
+)
+soniox_request_seconds = Histogram(
+    "relay_soniox_request_seconds", "Time of requests to Soniox.", ["operation"], registry=REGISTRY
+)
+transcriptions_finished = Counter(
+    "relay_transcriptions_finished_total",
+    "Finished transcriptions by outcome and by how the relay learned of it.",
+    ["outcome", "source"],
+    registry=REGISTRY,
+)
+turnaround_seconds = Histogram(
+    "relay_turnaround_seconds",
+    "From accepted to finished.",
+    buckets=(0.5, 1, 2, 5, 10, 30, 60, 120, 300, 900, 3600, 14400),
+    registry=REGISTRY,
+)
+delivery_attempts = Counter(
+    "relay_delivery_attempts_total", "Tries to deliver an event.", ["outcome"], registry=REGISTRY
+)
+delivery_seconds = Histogram("relay_delivery_seconds", "Time of one try to deliver.", registry=REGISTRY)
+reconciler_runs = Counter("relay_reconciler_runs_total", "Sweeps.", ["result"], registry=REGISTRY)
+reconciler_found = Counter(
+    "relay_reconciler_found_total", "What sweeps found and mended, by kind.", ["kind"], registry=REGISTRY
+)
+step_errors = Counter(
+    "relay_step_errors_total", "Steps that ended in an unforeseen error.", ["lane"], registry=REGISTRY
+)
+transcriptions_open = Gauge("relay_transcriptions", "Transcriptions by stage.", ["stage"], registry=REGISTRY)
+work_waiting = Gauge("relay_work_waiting", "Rows that wait for a worker.", ["lane"], registry=REGISTRY)
+soniox_held = Gauge("relay_soniox_quota_used", "What the relay holds at Soniox.", ["kind"], registry=REGISTRY)
+soniox_quota = Gauge("relay_soniox_quota_limit", "What it may hold there.", ["kind"], registry=REGISTRY)
+
+
+def observe_soniox_call(operation: str, code: int | None, seconds: float) -> None:
+    """Count one request; `code` None is a call without an answer."""
+    soniox_requests.labels(operation, str(code or "none")).inc()
+    soniox_request_seconds.labels(operation).observe(seconds)
+
+
+def configure_logs(level: str, shape: Literal["console", "json"]) -> None:
+    """Send structlog's and the standard library's records to stderr in one shape."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
+        structlog.processors.format_exc_info,
+    ]
+    last: Any = (
+        structlog.processors.JSONRenderer()
+        if shape == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processor=last))
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    for noisy in ("httpx", "httpcore", "aiosqlite", "asyncio", "sqlalchemy.engine", "uvicorn.access", "alembic.runtime"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,0 +1,190 @@
+"""Typed columns: a list of JSON values as a few compact bytes, and back with every type intact."""
+
+import math
+import struct
+from collections.abc import Sequence
+from itertools import accumulate, chain, groupby
+from operator import ne, sub
+from typing import Any, Self
+
+import msgspec
+
+_REPEATABLE = {str, bool, type(None)}
+_INT64 = range(-(2**63), 2**63)
+_WIDTHS = {"b": 1, "h": 2, "i": 4, "q": 8}
+_SEPARATOR = "\0"
+
+
+class Runs(msgspec.Struct, array_like=True, tag=0):
+    """Values that repeat: each one once, with the number of times it stands in a row."""
+
+    singles: list[str | bool | int | None]
+    lengths: list[int]
+
+    @classmethod
+    def of(cls, values: Sequence[Any]) -> Self:
+        """Pack values of one JSON type, or any mix of strings, booleans and nulls."""
+        if _is_constant(values):
+            return cls([values[0]], [len(values)])
+        runs = [(value, len(list(run))) for value, run in groupby(values)]
+        return cls([value for value, _ in runs], [length for _, length in runs])
+
+    def values(self) -> list[Any]:
+        """Give the values back."""
+        return list(chain.from_iterable([value] * n for value, n in zip(self.singles, self.lengths, strict=True)))
+
+
+class Integers(msgspec.Struct, array_like=True, tag=1):
+    """Whole numbers as steps from one to the next, divided by what all steps have in common."""
+
+    first: int
+    unit: int
+    width: str
+    steps: bytes
+
+    @classmethod
+    def of(cls, values: Sequence[int]) -> "Integers | Json":
+        """Pack integers of 64 bits; wider ones, or wider steps, become JSON."""
+        differences = list(map(sub, values[1:], values))
+        unit = math.gcd(*differences) or 1
+        steps = [difference // unit for difference in differences]
+        width = _narrowest(steps)
+        if width is None or not (values[0] in _INT64 and unit in _INT64):
+            return Json.of(values)
+        packed = struct.pack(f"<{len(steps)}{width}", *steps)
+        return cls(values[0], unit, width, _to_planes(packed, _WIDTHS[width]))
+
+    def values(self) -> list[Any]:
+        """Give the values back."""
+        width = _WIDTHS[self.width]
+        packed = _from_planes(self.steps, width)
+        steps = struct.unpack(f"<{len(packed) // width}{self.width}", packed)
+        return list(accumulate([step * self.unit for step in steps], initial=self.first))
+
+
+class Doubles(msgspec.Struct, array_like=True, tag=2):
+    """Floating point numbers, bit for bit."""
+
+    planes: bytes
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Self:
+        """Pack floats."""
+        return cls(_to_planes(struct.pack(f"<{len(values)}d", *values), 8))
+
+    def values(self) -> list[Any]:
+        """Give the values back."""
+        return list(struct.unpack(f"<{len(self.planes) // 8}d", _from_planes(self.planes, 8)))
+
+
+class Strings(msgspec.Struct, array_like=True, tag=3):
+    """Strings that rarely repeat, joined."""
+
+    joined: str
+
+    @classmethod
+    def of(cls, values: Sequence[str]) -> "Strings | Json":
+        """Pack strings; the rare ones that contain the separator become JSON."""
+        joined = _SEPARATOR.join(values)
+        return cls(joined) if joined.count(_SEPARATOR) == len(values) - 1 else Json.of(values)
+
+    def values(self) -> list[Any]:
+        """Give the values back."""
+        return self.joined.split(_SEPARATOR)
+
+
+class Json(msgspec.Struct, array_like=True, tag=4):
+    """Whatever no other column fits: objects, lists, integers of any size."""
+
+    text: bytes
+
+    @classmethod
+    def of(cls, values: Sequence[Any]) -> Self:
+        """Pack any JSON values."""
+        return cls(msgspec.json.encode(values))
+
+    def values(self) -> list[Any]:
+        """Give the values back."""
+        decoded: list[Any] = msgspec.json.decode(self.text)
+        return decoded
+
+
+class Mixed(msgspec.Struct, array_like=True, tag=5):
+    """Values of several types: one column for each type, and which column comes next."""
+
+    order: bytes
+    parts: list["Column"]
+
+    @classmethod
+    def of(cls, values: Sequence[Any]) -> Self:
+        """Pack values of any JSON types; a type keeps its own column."""
+        parts: dict[type, list[Any]] = {}
+        for value in values:
+            parts.setdefault(type(value), []).append(value)
+        number = {kind: position for position, kind in enumerate(parts)}
+        return cls(bytes(number[type(value)] for value in values), [column(part) for part in parts.values()])
+
+    def values(self) -> list[Any]:
+        """Give the values back."""
+        parts = [iter(part.values()) for part in self.parts]
+        return [next(parts[position]) for position in self.order]
+
+
+Column = Runs | Integers | Doubles | Strings | Json | Mixed
+
+
+def column(values: Sequence[Any]) -> Column:
+    """Pack at least one JSON value in the column that suits the types and the repetition found."""
+    kinds = set(map(type, values))
+    if (kinds <= _REPEATABLE or (kinds == {int} and _are_64_bit(values))) and _repeats(values):
+        return Runs.of(values)
+    if len(kinds) > 1:
+        return Mixed.of(values)
+    match kinds.pop():
+        case kind if kind is int:
+            return Integers.of(values)
+        case kind if kind is float:
+            return Doubles.of(values)
+        case kind if kind is str:
+            return Strings.of(values)
+        case kind if kind in _REPEATABLE:
+            return Runs.of(values)
+        case _:
+            return Json.of(values)
+
+
+def _repeats(values: Sequence[Any]) -> bool:
+    """Whether few enough values differ from the one before."""
+    return _is_constant(values) or sum(map(ne, values, values[1:])) * 8 <= len(values)
+
+
+def _is_constant(values: Sequence[Any]) -> bool:
+    return values.count(values[0]) == len(values)
+
+
+def _are_64_bit(values: Sequence[int]) -> bool:
+    return min(values) in _INT64 and max(values) in _INT64
+
+
+def _narrowest(numbers: Sequence[int]) -> str | None:
+    """The struct letter of the smallest signed width that holds all numbers, None beyond 64 bits."""
+    low, high = min(numbers, default=0), max(numbers, default=0)
+    for letter, size in _WIDTHS.items():
+        limit = 1 << (8 * size - 1)
+        if -limit <= low and high < limit:
+            return letter
+    return None
+
+
+def _to_planes(packed: bytes, width: int) -> bytes:
+    """Put the first bytes of all numbers together, then the second ones: like bytes compress well."""
+    return b"".join(packed[place::width] for place in range(width))
+
+
+def _from_planes(planes: bytes, width: int) -> bytes:
+    """Undo `_to_planes`."""
+    packed = bytearray(len(planes))
+    count = len(planes) // width
+    for place in range(width):
+        packed[place::width] = planes[place * count : (place + 1) * count]
+    return bytes(packed)

@@ -1,0 +1,67 @@
+"""Which tokens of a transcript an answer contains."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from service.transcripts.timing import Timed, timed
+from service.transcripts.tokens import Token, confidence_of, is_translation
+
+Translation = Literal["all", "original", "translation"]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFilter:
+    """Conditions a token must all meet; None or empty means no condition."""
+
+    from_ms: int | None = None
+    """Keep what is still being said at this time, or begins later."""
+    to_ms: int | None = None
+    """Keep what begins before this time."""
+    speakers: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+    translation: Translation = "all"
+    """`original` is everything spoken, translated or not; `translation` only translated text."""
+    max_confidence: float | None = None
+    """Keep doubtful tokens; one without a confidence is not doubtful."""
+
+    def apply(self, tokens: Sequence[Token]) -> list[Token]:
+        """The tokens that meet all conditions, unchanged.
+
+        Give it the originals along with the translations: they are where the latter's times come from.
+        """
+        return [item.token for item in self.select(timed(tokens))]
+
+    def select(self, items: Iterable[Timed]) -> Iterable[Timed]:
+        """The timed tokens that meet all conditions."""
+        return items if self == _EVERYTHING else filter(self._keeps, items)
+
+    def _keeps(self, item: Timed) -> bool:
+        token = item.token
+        return (
+            (self.translation == "all" or is_translation(token) == (self.translation == "translation"))
+            and (not self.speakers or token.get("speaker") in self.speakers)
+            and (not self.languages or token.get("language") in self.languages)
+            and self._is_doubtful(token)
+            and self._is_within(item.start_ms, item.end_ms)
+        )
+
+    def _is_doubtful(self, token: Token) -> bool:
+        if self.max_confidence is None:
+            return True
+        confidence = confidence_of(token)
+        return confidence is not None and confidence <= self.max_confidence
+
+    def _is_within(self, start_ms: int | None, end_ms: int | None) -> bool:
+        """Whether the token overlaps the window; one without times is in no window."""
+        if self.from_ms is None and self.to_ms is None:
+            return True
+        if start_ms is None:
+            return False
+        last_ms = start_ms if end_ms is None else end_ms
+        return (self.to_ms is None or start_ms < self.to_ms) and (
+            self.from_ms is None or start_ms >= self.from_ms or last_ms > self.from_ms
+        )
+
+
+_EVERYTHING = TokenFilter()

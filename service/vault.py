@@ -1,0 +1,83 @@
+"""Secrets: made, derived, compared, hashed and sealed. Pure but for the randomness of new ones.
+
+Each job's webhook carries its own header value, derived from the master secret and the job's id, so that a
+leaked header forges one job at most. What must be read again (endpoint secrets, a caller's callback header) is
+sealed with a key derived from the same master secret; what need not be (API keys) is hashed.
+"""
+
+import base64
+import hashlib
+import hmac
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+
+DERIVATION = b"soniox-relay/webhook/v1:"
+SEALING = b"soniox-relay/seal/v1"
+KEY_PREFIX = "srk_"
+ENDPOINT_SECRET_PREFIX = "whsec_"  # noqa: S105  # the public prefix of Standard Webhooks, not a secret
+
+
+@dataclass(frozen=True)
+class Vault:
+    """The master secrets, current one first; the others are still accepted."""
+
+    masters: Sequence[bytes] = field(repr=False)
+
+    def webhook_secret(self, transcription_id: str) -> str:
+        """The header value Soniox is given for one job."""
+        return _derive(self.masters[0], transcription_id)
+
+    def knows_webhook_secret(self, given: bytes, transcription_id: str) -> bool:
+        """Compare with every valid value in constant time; without a job, with the master secrets themselves."""
+        if transcription_id:
+            valid = [_derive(master, transcription_id).encode() for master in self.masters]
+        else:
+            valid = list(self.masters)
+        matches = [_same(given, value) for value in valid]  # all of them: no early exit
+        return any(matches)
+
+    def seal(self, secret: str) -> str:
+        """Encrypt for the database."""
+        return self._boxes().encrypt(secret.encode()).decode()
+
+    def open(self, sealed: str) -> str:
+        """Decrypt. Raises ValueError when the master secret that sealed it is gone."""
+        try:
+            return self._boxes().decrypt(sealed.encode()).decode()
+        except InvalidToken:
+            raise ValueError("sealed with a master secret that is no longer set") from None
+
+    def _boxes(self) -> MultiFernet:
+        return MultiFernet([Fernet(_sealing_key(master)) for master in self.masters])
+
+
+def new_api_key() -> str:
+    """A key for a caller: 256 bits of chance behind a prefix that secret scanners can find."""
+    return KEY_PREFIX + secrets.token_urlsafe(32)
+
+
+def hash_api_key(key: str) -> str:
+    """SHA-256 is enough: the key is chance, not a password."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def new_endpoint_secret() -> str:
+    """A secret of 32 bytes in the form Standard Webhooks gives them."""
+    return ENDPOINT_SECRET_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def _derive(master: bytes, transcription_id: str) -> str:
+    digest = hmac.digest(master, DERIVATION + transcription_id.encode(), "sha256")
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def _sealing_key(master: bytes) -> bytes:
+    return base64.urlsafe_b64encode(hmac.digest(master, SEALING, "sha256"))
+
+
+def _same(given: bytes, valid: bytes) -> bool:
+    """Hash both sides first, so that not even the length shows in the time taken."""
+    return hmac.compare_digest(hashlib.sha256(given).digest(), hashlib.sha256(valid).digest())

@@ -1,0 +1,159 @@
+"""The worker: claims due rows and runs the matching step, lane by lane. It knows no vendor.
+
+Each lane keeps as many steps running as it may. It sleeps until somebody rings, until the next row becomes due,
+or for a slow poll at most, which is the net under the other two. Leases are short and renewed while a step runs;
+a step that ends in an unforeseen error has its row put aside for a while, so that one bad row stops nobody.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service import telemetry
+from service.errors import Unavailable
+from service.lifecycle import backoff_ms
+from service.relay import Relay
+from service.store import claims, heartbeats
+from service.store.claims import Claimant
+from service.tables import Due
+
+log = structlog.get_logger(__name__)
+
+LEASE_MS = 20_000
+RENEW_EVERY_S = 5.0
+POLL_EVERY_S = 1.0
+STOP_WITHIN_S = 5.0
+
+Claim = Callable[[AsyncConnection, Claimant, int], Awaitable[Sequence[Any]]]
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One kind of work: how to claim its rows and what to do with one."""
+
+    name: str
+    model: type[Due]
+    claim: Claim
+    step: Callable[[Relay, Any], Awaitable[None]]
+    at_once: int
+    may_claim: Callable[[], bool] = lambda: True
+
+
+@dataclass
+class Worker:
+    """Runs lanes until told to stop."""
+
+    relay: Relay
+    lanes: Sequence[Lane]
+    _running: dict[asyncio.Task[None], tuple[Lane, Any]] = field(default_factory=dict)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set, then finish or give back what is under way."""
+        if self.relay.db.is_sqlite:
+            await self._release(None)  # the only process: whoever held a lease is dead
+        loops = [asyncio.create_task(self._run_lane(lane), name=lane.name) for lane in self.lanes]
+        loops.append(asyncio.create_task(self._stay_alive()))
+        await stop.wait()
+        for loop in loops:
+            loop.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+        await self._wind_up()
+
+    async def _run_lane(self, lane: Lane) -> None:
+        while True:
+            try:
+                await self._fill(lane)
+                await self.relay.wakeups.wait(lane.name, await self._sleep_s(lane))
+            except Unavailable as error:
+                log.warning("lane_waits_for_database", lane=lane.name, reason=str(error))
+                await asyncio.sleep(POLL_EVERY_S)
+
+    async def _fill(self, lane: Lane) -> None:
+        """Claim as long as there is both work and a free hand."""
+        while (free := lane.at_once - self._busy(lane)) > 0 and lane.may_claim():
+            claimant = Claimant(self.relay.name, self.relay.clock(), LEASE_MS)
+            rows = await self.relay.db.write(lambda connection: lane.claim(connection, claimant, free))  # noqa: B023
+            for row in rows:
+                task = asyncio.create_task(self._run_step(lane, row))
+                self._running[task] = (lane, row)
+                task.add_done_callback(self._running.pop)
+            if len(rows) < free:
+                return
+
+    async def _sleep_s(self, lane: Lane) -> float:
+        """Until the next row becomes due; a full lane is woken by its own steps."""
+        if self._busy(lane) >= lane.at_once or not lane.may_claim():
+            return POLL_EVERY_S
+        now_ms = self.relay.clock()
+        async with self.relay.db.read() as connection:
+            due_ms = await claims.next_due_ms(connection, lane.model, now_ms)
+        return POLL_EVERY_S if due_ms is None else min(POLL_EVERY_S, max(0.001, (due_ms - now_ms) / 1000))
+
+    async def _run_step(self, lane: Lane, row: Any) -> None:
+        try:
+            await lane.step(self.relay, row)
+        except Unavailable as error:
+            log.warning("step_waits_for_database", lane=lane.name, row_id=row.id, reason=str(error))
+        except Exception as error:  # a bug must not stop the lane
+            telemetry.step_errors.labels(lane.name).inc()
+            log.exception("step_failed", lane=lane.name, row_id=row.id)
+            await self._put_aside(lane, row, error)
+        finally:
+            self.relay.wakeups.ring(lane.name)
+
+    async def _put_aside(self, lane: Lane, row: Any, error: Exception) -> None:
+        wait_ms = backoff_ms(row.tries, first_ms=5_000, longest_ms=600_000, chance=self.relay.chance)
+        due_at_ms = self.relay.clock() + wait_ms
+
+        async def put_aside(connection: AsyncConnection) -> None:
+            reason = f"unforeseen error: {type(error).__name__}"
+            await claims.postpone(connection, lane.model, row, due_at_ms=due_at_ms, error=reason)
+
+        try:
+            await self.relay.db.write(put_aside)
+        except Unavailable:
+            log.warning("row_left_to_its_lease", lane=lane.name, row_id=row.id)
+
+    async def _stay_alive(self) -> None:
+        """Renew the leases of what is under way, and give a sign of life."""
+        while True:
+            try:
+                await self.relay.db.write(self._renew_and_beat)
+            except Unavailable as error:
+                log.warning("leases_not_renewed", reason=str(error))
+            await asyncio.sleep(RENEW_EVERY_S)
+
+    async def _renew_and_beat(self, connection: AsyncConnection) -> None:
+        now_ms = self.relay.clock()
+        held: dict[type[Due], list[tuple[str, int]]] = {}
+        for lane, row in self._running.values():
+            held.setdefault(lane.model, []).append((row.id, row.fence))
+        for model, rows in held.items():
+            await claims.renew(connection, model, rows, now_ms + LEASE_MS)
+        await heartbeats.beat(connection, f"worker:{self.relay.name}", now_ms, {"running": len(self._running)})
+
+    async def _wind_up(self) -> None:
+        """Let steps end for a moment, then drop them: their rows go back at once."""
+        if self._running:
+            await asyncio.wait(list(self._running), timeout=STOP_WITHIN_S)
+        for task in list(self._running):
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        await self._release(self.relay.name)
+
+    async def _release(self, worker: str | None) -> None:
+        async def release(connection: AsyncConnection) -> None:
+            for model in {lane.model for lane in self.lanes}:
+                await claims.release(connection, model, worker)
+
+        try:
+            await self.relay.db.write(release)
+        except Unavailable:
+            log.warning("leases_left_to_end_by_themselves")
+
+    def _busy(self, lane: Lane) -> int:
+        return sum(1 for running, _ in self._running.values() if running is lane)
