@@ -82,6 +82,18 @@ async def read_capped(
     return read, time.monotonic() - started
 
 
+def nothing_was_sent(error: BaseException) -> bool:
+    """True only when no connection came about. httpx's own ConnectError does not tell: a reset of an open
+    connection carries the same name here, after the request may have been read.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, aiohttp.ClientConnectorError | httpx.UnsupportedProtocol):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
 async def _read(answer: httpx.Response, most: int) -> bytes:
     parts: list[bytes] = []
     size = 0

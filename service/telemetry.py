@@ -82,5 +82,13 @@ def configure_logs(level: str, shape: Literal["console", "json"]) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processor=last))
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
-    for noisy in ("httpx", "httpcore", "aiosqlite", "asyncio", "sqlalchemy.engine", "uvicorn.access", "alembic.runtime"):
+    for noisy in (
+        "httpx",
+        "httpcore",
+        "aiosqlite",
+        "asyncio",
+        "sqlalchemy.engine",
+        "uvicorn.access",
+        "alembic.runtime",
+    ):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -133,12 +133,13 @@ token_fields = {
     "translation_status": st.sampled_from(["none", "original", "translation", None]),
     "extra": values,
 }
+names = st.text(max_size=3).filter("id".__ne__)
 transcripts = st.builds(
     lambda tokens, text, before, after: {**before, "id": "x", "text": text, "tokens": tokens, **after},
     st.lists(st.fixed_dictionaries({}, optional=token_fields), max_size=25),
     st.text(),
-    st.dictionaries(st.text(max_size=3), values, max_size=2),
-    st.dictionaries(st.text(max_size=3), values, max_size=2),
+    st.dictionaries(names, values, max_size=2),
+    st.dictionaries(names, values, max_size=2),
 )
 
 

@@ -1,6 +1,5 @@
 """What Soniox answers, read leniently: unknown fields are ignored, status words are kept as they come."""
 
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -61,10 +60,17 @@ class Count(msgspec.Struct, kw_only=True):
     total: int
 
 
+class Problem(msgspec.Struct):
+    """One wrong field."""
+
+    location: str = ""
+    message: str = ""
+
+
 class ErrorBody(msgspec.Struct, kw_only=True):
     """Soniox's error body, as far as we use it."""
 
     error_type: str = ""
     message: str = ""
     request_id: str = ""
-    validation_errors: list[dict[str, Any]] = []
+    validation_errors: list[Problem] = []

@@ -16,17 +16,16 @@ from service.errors import (
     SonioxUncertain,
     SonioxUnreachable,
 )
-from service.http import retry_after_s
+from service.http import nothing_was_sent, retry_after_s
 from service.soniox.models import ErrorBody
 
-NOTHING_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 MAY_PASS = frozenset({408, 425, 500, 502, 503, 504})
 LONGEST_WAIT_S = 3600.0
 
 
 def from_failure(error: Exception) -> SonioxError:
     """For a call that brought no answer: did anything leave this machine?"""
-    kind = SonioxUnreachable if isinstance(error, NOTHING_SENT) else SonioxUncertain
+    kind = SonioxUnreachable if nothing_was_sent(error) else SonioxUncertain
     return kind(f"no answer from Soniox ({type(error).__name__})")
 
 
@@ -34,12 +33,18 @@ def from_answer(answer: httpx.Response) -> SonioxError:
     """For an answer outside 2xx; HTML and empty bodies of proxies included."""
     body = _error_body(answer.content)
     return _kind_of(answer.status_code, body)(
-        body.message or f"Soniox answered {answer.status_code}",
+        _words_of(body) or f"Soniox answered {answer.status_code}",
         status_code=answer.status_code,
         error_type=body.error_type,
         request_id=body.request_id,
         retry_after_s=retry_after_s(answer.headers.get("retry-after"), datetime.now(UTC), LONGEST_WAIT_S),
     )
+
+
+def _words_of(body: ErrorBody) -> str:
+    """Soniox's message with the places it names."""
+    places = [f"{problem.location}: {problem.message}" for problem in body.validation_errors]
+    return " ".join([body.message, *places]).strip()
 
 
 def _error_body(content: bytes) -> ErrorBody:

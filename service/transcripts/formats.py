@@ -7,10 +7,11 @@ from typing import Literal
 
 import msgspec
 
-from service.transcripts.codec import collected, unpack_tokens
 from service.transcripts.options import RenderOptions
+from service.transcripts.serving import collected
 from service.transcripts.spreadsheet import render_csv
 from service.transcripts.subtitles import render_srt, render_vtt
+from service.transcripts.table import unpack_tokens
 from service.transcripts.timing import Timed, timed
 from service.transcripts.tokens import Token, text_of
 from service.transcripts.turns import render_segments, render_text

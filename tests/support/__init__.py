@@ -1,0 +1,1 @@
+"""The neighbours and the ground that tests stand on: real servers, real databases."""

