@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import event, text
+from sqlalchemy import event, make_url, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -70,6 +70,8 @@ class Database:
 
     async def write_one_of(self, bulk: Bulk, item: Any, wake: Sequence[str] = ()) -> Any:
         """Like `write`, for many alike: `bulk` gets all waiting items at once and gives back a result for each."""
+        if self._closing:
+            raise DatabaseDown("the database is being closed")
         if len(self._queue) >= LONGEST_QUEUE:
             raise Overloaded("more writes are waiting than the database can take")
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -148,9 +150,12 @@ async def open_database(url: str, wakeups: Wakeups) -> AsyncIterator[Database]:
 
 
 def engine_url(url: str) -> str:
-    """The URL with the driver the relay uses."""
-    _, rest = url.split("://", 1)
-    return f"sqlite+aiosqlite://{rest}" if url.startswith("sqlite") else f"postgresql+asyncpg://{rest}"
+    """The URL with the driver the relay uses; libpq's `sslmode` is what that driver calls `ssl`."""
+    given = make_url(url)
+    if url.startswith("sqlite"):
+        return given.set(drivername="sqlite+aiosqlite").render_as_string(hide_password=False)
+    query = {"ssl" if name == "sslmode" else name: value for name, value in given.query.items()}
+    return given.set(drivername="postgresql+asyncpg", query=query).render_as_string(hide_password=False)
 
 
 def sqlite_engine(url: str, size: int, begin: str) -> AsyncEngine:

@@ -1,27 +1,41 @@
 """The governor keeps the relay inside Soniox's quotas: work waits here, durable, instead of failing there.
 
-Two things are rationed. Room (pending, transcriptions, files) is counted from our own rows at the very claim
-(`store.room`). Requests per minute are spent from a window of 60 s that all processes share; each share has a
-floor that the others leave alone, so that a sweep never starves a submission and clean-up never starves.
+Room (pending, transcriptions, files) is counted from our own rows at the very claim (`store.room`), less what
+others hold at Soniox. Requests per minute are spent from a window of 60 s that all processes share; each share
+has a floor that the others leave alone, so that a sweep never starves a submission, nor a submission the
+clean-up.
 
-A refusal of the key (401, 402, 403) parks all work: one probe at a time goes out until one succeeds.
+Trouble closes the gate: a rate limit for as long as Soniox asks, a refused key (401, 402, 403) or an outage
+until a probe comes through. While it is closed one request at a time goes out as the probe.
 """
 
 import asyncio
+import random
 from dataclasses import dataclass, field
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.clock import Clock
 from service.db import Database
-from service.errors import SonioxError, SonioxKeyTrouble, SonioxOutOfRoom, SonioxRateLimited
+from service.errors import (
+    SonioxError,
+    SonioxKeyTrouble,
+    SonioxOutOfRoom,
+    SonioxRateLimited,
+    SonioxUncertain,
+    SonioxUnreachable,
+)
+from service.lifecycle import backoff_ms
 from service.store import budget
-from service.store.room import Quotas
+from service.store.room import Held, Quotas
 
 FLOORS = {"live": 0.0, "clean": 0.2, "sweep": 0.1}  # part of the budget that nobody else may use
-PROBE_EVERY_MS = 15_000
-RATE_PAUSE_MS = 60_000
-ROOM_PAUSE_MS = 30_000
+KEY_PROBE_EVERY_MS = 15_000
+OUTAGE_AFTER = 12  # passing failures in a row
+LONGEST_PROBE_WAIT_MS = 10_000
+RATE_PAUSE_MS = 60_000  # when Soniox does not say how long
+ROOM_PAUSE_MS = 15_000
+LOOK_AGAIN_S = 0.5
 
 
 @dataclass
@@ -31,55 +45,77 @@ class Governor:
     db: Database
     clock: Clock
     requests_per_minute: int
-    quotas: Quotas
-    parked_reason: str | None = None
-    _closed_until_ms: int = 0
+    limits: Quotas
+    chance: random.Random = field(default_factory=random.Random)
+    others: Held = field(default_factory=lambda: Held(0, 0, 0))  # what is not ours at Soniox, as last counted
+    out_of_room: int = 0  # how often Soniox said that a quota is full
+    _reason: str | None = None  # why the gate is closed
+    _open_at_ms: int = 0
+    _probing: bool = False
+    _failures: int = 0  # in a row
     _no_room_until_ms: int = 0
     _no_room_reason: str = ""
-    _waiting: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def quotas(self) -> Quotas:
+        """What is left to the relay."""
+        limits, others = self.limits, self.others
+        return Quotas(limits.pending, limits.transcriptions - others.transcriptions, limits.files - others.files)
 
     async def permit(self, share: str) -> None:
         """Wait until a request of `share` may be made; the request counts from now on."""
-        while True:
-            await self._wait_while_closed()
-            wait_s = await self.db.write_one_of(self._spend, share)
-            if not wait_s:
-                return
+        await self._pass_gate()
+        while wait_s := await self.db.write_one_of(self._spend, share):  # noqa: ASYNC110  # the window moves by itself
             await asyncio.sleep(wait_s)
 
     def may_submit(self) -> bool:
-        """False while Soniox said that a quota is full, or refuses the key and no probe is due."""
-        now_ms = self.clock()
-        return now_ms >= self._no_room_until_ms and now_ms >= self._closed_until_ms
+        """False while new work would only be refused."""
+        return self._reason is None and self.clock() >= self._no_room_until_ms
 
     def hear(self, error: SonioxError | None) -> None:
-        """Learn from what a call came to; None for a success."""
-        now_ms = self.clock()
+        """Learn from what a request came to; None for one that was answered as wished."""
+        self._probing = False
         match error:
-            case None:
-                self.parked_reason = None
-                self._no_room_reason = ""
             case SonioxKeyTrouble():
-                self.parked_reason = f"{error.status_code} {error.error_type}: {error.message}"
-                self._closed_until_ms = now_ms + PROBE_EVERY_MS
+                self._close(f"{error.status_code} {error.error_type}: {error.message}", KEY_PROBE_EVERY_MS)
             case SonioxRateLimited():
                 pause_ms = RATE_PAUSE_MS if error.retry_after_s is None else int(error.retry_after_s * 1000)
-                self._closed_until_ms = max(self._closed_until_ms, now_ms + pause_ms)
-            case SonioxOutOfRoom():
-                self._no_room_until_ms = now_ms + ROOM_PAUSE_MS
-                self._no_room_reason = error.message
+                self._close("Soniox limits the rate of requests", pause_ms)
+            case SonioxUncertain() | SonioxUnreachable():
+                self._failures += 1
+                if self._failures >= OUTAGE_AFTER:
+                    tries = self._failures - OUTAGE_AFTER
+                    wait_ms = backoff_ms(tries, longest_ms=LONGEST_PROBE_WAIT_MS, chance=self.chance)
+                    self._close(f"Soniox is out of order: {error.message}", wait_ms)
             case _:
-                pass
+                self._open()
+                if isinstance(error, SonioxOutOfRoom):
+                    self.out_of_room += 1
+                    self._no_room_until_ms = self.clock() + ROOM_PAUSE_MS
+                    self._no_room_reason = error.message
 
     def trouble(self) -> str | None:
         """Why work is not going on as it could, for operators; None when it is."""
-        if self.parked_reason:
-            return self.parked_reason
-        return self._no_room_reason if self.clock() < self._no_room_until_ms else None
+        return self._reason or (self._no_room_reason if self.clock() < self._no_room_until_ms else None)
 
-    async def _wait_while_closed(self) -> None:
-        if (wait_ms := self._closed_until_ms - self.clock()) > 0:
-            await asyncio.sleep(wait_ms / 1000)
+    def _close(self, reason: str, wait_ms: int) -> None:
+        self._reason = reason
+        self._open_at_ms = max(self._open_at_ms, self.clock() + wait_ms)
+
+    def _open(self) -> None:
+        self._reason = None
+        self._failures = 0
+
+    async def _pass_gate(self) -> None:
+        """Wait while it is closed; when the wait is over, the first to ask is the probe."""
+        while self._reason is not None:
+            if self.clock() >= self._open_at_ms and not self._probing:
+                self._probing = True
+                self._open_at_ms = self.clock() + LONGEST_PROBE_WAIT_MS  # a probe that never reports is replaced
+                return
+            if self.clock() >= self._open_at_ms:
+                self._probing = False
+            await asyncio.sleep(LOOK_AGAIN_S)
 
     async def _spend(self, connection: AsyncConnection, shares: list[str]) -> list[float]:
         """Seconds to wait for each asker, 0 for a permit that was given."""
@@ -87,16 +123,13 @@ class Governor:
         now_s = self.clock() // 1000
         used = await budget.used(connection, now_s)
         given: dict[str, int] = {}
-        waits = []
         for share in shares:
-            allowed = may_spend(share, used, self.requests_per_minute)
-            waits.append(0.0 if allowed else 0.5)
-            if allowed:
+            if may_spend(share, used, self.requests_per_minute):
                 used[share] = used.get(share, 0) + 1
                 given[share] = given.get(share, 0) + 1
         for share, number in given.items():
             await budget.spend(connection, share, number, now_s)
-        return waits
+        return [0.0 if _take(given, share) else LOOK_AGAIN_S for share in shares]
 
 
 def may_spend(share: str, used: dict[str, int], limit: int) -> bool:
@@ -105,3 +138,10 @@ def may_spend(share: str, used: dict[str, int], limit: int) -> bool:
         max(0, int(limit * floor) - used.get(other, 0)) for other, floor in FLOORS.items() if other != share
     )
     return sum(used.values()) + kept < limit
+
+
+def _take(given: dict[str, int], share: str) -> bool:
+    if given.get(share, 0) == 0:
+        return False
+    given[share] -= 1
+    return True

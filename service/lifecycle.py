@@ -22,6 +22,9 @@ has finished is finished. Completed is final. DELETE removes the row at any stag
 
 import enum
 import random
+from typing import Literal
+
+SonioxStatus = Literal["queued", "processing", "completed", "error"]
 
 
 class Stage(enum.StrEnum):
@@ -35,6 +38,7 @@ class Stage(enum.StrEnum):
 
 
 OPEN_STAGES = (Stage.ACCEPTED, Stage.SUBMITTING, Stage.SUBMITTED)
+AT_WORK = frozenset({"processing", "completed", "error"})  # what Soniox says of one that it has begun
 
 MOVES: frozenset[tuple[Stage, Stage]] = frozenset(
     {
@@ -54,14 +58,14 @@ def sources_of(target: Stage) -> tuple[Stage, ...]:
     return tuple(stage for stage in Stage if (stage, target) in MOVES)
 
 
-def soniox_status(stage: Stage, last_seen: str | None) -> str:
+def soniox_status(stage: Stage, last_seen: str | None) -> SonioxStatus:
     """One of Soniox's four words for our stage. `completed` only once the transcript is stored here."""
     match stage:
         case Stage.COMPLETED:
             return "completed"
         case Stage.FAILED:
             return "error"
-        case Stage.SUBMITTED if last_seen in {"processing", "completed", "error"}:
+        case Stage.SUBMITTED if last_seen in AT_WORK:
             return "processing"
         case Stage.ACCEPTED | Stage.SUBMITTING | Stage.SUBMITTED:
             return "queued"

@@ -128,7 +128,6 @@ async def run_once(relay: Relay) -> None:
     try:
         finds = await sweep(relay)
     except SonioxError as error:
-        relay.governor.hear(error)
         telemetry.reconciler_runs.labels("failed").inc()
         log.warning("sweep_failed", reason=error.message, http_status=error.status_code)
     else:

@@ -7,12 +7,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from service import telemetry
+from service.broadcast import broadcasting
 from service.clock import Clock, steady_clock
 from service.db import Database, open_database
 from service.downstream.guard import Guard
 from service.downstream.send import Sender
 from service.governor import Governor
 from service.ids import new_uuid
+from service.listing import Listing
 from service.settings import Settings
 from service.soniox import Soniox
 from service.store.room import Quotas
@@ -33,6 +35,7 @@ class Relay:
     soniox: Soniox
     sender: Sender
     name: str  # who holds the leases of this process
+    listing: Listing  # Soniox's own list, shared by those who look for something at the same time
     chance: random.Random = field(default_factory=random.Random)
 
 
@@ -40,17 +43,28 @@ class Relay:
 async def open_relay(settings: Settings) -> AsyncIterator[Relay]:
     """Open the database and the clients; close them when the block ends."""
     wakeups = Wakeups()
-    async with open_database(settings.database_url, wakeups) as db:
+    async with open_database(settings.database_url, wakeups) as db, broadcasting(settings.database_url, wakeups):
         clock = steady_clock(await db.now_ms())
         quotas = Quotas(settings.relay_max_pending, settings.relay_max_transcriptions, settings.relay_max_files)
         governor = Governor(db, clock, settings.relay_max_requests_per_minute, quotas)
         api_key = settings.soniox_api_key.get_secret_value()
-        soniox = Soniox(settings.soniox_url, api_key, governor.permit, telemetry.observe_soniox_call)
+        soniox = Soniox(
+            settings.soniox_url, api_key, governor.permit, governor.hear, telemetry.observe_soniox_call
+        )
         sender = Sender(Guard(settings.relay_allowed_destinations), settings.relay_delivery_timeout_s)
         name = f"{socket.gethostname()}-{new_uuid(clock())[-12:]}"
         try:
             yield Relay(
-                settings, db, clock, Vault(settings.master_secrets), wakeups, governor, soniox, sender, name
+                settings=settings,
+                db=db,
+                clock=clock,
+                vault=Vault(settings.master_secrets),
+                wakeups=wakeups,
+                governor=governor,
+                soniox=soniox,
+                listing=Listing(soniox, clock),
+                sender=sender,
+                name=name,
             )
         finally:
             await soniox.close()

@@ -5,12 +5,13 @@ together and no value of a secret is ever repeated.
 """
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import override
@@ -25,6 +26,7 @@ SECRETS = (
 )
 SHORTEST_SECRET = 24
 LONGEST_WEBHOOK_URL = 256  # Soniox's limit for webhook_url, query string included
+LONGEST_WAIT_S = 366 * 86_400
 PLACEHOLDERS = ("change-me", "changeme", "your-", "<", "replace")
 
 
@@ -58,14 +60,14 @@ class Settings(BaseSettings):
     soniox_api_webhook_secret: SecretStr
     soniox_api_webhook_secret_previous: SecretStr | None = None
     public_base_url: str = ""
-    database_url: str = "sqlite:///relay.db"
-    host: str = "127.0.0.1"
+    database_url: str = Field("sqlite:///relay.db", repr=False)  # it may hold a password
+    host: str = Field("127.0.0.1", max_length=180)  # with it the webhook URL fits too
     port: int = Field(8000, ge=0, le=65535)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
     relay_api_key: SecretStr | None = None
-    relay_reconcile_interval_s: float = Field(30, gt=0)
-    relay_reconcile_grace_s: float = Field(60, ge=0)
+    relay_reconcile_interval_s: float = Field(30, gt=0, le=LONGEST_WAIT_S)
+    relay_reconcile_grace_s: float = Field(60, ge=0, le=LONGEST_WAIT_S)
     relay_max_pending: int = Field(100, ge=1)
     relay_max_transcriptions: int = Field(2000, ge=1)
     relay_max_files: int = Field(1000, ge=1)
@@ -104,8 +106,8 @@ class Settings(BaseSettings):
     @field_validator("relay_delivery_schedule_s")
     @classmethod
     def _waits_are_positive(cls, waits: tuple[float, ...]) -> tuple[float, ...]:
-        if any(wait < 0 for wait in waits):
-            raise ValueError("waits are seconds and cannot be negative")
+        if not all(0 <= wait <= LONGEST_WAIT_S for wait in waits):
+            raise ValueError(f"waits are seconds, from 0 to {LONGEST_WAIT_S}")
         return waits
 
     @field_validator("soniox_api_base_url", "public_base_url")
@@ -115,45 +117,51 @@ class Settings(BaseSettings):
             raise ValueError("must be an http:// or https:// URL")
         return value.rstrip("/")
 
+    @field_validator("public_base_url")
+    @classmethod
+    def _webhook_url_fits(cls, value: str) -> str:
+        if len(_webhook_url(value, "0" * 36)) > LONGEST_WEBHOOK_URL:
+            raise ValueError(f"is too long: the webhook URL must fit {LONGEST_WEBHOOK_URL} characters")
+        return value
+
     @field_validator("database_url")
     @classmethod
     def _is_known_database(cls, value: str) -> str:
-        if value.split(":", 1)[0].split("+", 1)[0] not in {"sqlite", "postgresql", "postgres"}:
+        kind, separator, rest = value.partition("://")
+        if kind.split("+", 1)[0] not in {"sqlite", "postgresql", "postgres"} or not separator:
             raise ValueError("must begin with sqlite:/// or postgresql://")
+        if kind.startswith("sqlite") and (rest in {"", "/"} or ":memory:" in rest or rest[0] != "/"):
+            raise ValueError("must name a file, such as sqlite:///relay.db: what is in memory only is not durable")
+        return value
+
+    @field_validator(*SECRETS, mode="before")
+    @classmethod
+    def _was_readable(cls, value: Any) -> Any:
+        if isinstance(value, Unreadable):
+            raise ValueError(value.reason)
         return value
 
     @field_validator("soniox_api_webhook_secret", "soniox_api_webhook_secret_previous", "relay_api_key")
     @classmethod
     def _is_strong(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and len(value.get_secret_value()) < SHORTEST_SECRET:
+        if value is not None and len(value.get_secret_value().strip()) < SHORTEST_SECRET:
             raise ValueError(f"must have at least {SHORTEST_SECRET} characters (`soniox-relay init` makes one)")
         return value
 
-    @field_validator("soniox_api_key", "soniox_api_webhook_secret", "relay_api_key")
+    @field_validator(*SECRETS)
     @classmethod
     def _is_no_placeholder(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and value.get_secret_value().lower().startswith(PLACEHOLDERS):
             raise ValueError("is still the placeholder of the example file")
         return value
 
-    @model_validator(mode="after")
-    def _secrets_differ(self) -> "Settings":
-        given = [
-            s.get_secret_value()
-            for s in (self.soniox_api_key, self.soniox_api_webhook_secret, self.relay_api_key)
-            if s
-        ]
-        if len(set(given)) < len(given):
-            raise ValueError("SONIOX_API_KEY, SONIOX_API_WEBHOOK_SECRET and RELAY_API_KEY must all differ")
-        return self
-
-    @model_validator(mode="after")
-    def _webhook_url_fits(self) -> "Settings":
-        if len(self.webhook_url("0" * 36)) > LONGEST_WEBHOOK_URL:
-            raise ValueError(
-                f"PUBLIC_BASE_URL is too long: the webhook URL must fit {LONGEST_WEBHOOK_URL} characters"
-            )
-        return self
+    @field_validator("soniox_api_webhook_secret", "relay_api_key")
+    @classmethod
+    def _is_a_secret_of_its_own(cls, value: SecretStr | None, others: ValidationInfo) -> SecretStr | None:
+        earlier = [others.data.get(name) for name in ("soniox_api_key", "soniox_api_webhook_secret")]
+        if value is not None and value in earlier:
+            raise ValueError("must differ from the other secrets")
+        return value
 
     @property
     def base_url(self) -> str:
@@ -178,7 +186,14 @@ class Settings(BaseSettings):
 
     def webhook_url(self, transcription_id: str) -> str:
         """The URL Soniox is told to call for one transcription."""
-        return f"{self.base_url}/webhooks/soniox?job={transcription_id}"
+        return _webhook_url(self.base_url, transcription_id)
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Stands in for a secret whose file cannot be read, so that this is listed with the other mistakes."""
+
+    reason: str
 
 
 class SecretFiles(PydanticBaseSettingsSource):
@@ -187,7 +202,7 @@ class SecretFiles(PydanticBaseSettingsSource):
     @override
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         path = self._given().get(f"{field_name.upper()}_FILE")
-        return (Path(path).read_text("utf-8").strip() if path else None), field_name, False
+        return (_content(Path(path)) if path else None), field_name, False
 
     @override
     def __call__(self) -> dict[str, Any]:
@@ -206,10 +221,20 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         details = error.errors(include_input=False, include_url=False, include_context=False)
-        problems = [_line(dict(detail)) for detail in details]
+    raise ConfigurationError(*[_line(dict(detail)) for detail in details]) from None
+
+
+def _content(path: Path) -> str | Unreadable:
+    try:
+        return path.read_text("utf-8").strip()
     except OSError as error:
-        problems = [f"a secret's file cannot be read: {error.filename} ({error.strerror})"]
-    raise ConfigurationError(*problems) from None
+        return Unreadable(f"{path} cannot be read ({error.strerror})")
+    except UnicodeDecodeError:
+        return Unreadable(f"{path} is not text")
+
+
+def _webhook_url(base_url: str, transcription_id: str) -> str:
+    return f"{base_url}/webhooks/soniox?job={transcription_id}"
 
 
 def _line(detail: dict[str, Any]) -> str:

@@ -270,8 +270,17 @@ class IdempotencyKey(SQLModel, table=True):
     owner: str = Field(primary_key=True)
     key: str = Field(primary_key=True)
     fingerprint: str
-    transcription_id: str
+    transcription_id: str = Field(index=True)
     created_at_ms: int = Field(sa_type=BigInteger)
+
+
+class ModelList(SQLModel, table=True):
+    """Soniox's last known list of models, one row: a restart while Soniox is down still has it."""
+
+    __tablename__: ClassVar[str] = "model_list"
+    id: int = Field(primary_key=True)
+    fetched_at_ms: int = Field(sa_type=BigInteger)
+    body: bytes = Field(sa_type=LargeBinary)
 
 
 class SonioxCalls(SQLModel, table=True):

@@ -148,7 +148,7 @@ class Worker:
     async def _release(self, worker: str | None) -> None:
         async def release(connection: AsyncConnection) -> None:
             for model in {lane.model for lane in self.lanes}:
-                await claims.release(connection, model, worker)
+                await claims.release(connection, model, worker, self.relay.clock())
 
         try:
             await self.relay.db.write(release)

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import SonioxError
 from service.lifecycle import backoff_ms
-from service.pipeline.marks import FILE_MARK
+from service.marks import job_of_reference
 from service.relay import Relay
 from service.store import claims, removals
 from service.tables import Removal
@@ -28,7 +28,6 @@ async def cleanup(relay: Relay, row: Removal) -> None:
         for file_id in file_ids:
             await relay.soniox.delete_file(file_id)
     except SonioxError as error:
-        relay.governor.hear(error)
         await _again(relay, row, error)
     else:
         await relay.db.write(lambda connection: removals.done(connection, row), wake=("submit",))
@@ -38,12 +37,11 @@ async def _targets(relay: Relay, row: Removal) -> tuple[set[str], set[str]]:
     transcription_ids = {row.soniox_id} if row.soniox_id else set()
     file_ids = {row.soniox_file_id} if row.soniox_file_id else set()
     if row.unsettled:
-        async for remote in relay.soniox.list_transcriptions():
-            if remote.job() == row.transcription_id:
-                transcription_ids.add(remote.id)
-        async for file in relay.soniox.list_files():
-            if (file.client_reference_id or "").startswith(f"{FILE_MARK}{row.transcription_id}:"):
-                file_ids.add(file.id)
+        since_ms = row.due_at_ms or 0
+        listed = await relay.listing.transcriptions(since_ms=since_ms)
+        transcription_ids |= {remote.id for remote in listed.get(row.transcription_id, ())}
+        files = await relay.listing.files(since_ms=since_ms)
+        file_ids |= {file_id for mark, file_id in files.items() if job_of_reference(mark) == row.transcription_id}
     return transcription_ids, file_ids
 
 

@@ -49,7 +49,6 @@ async def collect(relay: Relay, row: Webhook) -> None:
     except SonioxNotFound:
         await _gone(relay, row, job)
     except SonioxError as error:
-        relay.governor.hear(error)
         await _again(relay, row, error.message)
 
 
@@ -124,7 +123,6 @@ async def _store(relay: Relay, row: Webhook, job: Transcription, stage: Stage, r
         return stored
 
     if await relay.db.write(keep, wake=NEXT_LANES):
-        relay.governor.hear(None)
         count_finished(job, stage, row.source, relay.clock())
         log.info("transcription_finished", job_id=job.id, stage=str(stage), source=row.source)
 

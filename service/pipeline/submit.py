@@ -22,8 +22,8 @@ from service.errors import (
     SonioxUncertain,
 )
 from service.lifecycle import Stage, backoff_ms
+from service.marks import file_reference
 from service.pipeline.finish import NEXT_LANES, count_finished, finish
-from service.pipeline.marks import file_reference
 from service.relay import Relay
 from service.soniox import Upload
 from service.store import files, removals, timeline, transcriptions
@@ -41,10 +41,8 @@ async def submit(relay: Relay, job: Transcription) -> None:
     try:
         soniox_id = await _find_or_create(relay, job)
     except SonioxError as error:
-        relay.governor.hear(error)
         await _give_back(relay, job, error)
     else:
-        relay.governor.hear(None)
         await relay.db.write(functools.partial(_settle, relay, job, soniox_id, started_ms), wake=("cleanup",))
 
 
@@ -59,10 +57,14 @@ async def _find_or_create(relay: Relay, job: Transcription) -> str:
 
 
 async def _find(relay: Relay, job: Transcription) -> str | None:
-    async for remote in relay.soniox.list_transcriptions():
-        if remote.job() == job.id and remote.id not in job.past_soniox_ids:
-            return remote.id
-    return None
+    """The transcription that an earlier call made, if it did."""
+    listed = await relay.listing.transcriptions(since_ms=_unclear_since_ms(job))
+    return next((remote.id for remote in listed.get(job.id, ()) if remote.id not in job.past_soniox_ids), None)
+
+
+def _unclear_since_ms(job: Transcription) -> int:
+    """An older listing may miss what was under way: the row became due only after that had time to show."""
+    return job.due_at_ms or 0
 
 
 async def _find_or_upload(relay: Relay, job: Transcription) -> str | None:
@@ -74,18 +76,13 @@ async def _find_or_upload(relay: Relay, job: Transcription) -> str | None:
     if file is None:
         raise SonioxRefused("the file was deleted before the transcription started", error_type="file_not_found")
     reference = file_reference(job)
-    soniox_file_id = await _find_file(relay, reference) if job.unsettled else None
+    soniox_file_id = None
+    if job.unsettled:
+        soniox_file_id = (await relay.listing.files(since_ms=_unclear_since_ms(job))).get(reference)
     if soniox_file_id is None:
         soniox_file_id = (await relay.soniox.upload_file(_upload(relay, file, reference))).id
     await _remember_file(relay, job, soniox_file_id)
     return soniox_file_id
-
-
-async def _find_file(relay: Relay, reference: str) -> str | None:
-    async for remote in relay.soniox.list_files():
-        if remote.client_reference_id == reference:
-            return remote.id
-    return None
 
 
 def _upload(relay: Relay, file: File, reference: str) -> Upload:

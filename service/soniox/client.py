@@ -4,6 +4,7 @@ Retries here last seconds and repeat only what may be repeated: reads and delete
 create and upload only when nothing was sent. Every single request first asks the governor for a permit.
 """
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -26,6 +27,7 @@ from service.soniox.multipart import Upload, encode
 T = TypeVar("T")
 Permit = Callable[[str], Awaitable[None]]  # waits until a call of that share may be made
 Observe = Callable[[str, int | None, float], None]  # operation, HTTP status, seconds
+Hear = Callable[[SonioxError | None], None]  # learns what each request came to
 
 PAGE = 1000  # Soniox's largest page
 CALL = Caps(deadline_s=30, bytes=16 * 2**20)
@@ -62,10 +64,11 @@ DELETE_FILE = Call("delete_file", "DELETE", "clean")
 class Soniox:
     """A client for one Soniox project. Every method raises a SonioxError and nothing else."""
 
-    def __init__(self, base_url: str, api_key: str, permit: Permit, observe: Observe) -> None:
+    def __init__(self, base_url: str, api_key: str, permit: Permit, hear: Hear, observe: Observe) -> None:
         self._base_url = base_url
         self._http = new_client(headers={"Authorization": f"Bearer {api_key}"}, connections=64)
         self._permit = permit
+        self._hear = hear
         self._observe = observe
 
     async def create_transcription(self, payload: dict[str, Any]) -> RemoteTranscription:
@@ -149,18 +152,28 @@ class Soniox:
 
     async def _try(self, call: Call, path: str, request: dict[str, Any]) -> bytes:
         await self._permit(call.share)
-        answer: httpx.Response | None = None
-        seconds = 0.0
+        try:
+            answer = await self._exchange(call, path, request)
+            if not answer.is_success:
+                raise refusals.from_answer(answer)
+        except SonioxError as error:
+            self._hear(error)
+            raise
+        self._hear(None)
+        return answer.content
+
+    async def _exchange(self, call: Call, path: str, request: dict[str, Any]) -> httpx.Response:
+        started = time.monotonic()
+        status: int | None = None
         try:
             prepared = self._http.build_request(call.method, self._base_url + path, **request)
-            answer, seconds = await read_capped(self._http, prepared, call.caps)
+            answer, _ = await read_capped(self._http, prepared, call.caps)
+            status = answer.status_code
         except (httpx.HTTPError, TimeoutError, OSError, ValueError) as error:
             raise refusals.from_failure(error) from error
         finally:
-            self._observe(call.name, answer.status_code if answer else None, seconds)
-        if not answer.is_success:
-            raise refusals.from_answer(answer)
-        return answer.content
+            self._observe(call.name, status, time.monotonic() - started)
+        return answer
 
 
 def _decoded(content: bytes, answer_type: type[T]) -> T:
@@ -169,8 +182,3 @@ def _decoded(content: bytes, answer_type: type[T]) -> T:
         return msgspec.json.decode(content, type=answer_type)
     except msgspec.MsgspecError as error:
         raise SonioxUncertain("Soniox's answer was cut or malformed") from error
-
-
-def is_passing(error: SonioxError) -> bool:
-    """True when the same call may succeed later without anybody's doing."""
-    return isinstance(error, REPEATABLE)

@@ -104,11 +104,17 @@ async def renew(
     await connection.execute(update(table).where(ours).values(lease_until_ms=until_ms))
 
 
-async def release(connection: AsyncConnection, model: type[Due], worker: str | None) -> None:
-    """End the leases of `worker`, or all: what a stopping worker, or the only process at its start, does."""
+async def release(connection: AsyncConnection, model: type[Due], worker: str | None, now_ms: int) -> None:
+    """End the leases of `worker`, or all: what a stopping worker, or the only process at its start, does.
+
+    The lease ends now rather than vanishing, so that the next claim sees that somebody stopped half-way.
+    """
     table = table_of(model)
-    whose = table.c.leased_by == worker if worker else table.c.leased_by.is_not(None)
-    await connection.execute(update(table).where(table.c.due_at_ms.is_not(None), whose).values(**FREE))
+    held = table.c.lease_until_ms > now_ms
+    whose = and_(held, table.c.leased_by == worker) if worker else held
+    await connection.execute(
+        update(table).where(table.c.due_at_ms.is_not(None), whose).values(lease_until_ms=now_ms)
+    )
 
 
 async def next_due_ms(connection: AsyncConnection, model: type[Due], now_ms: int) -> int | None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import and_, func, or_, select, text
+from sqlalchemy import and_, case, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.lifecycle import Stage
@@ -12,6 +12,7 @@ from service.tables import Removal, Transcription, table_of
 jobs = table_of(Transcription)
 removals = table_of(Removal)
 
+SHOWS_AFTER_MS = 2_000  # what a worker sent before it died is in Soniox's listing by then
 LOCK = 7_203_002  # an arbitrary number that names this lock in PostgreSQL
 
 
@@ -58,10 +59,12 @@ async def claim_submissions(
     """Move b: first those whose outcome must be settled, then new ones as far as there is room at Soniox."""
     if connection.dialect.name == "postgresql":
         await connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
-    uncertain = jobs.c.stage == Stage.SUBMITTING
-    again = await claim(
-        connection, Transcription, claimant, limit=limit, where=uncertain, also={"unsettled": True}
-    )
+    had_time = or_(jobs.c.lease_until_ms.is_(None), jobs.c.lease_until_ms <= claimant.now_ms - SHOWS_AFTER_MS)
+    uncertain = and_(jobs.c.stage == Stage.SUBMITTING, had_time)
+    # A lease that ended unfinished: what its holder did may show only in a listing made after that.
+    since_ms = case((jobs.c.lease_until_ms.is_not(None), jobs.c.lease_until_ms), else_=jobs.c.due_at_ms)
+    doubted = {"unsettled": True, "due_at_ms": since_ms}
+    again = await claim(connection, Transcription, claimant, limit=limit, where=uncertain, also=doubted)
     now = await held(connection)
     room = min(quotas.pending - now.pending, quotas.transcriptions - now.transcriptions, limit - len(again))
     room_for_files = quotas.files - now.files
@@ -72,5 +75,5 @@ async def claim_submissions(
         new = and_(new, jobs.c.file_id.is_(None))
     if room <= 0:
         return again
-    moved = {"stage": Stage.SUBMITTING}
-    return again + await claim(connection, Transcription, claimant, limit=room, where=new, also=moved)
+    begun = {"stage": Stage.SUBMITTING}
+    return again + await claim(connection, Transcription, claimant, limit=room, where=new, also=begun)

@@ -1,7 +1,6 @@
 """Transcriptions: one function for each move of the lifecycle, named as there, and the reads."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, delete, func, select, update
@@ -9,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.lifecycle import OPEN_STAGES, Stage, sources_of
 from service.store.claims import DONE, FREE, postpone, still_held
-from service.store.rows import as_model, as_models, insert_all
+from service.store.rows import as_model, as_models, insert_all, upsert, values_of
 from service.tables import IdempotencyKey, Transcription, table_of
 
 jobs = table_of(Transcription)
@@ -43,8 +42,13 @@ async def mark_submitted(
 
     No fence is asked for: what Soniox has, it has, even if the claim that created it was lost.
     """
-    values = {"stage": Stage.SUBMITTED, "soniox_id": soniox_id, "soniox_status": "queued", "unsettled": False}
-    values |= {"submitted_at_ms": now_ms, "check_at_ms": check_at_ms, **DONE}
+    values: dict[str, Any] = {
+        "stage": Stage.SUBMITTED,
+        "soniox_id": soniox_id,
+        "soniox_status": "queued",
+        "unsettled": False,
+    }
+    values |= {"submitted_at_ms": now_ms, "check_at_ms": check_at_ms, "fence": jobs.c.fence + 1, **DONE}
     mine = (jobs.c.id == transcription_id) & jobs.c.soniox_id.is_(None) & jobs.c.stage.in_(OPEN_STAGES)
     if (await connection.execute(update(jobs).where(mine).values(**values))).rowcount == 1:
         return True
@@ -133,49 +137,14 @@ async def silent(connection: AsyncConnection, now_ms: int, limit: int) -> list[T
     return as_models(Transcription, await connection.execute(query))
 
 
-@dataclass(frozen=True)
-class Page:
-    """Which part of a list: after `after` = (created_at_ms, id) in the chosen order."""
-
-    limit: int
-    after: tuple[int, str] | None = None
-    newest_first: bool = True
-
-
-async def page_of(
-    connection: AsyncConnection, page: Page, *conditions: ColumnElement[bool]
-) -> list[Transcription]:
-    """One page; keyset, so that inserts and deletes neither repeat nor skip a row."""
-    order = [jobs.c.created_at_ms, jobs.c.id]
-    query = select(jobs).where(*conditions).limit(page.limit)
-    if page.after is not None:
-        query = query.where(_beyond(page.after, newest_first=page.newest_first))
-    query = query.order_by(*[column.desc() if page.newest_first else column for column in order])
-    return as_models(Transcription, await connection.execute(query))
-
-
-async def count(connection: AsyncConnection, *conditions: ColumnElement[bool]) -> int:
-    """How many there are."""
-    return int((await connection.execute(_count(*conditions))).scalar_one())
-
-
 async def remember_key(connection: AsyncConnection, key: IdempotencyKey) -> IdempotencyKey | None:
-    """Insert the key; when it is taken, give back the one that was first."""
-    query = select(keys).where(keys.c.owner == key.owner, keys.c.key == key.key)
-    first = as_model(IdempotencyKey, await connection.execute(query))
-    if first is None:
-        await insert_all(connection, [key])
-    return first
+    """Insert the key; when it is taken, give back the one that was first, also if that came a moment ago."""
+    inserted = upsert(connection, keys).values(**values_of(key)).on_conflict_do_nothing()
+    if (await connection.execute(inserted)).rowcount == 1:
+        return None
+    first = select(keys).where(keys.c.owner == key.owner, keys.c.key == key.key)
+    return as_model(IdempotencyKey, await connection.execute(first))
 
 
 def _count(*conditions: ColumnElement[bool]) -> Any:
     return select(func.count()).select_from(jobs).where(*conditions)
-
-
-def _beyond(after: tuple[int, str], *, newest_first: bool) -> ColumnElement[bool]:
-    created_at_ms, transcription_id = after
-    if newest_first:
-        later = jobs.c.id < transcription_id
-        return (jobs.c.created_at_ms < created_at_ms) | ((jobs.c.created_at_ms == created_at_ms) & later)
-    later = jobs.c.id > transcription_id
-    return (jobs.c.created_at_ms > created_at_ms) | ((jobs.c.created_at_ms == created_at_ms) & later)

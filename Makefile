@@ -1,0 +1,51 @@
+# Everything a visitor or a developer runs. Needs Python >= 3.11, make and git; the rest is installed into .venv.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+JOBS ?= 2
+ARGS ?=
+BENCHES := $(filter-out bench.__init__,$(subst /,.,$(basename $(wildcard bench/*.py))))
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo run test check format bench clean
+
+help: ## Show what there is
+	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' \
+		| while IFS='|' read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
+
+install: $(INSTALLED) ## Set up .venv with the pinned versions (PYTHON=python3.12 chooses the interpreter)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,sandbox]'
+	touch $@
+
+demo: $(INSTALLED) ## Run the whole job for real, offline; ARGS=--crash kills the relay on the way
+	@$(BIN)/soniox-relay demo $(ARGS)
+
+run: $(INSTALLED) ## Run sandbox and relay until Ctrl-C, and print how to reach them
+	@$(BIN)/soniox-relay run $(ARGS)
+
+test: $(INSTALLED) ## Run every test, on SQLite and on PostgreSQL; ARGS goes to pytest
+	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+check: $(INSTALLED) ## Check format, lint, types and import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED) ## Put the code in order
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(INSTALLED) ## Measure
+	@for bench in $(BENCHES); do echo "== $$bench"; $(BIN)/python -m $$bench $(ARGS) || exit 1; done
+
+clean: ## Remove .venv and all caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .run
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,77 @@
+"""Requests that wait for the end of a transcription: woken by the commit that ends it, else by a slow look.
+
+One watcher for each process asks the database about all of them in one query, so that a thousand waiting
+requests cost no more than one. Rings from other processes arrive through `broadcast`; a lost one costs a second.
+"""
+
+import asyncio
+from collections import defaultdict
+from contextlib import suppress
+
+import structlog
+
+from service.errors import Unavailable
+from service.relay import Relay
+from service.store import browse
+
+log = structlog.get_logger(__name__)
+
+LANE = "ended"  # rung by whatever ends or deletes a transcription
+LOOK_EVERY_S = 1.0
+LOOKS_APART_S = 0.02
+ASKED_AT_ONCE = 1_000
+
+
+class Endings:
+    """Who waits for what, in this process."""
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+        self._waiting: defaultdict[str, set[asyncio.Future[None]]] = defaultdict(set)
+        self._watcher: asyncio.Task[None] | None = None
+
+    async def wait_for(self, transcription_id: str, longest_s: float) -> None:
+        """Return once it has ended or is gone, or after `longest_s` seconds."""
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[transcription_id].add(ended)
+        self._watch()
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(longest_s):
+                    await ended
+        finally:
+            self._forget(transcription_id, ended)
+
+    def _watch(self) -> None:
+        """Have the watcher look at once: it may have ended since the caller read it."""
+        self._relay.wakeups.ring_here(LANE)
+        if self._watcher is None or self._watcher.done():
+            self._watcher = asyncio.create_task(self._look_while_asked())
+
+    def _forget(self, transcription_id: str, ended: asyncio.Future[None]) -> None:
+        self._waiting[transcription_id].discard(ended)
+        if not self._waiting[transcription_id]:
+            del self._waiting[transcription_id]
+
+    async def _look_while_asked(self) -> None:
+        while self._waiting:
+            await self._relay.wakeups.wait(LANE, LOOK_EVERY_S)
+            try:
+                await self._look()
+            except Unavailable as error:
+                log.warning("waiting_for_database", reason=str(error))
+            await asyncio.sleep(LOOKS_APART_S)
+
+    async def _look(self) -> None:
+        asked = list(self._waiting)
+        for start in range(0, len(asked), ASKED_AT_ONCE):
+            some = asked[start : start + ASKED_AT_ONCE]
+            async with self._relay.db.read() as connection:
+                still_open = await browse.still_open(connection, some)
+            for transcription_id in set(some) - still_open:
+                self._release(transcription_id)
+
+    def _release(self, transcription_id: str) -> None:
+        for ended in self._waiting.get(transcription_id, ()):
+            if not ended.done():
+                ended.set_result(None)

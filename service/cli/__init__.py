@@ -1,0 +1,8 @@
+"""The command line: `main` puts the verbs together and turns errors into exit codes.
+
+    running it        serve (serve, worker), setup (init, config, openapi), migrate, reconcile
+    talking to it     submit, jobs (list, show, transcript, retry, delete), through `client`
+    trying it out     tryout (sandbox, demo, run), with the demo itself in `demo/`
+
+A module of verbs imports nothing heavy at its top, so that `--help` stays quick; a verb loads what it needs.
+"""

@@ -1,0 +1,48 @@
+"""The database before anything runs on it. Loaded by the verbs that open one."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from sqlalchemy import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.cli.problems import Problem
+from service.errors import ConfigurationError
+from service.locks import only_process
+from service.migrate import upgrade
+from service.settings import Settings
+
+
+def set_up_if_new(settings: Settings) -> None:
+    """Create the schema in a SQLite file that has none, so that a first start needs one command."""
+    if settings.is_sqlite and _has_no_tables(_file(settings)):
+        with only_process(settings):
+            bring_up_to_date(settings)
+
+
+def bring_up_to_date(settings: Settings) -> None:
+    """Run the migrations that are missing. Raises Problem when the database does not let us."""
+    if settings.is_sqlite:
+        _file(settings)
+    try:
+        upgrade(settings.database_url)
+    except (SQLAlchemyError, OSError) as error:
+        reason = type(getattr(error, "orig", None) or error).__name__
+        raise Problem(f"the database does not answer ({reason})", "see to it and to DATABASE_URL") from error
+
+
+def _file(settings: Settings) -> Path:
+    path = Path(make_url(settings.database_url).database or "")
+    if not path.parent.is_dir():
+        raise ConfigurationError(f"DATABASE_URL: there is no folder {path.parent}")
+    return path
+
+
+def _has_no_tables(path: Path) -> bool:
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.Error as error:
+        raise ConfigurationError(f"DATABASE_URL: {path} cannot be used ({error})") from None
+    return bool(tables == 0)

@@ -1,0 +1,97 @@
+"""Sandbox and relay in a folder of their own, with fresh secrets and nothing of the visitor's environment."""
+
+import os
+import secrets
+import signal
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from service.cli.client import RelayClient, open_client
+from service.cli.demo.child import Child
+from service.settings import Settings
+from service.vault import new_api_key
+
+HERE = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Household:
+    """Both servers, running, and a client of each."""
+
+    relay: Child
+    sandbox: Child
+    relay_url: str
+    relay_key: str
+    client: RelayClient
+    soniox: httpx.Client
+
+
+@contextmanager
+def open_household(
+    *, relay_port: int = 0, processing_ms: int = 50, time_factor: float = 1, **settings: str
+) -> Iterator[Household]:
+    """Start both and end them with the block, whatever ends it. `settings` are more of the relay's variables."""
+    soniox_key, relay_key = secrets.token_urlsafe(32), new_api_key()
+    relay_port, sandbox_port = relay_port or free_port(), free_port()
+    relay_url, soniox_url = f"http://{HERE}:{relay_port}", f"http://{HERE}:{sandbox_port}"
+    pace = ["--processing-ms", str(processing_ms), "--time-factor", str(time_factor)]
+    variables = {
+        "SONIOX_API_KEY": soniox_key,
+        "SONIOX_API_BASE_URL": soniox_url,
+        "SONIOX_API_WEBHOOK_SECRET": secrets.token_urlsafe(32),
+        "RELAY_API_KEY": relay_key,
+        "RELAY_ALLOWED_DESTINATIONS": HERE,
+        "DATABASE_URL": "sqlite:///relay.db",
+        "PORT": str(relay_port),
+        **settings,
+    }
+    bare = _environment_without_settings()
+    with _folder_of_our_own() as folder:
+        arguments = ["sandbox", "--port", str(sandbox_port), "--api-key", soniox_key, *pace]
+        sandbox = Child("sandbox", arguments, folder, bare, f"{soniox_url}/_sandbox/state")
+        relay = Child("relay", ["serve"], folder, bare | variables, f"{relay_url}/readyz")
+        with (
+            _running(sandbox, relay),
+            open_client(relay_url, relay_key) as client,
+            httpx.Client(base_url=soniox_url, trust_env=False) as soniox,
+        ):
+            yield Household(relay, sandbox, relay_url, relay_key, client, soniox)
+
+
+def free_port() -> int:
+    """A port that nobody listens on at the moment."""
+    with socket.create_server((HERE, 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def _running(*children: Child) -> Iterator[None]:
+    """SIGTERM ends us like Ctrl-C does, so that no child is left behind."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        for child in children:
+            child.start()
+        for child in children:
+            child.wait_until_ready()
+        yield
+    finally:
+        for child in reversed(children):
+            child.end()
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _folder_of_our_own() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="soniox-relay-") as name:
+        yield Path(name)
+
+
+def _environment_without_settings() -> dict[str, str]:
+    ours = {name.upper() for name in Settings.model_fields}
+    return {name: value for name, value in os.environ.items() if name.upper().removesuffix("_FILE") not in ours}

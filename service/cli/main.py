@@ -1,0 +1,49 @@
+"""All verbs in one application, and the exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 timed out."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from service import __version__
+from service.cli import jobs, migrate, reconcile, serve, setup, submit, tryout
+from service.cli.problems import USAGE, Problem
+from service.errors import ConfigurationError, RelayError
+
+app = typer.Typer(
+    name="soniox-relay",
+    help="A durable webhook receiver and submission relay for Soniox async speech-to-text.",
+    epilog="Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 timed out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for verbs in (serve, migrate, setup, reconcile, submit, jobs, tryout):
+    verbs.add_to(app)
+
+
+def run() -> None:
+    """Run what the arguments ask for, then exit."""
+    try:
+        app(prog_name="soniox-relay")
+    except ConfigurationError as error:
+        _leave(USAGE, "these settings are wrong:", *(f"  {problem}" for problem in error.problems))
+    except Problem as problem:
+        _leave(problem.code, problem.message, *([f"  {problem.cure}"] if problem.cure else []))
+    except RelayError as error:
+        _leave(Problem.code, str(error))
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        print(f"soniox-relay {__version__}")
+        raise typer.Exit
+
+
+def _leave(code: int, *lines: str) -> None:
+    print("soniox-relay:", "\n".join(lines), file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,76 @@
+"""The verb that asks Soniox about silent transcriptions, now and by hand."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.options import AsJson
+from service.cli.problems import Misused, Problem
+
+if TYPE_CHECKING:
+    from service.reconcile import Find
+    from service.settings import Settings
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.command("reconcile", rich_help_panel="Run it")(reconcile)
+
+
+def reconcile(
+    once: Annotated[bool, typer.Option("--once", help="One sweep; a running relay sweeps by itself.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only look; change nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Ask Soniox about every transcription whose webhook is overdue, and take in what it says.
+
+    Works on the database directly, whether or not a relay runs; that relay then fetches what was found.
+    """
+    import asyncio
+
+    from service.cli.output import print_json
+    from service.settings import load_settings
+    from service.telemetry import configure_logs
+
+    if not once:
+        raise Misused("say --once", "a running relay sweeps by itself, every RELAY_RECONCILE_INTERVAL_S")
+    settings = load_settings()
+    configure_logs("error", settings.log_format)
+    rows = [_row(find, dry_run=dry_run) for find in asyncio.run(_sweep(settings, dry_run=dry_run))]
+    if as_json:
+        print_json({"dry_run": dry_run, "transcriptions": rows})
+    else:
+        _print(rows)
+
+
+async def _sweep(settings: "Settings", *, dry_run: bool) -> "list[Find]":
+    from service.app import refuse_old_schema
+    from service.errors import SonioxError
+    from service.reconcile import sweep
+    from service.relay import open_relay
+
+    async with open_relay(settings) as relay:
+        await refuse_old_schema(relay)
+        try:
+            return await sweep(relay, dry_run=dry_run)
+        except SonioxError as error:
+            raise Problem(f"Soniox cannot be asked: {error.message}") from error
+
+
+def _row(find: "Find", *, dry_run: bool) -> dict[str, str]:
+    if not find.is_news:
+        action = "none: not finished yet"
+    elif dry_run:
+        action = f"{find.kind}: would be put into the inbox"
+    else:
+        action = f"{find.kind}: put into the inbox"
+    return {"id": find.job.id, "we_think": find.job.stage, "soniox_says": find.status, "action": action}
+
+
+def _print(rows: list[dict[str, str]]) -> None:
+    from service.cli.output import print_rows
+
+    if not rows:
+        print("nothing is overdue")
+        return
+    print_rows(["id", "we think", "Soniox says", "action"], [list(row.values()) for row in rows])

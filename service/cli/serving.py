@@ -1,0 +1,81 @@
+"""What stays up until it is told to stop: an application behind a socket, or the worker alone."""
+
+import asyncio
+import errno
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from fastapi import FastAPI
+from typing_extensions import override
+
+from service.app import refuse_old_schema
+from service.cli.problems import Problem
+from service.locks import only_process
+from service.processes import start_work
+from service.relay import open_relay
+from service.settings import Settings
+
+BACKLOG = 2048
+FINISH_WITHIN_S = 3  # for requests under way; the worker may then take 5 s, and all of it 10
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. What connects before the application is ready waits in its queue."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            cure = "stop what runs there, or choose another with --port or PORT"
+            raise Problem(f"port {port} on {host} is taken", cure) from None
+        raise Problem(f"cannot listen on {host}, port {port}: {error.strerror}") from None
+
+
+async def serve_app(app: FastAPI, listener: socket.socket) -> None:
+    """Serve until SIGTERM or SIGINT. Raises what the application raises while it starts."""
+    server = _Server(
+        uvicorn.Config(
+            app,
+            http="httptools",
+            ws="none",
+            lifespan="off",  # entered here, so that its errors reach the caller as they are
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            backlog=BACKLOG,
+            timeout_graceful_shutdown=FINISH_WITHIN_S,
+        )
+    )
+    _on_stop(lambda: setattr(server, "should_exit", True))
+    with listener:
+        async with app.router.lifespan_context(app):
+            await server.serve(sockets=[listener])
+
+
+async def work(settings: Settings) -> None:
+    """Run the worker and the reconciler until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    _on_stop(stop.set)
+    with only_process(settings):
+        async with open_relay(settings) as relay:
+            await refuse_old_schema(relay)
+            async with start_work(relay):
+                await stop.wait()
+
+
+def _on_stop(react: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, react)
+
+
+class _Server(uvicorn.Server):
+    """Without uvicorn's signal handlers, which raise the signal again in the end and spoil the exit code."""
+
+    @override
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield

@@ -1,0 +1,75 @@
+"""Looking through transcriptions: filters, pages, counts."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import assert_never
+
+from sqlalchemy import ColumnElement, and_, func, not_, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.lifecycle import AT_WORK, OPEN_STAGES, SonioxStatus, Stage
+from service.store.paging import Page, cut
+from service.store.rows import as_models
+from service.tables import Transcription, table_of
+
+jobs = table_of(Transcription)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which transcriptions; None and the empty tuple ask for all."""
+
+    owner: str | None = None
+    statuses: tuple[SonioxStatus, ...] = ()
+    stages: tuple[Stage, ...] = ()
+    client_reference_id: str | None = None
+    created_after_ms: int | None = None
+    created_before_ms: int | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """As SQL."""
+        return [condition for condition in self._each() if condition is not None]
+
+    def _each(self) -> list[ColumnElement[bool] | None]:
+        return [
+            None if self.owner is None else jobs.c.owner == self.owner,
+            or_(*[_has(status) for status in self.statuses]) if self.statuses else None,
+            jobs.c.stage.in_(self.stages) if self.stages else None,
+            None if self.client_reference_id is None else jobs.c.client_reference_id == self.client_reference_id,
+            None if self.created_after_ms is None else jobs.c.created_at_ms > self.created_after_ms,
+            None if self.created_before_ms is None else jobs.c.created_at_ms < self.created_before_ms,
+        ]
+
+
+async def page_of(connection: AsyncConnection, wanted: Wanted, page: Page) -> list[Transcription]:
+    """One page."""
+    query = cut(select(jobs).where(*wanted.conditions()), jobs, page)
+    return as_models(Transcription, await connection.execute(query))
+
+
+async def count(connection: AsyncConnection, wanted: Wanted) -> int:
+    """How many there are."""
+    query = select(func.count()).select_from(jobs).where(*wanted.conditions())
+    return int((await connection.execute(query)).scalar_one())
+
+
+async def still_open(connection: AsyncConnection, ids: Collection[str]) -> set[str]:
+    """Those of `ids` that have not ended; one that is gone has."""
+    query = select(jobs.c.id).where(jobs.c.id.in_(ids), jobs.c.stage.in_(OPEN_STAGES))
+    return set((await connection.execute(query)).scalars())
+
+
+def _has(status: SonioxStatus) -> ColumnElement[bool]:
+    """The stages behind one of Soniox's words; the inverse of `lifecycle.soniox_status`."""
+    at_work = and_(jobs.c.stage == Stage.SUBMITTED, func.coalesce(jobs.c.soniox_status, "").in_(AT_WORK))
+    match status:
+        case "completed":
+            return jobs.c.stage == Stage.COMPLETED
+        case "error":
+            return jobs.c.stage == Stage.FAILED
+        case "processing":
+            return at_work
+        case "queued":
+            return and_(jobs.c.stage.in_(OPEN_STAGES), not_(at_work))
+        case _:
+            assert_never(status)

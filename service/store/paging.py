@@ -1,0 +1,24 @@
+"""Pages of a list, by keyset: what is inserted or deleted between two pages neither repeats nor skips a row."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Select, Table, tuple_
+
+
+@dataclass(frozen=True)
+class Page:
+    """Which part of a list: at most `limit` rows beyond `after` = (created_at_ms, id) in the chosen order."""
+
+    limit: int
+    after: tuple[int, str] | None = None
+    newest_first: bool = True
+
+
+def cut(query: Select[Any], table: Table, page: Page) -> Select[Any]:
+    """The rows of one page of `query`, in order; `table` has `created_at_ms` and `id`."""
+    position = tuple_(table.c.created_at_ms, table.c.id)
+    if page.after is not None:
+        query = query.where(position < page.after if page.newest_first else position > page.after)
+    columns = (table.c.created_at_ms, table.c.id)
+    return query.order_by(*[column.desc() if page.newest_first else column for column in columns]).limit(page.limit)

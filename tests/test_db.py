@@ -1,0 +1,230 @@
+"""The database: writes that arrive together share a commit, and every failure stays with its own write."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event, text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service import db as db_module
+from service.db import Database, open_database
+from service.errors import DatabaseDown, Overloaded
+from service.store import heartbeats
+from service.wakeups import Wakeups
+from tests.support.postgres import execute
+
+NOW_MS = 1_732_060_800_000
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Database]:
+    """A database with the wake-ups of its own."""
+    async with open_database(url, Wakeups()) as database:
+        yield database
+
+
+@pytest.fixture
+async def db(database_url: str) -> AsyncIterator[Database]:
+    """An open database."""
+    async with opened(database_url) as database:
+        yield database
+
+
+def beat(name: str) -> Any:
+    """A write that leaves one row of that name, and gives the name back."""
+
+    async def step(connection: AsyncConnection) -> str:
+        await heartbeats.beat(connection, name, NOW_MS, {})
+        return name
+
+    return step
+
+
+async def refused(connection: AsyncConnection) -> None:
+    """A write that the database refuses for what it is."""
+    row = {"n": "same", "t": NOW_MS}
+    statement = text("INSERT INTO heartbeats (name, at_ms, detail) VALUES (:n, :t, '{}')")
+    await connection.execute(statement, [row, row])
+
+
+async def names(database: Database) -> list[str]:
+    """The rows that are there."""
+    async with database.read() as connection:
+        return list((await connection.execute(text("SELECT name FROM heartbeats ORDER BY name"))).scalars())
+
+
+def count_commits(database: Database) -> list[int]:
+    """A list that grows by one with each commit."""
+    commits: list[int] = []
+    event.listen(database.writer.sync_engine, "commit", lambda _connection: commits.append(1))
+    return commits
+
+
+async def test_writes_that_arrive_together_share_a_commit(db: Database) -> None:
+    commits = count_commits(db)
+    results = await asyncio.gather(*[db.write(beat(f"{number:03}")) for number in range(200)])
+    assert results == [f"{number:03}" for number in range(200)]
+    assert await names(db) == results
+    assert len(commits) <= 4
+
+
+async def test_alike_writes_reach_the_database_as_one_and_get_a_result_each(db: Database) -> None:
+    sizes = []
+
+    async def bulk(connection: AsyncConnection, items: list[str]) -> list[str]:
+        sizes.append(len(items))
+        for item in items:
+            await heartbeats.beat(connection, item, NOW_MS, {})
+        return [item.upper() for item in items]
+
+    given = [f"row-{number:02}" for number in range(50)]
+    assert await asyncio.gather(*[db.write_one_of(bulk, item) for item in given]) == [
+        item.upper() for item in given
+    ]
+    assert await names(db) == given
+    assert len(sizes) <= 3
+
+
+async def test_a_result_comes_only_after_the_commit(db: Database) -> None:
+    """Another connection sees the row as soon as the writer has its answer."""
+    for number in range(20):
+        await db.write(beat(f"{number:02}"))
+        assert f"{number:02}" in await names(db)
+
+
+async def test_what_is_committed_is_on_disk(db: Database) -> None:
+    async with db.writer.connect() as connection:
+        if db.is_sqlite:
+            assert (await connection.execute(text("PRAGMA synchronous"))).scalar() == 2  # FULL
+            assert (await connection.execute(text("PRAGMA journal_mode"))).scalar() == "wal"
+        else:
+            assert (await connection.execute(text("SHOW synchronous_commit"))).scalar() == "on"
+
+
+async def test_a_bad_write_harms_no_other(db: Database) -> None:
+    writes = [db.write(beat(f"good-{number}")) for number in range(5)]
+    writes.insert(2, db.write(refused))
+    writes.append(db.write(_broken))
+    results = await asyncio.gather(*writes, return_exceptions=True)
+    assert isinstance(results[2], IntegrityError)
+    assert isinstance(results[-1], ZeroDivisionError)
+    assert await names(db) == [f"good-{number}" for number in range(5)]
+    assert [result for result in results if isinstance(result, str)] == await names(db)
+
+
+async def _broken(connection: AsyncConnection) -> None:
+    await heartbeats.beat(connection, "half-done", NOW_MS, {})
+    raise ZeroDivisionError
+
+
+async def test_a_failed_write_leaves_nothing_of_itself(db: Database) -> None:
+    with pytest.raises(ZeroDivisionError):
+        await db.write(_broken)
+    assert await names(db) == []
+
+
+async def test_a_cancelled_write_harms_no_other(db: Database) -> None:
+    first = asyncio.create_task(db.write(beat("first")))
+    cancelled = asyncio.create_task(db.write(beat("cancelled")))
+    last = asyncio.create_task(db.write(beat("last")))
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    assert await first == "first"
+    assert await last == "last"
+    assert set(await names(db)) >= {"first", "last"}
+    assert await db.write(beat("later")) == "later"
+
+
+async def test_a_full_queue_refuses_and_takes_again_when_there_is_room(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(db_module, "LONGEST_QUEUE", 3)
+    results = await asyncio.gather(*[db.write(beat(str(n))) for n in range(10)], return_exceptions=True)
+    assert [type(result) for result in results] == [str] * 3 + [Overloaded] * 7
+    assert await names(db) == ["0", "1", "2"]
+    assert await db.write(beat("later")) == "later"
+
+
+async def test_closing_commits_what_waits(database_url: str) -> None:
+    async with opened(database_url) as database:
+        waiting = [asyncio.create_task(database.write(beat(f"{number:02}"))) for number in range(30)]
+        await asyncio.sleep(0)
+    assert await asyncio.gather(*waiting) == [f"{number:02}" for number in range(30)]
+    async with opened(database_url) as again:
+        assert len(await names(again)) == 30
+
+
+async def test_a_write_after_closing_is_refused_and_does_not_hang(database_url: str) -> None:
+    async with opened(database_url) as database:
+        pass
+    with pytest.raises(DatabaseDown):
+        await asyncio.wait_for(database.write(beat("late")), 5)
+
+
+async def test_a_postgresql_that_is_gone_says_so_and_is_used_again_when_it_is_back(postgres_url: str) -> None:
+    name = "relay_that_goes"
+    url = f"{postgres_url}/{name}"
+    await execute(postgres_url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    await execute(postgres_url, f"CREATE DATABASE {name}")
+    async with opened(url) as database:
+        await database.write(_make_table)
+        await database.write(beat("before"))
+        await execute(postgres_url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        await execute(
+            postgres_url, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+        )
+        for _ in range(3):  # the broken connection first, then no new one
+            with pytest.raises(DatabaseDown):
+                await database.write(beat("during"))
+            with pytest.raises(DatabaseDown):
+                await names(database)
+        await execute(postgres_url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        assert await database.write(beat("after")) == "after"
+        assert await names(database) == ["after", "before"]
+    await execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def _make_table(connection: AsyncConnection) -> None:
+    await connection.execute(text("CREATE TABLE heartbeats (name text PRIMARY KEY, at_ms bigint, detail json)"))
+
+
+async def test_no_postgresql_at_all_says_so() -> None:
+    async with opened("postgresql://nobody:pa55word@127.0.0.1:1/none") as database:
+        with pytest.raises(DatabaseDown) as down:
+            await database.write(beat("x"))
+        assert "pa55word" not in str(down.value)
+        with pytest.raises(DatabaseDown):
+            await names(database)
+
+
+async def test_a_sqlite_file_that_somebody_else_locks_says_so_and_is_used_again_afterwards(
+    sqlite_template: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "relay.db"
+    path.write_bytes(sqlite_template.read_bytes())
+    async with opened(f"sqlite:///{path}") as database:
+        async with database.writer.connect() as connection:
+            await connection.exec_driver_sql("PRAGMA busy_timeout=50")
+        async with locked(path):
+            results = await asyncio.gather(*[database.write(beat(n)) for n in "abc"], return_exceptions=True)
+            assert [type(result) for result in results] == [DatabaseDown] * 3
+        assert await database.write(beat("after")) == "after"
+        assert await names(database) == ["after"]
+
+
+@asynccontextmanager
+async def locked(path: Path) -> AsyncIterator[None]:
+    """Another program holds SQLite's write lock."""
+    async with opened(f"sqlite:///{path}") as other, other.writer.connect() as connection:
+        await connection.exec_driver_sql("SELECT 1")
+        yield
+
+
+async def test_every_process_has_the_same_time(db: Database) -> None:
+    ours = db_module.wall_ms()
+    assert abs(await db.now_ms() - ours) < 5_000

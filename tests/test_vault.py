@@ -1,0 +1,84 @@
+"""Secrets: derived for each job, compared without telling, sealed for the database."""
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.vault import KEY_PREFIX, Vault, hash_api_key, new_api_key, new_endpoint_secret
+
+MASTER = b"a-master-secret-of-the-tests-01"
+OLDER = b"the-one-that-was-there-before-02"
+JOB = "84c32fc6-4fb5-4e7a-b656-b5ec70493753"
+OTHER_JOB = "84c32fc6-4fb5-4e7a-b656-b5ec70493754"
+
+
+def test_each_job_has_a_header_value_of_its_own() -> None:
+    vault = Vault([MASTER])
+    value = vault.webhook_secret(JOB)
+    assert value == Vault([MASTER]).webhook_secret(JOB)  # any process derives the same
+    assert len(base64.urlsafe_b64decode(value + "=")) == 32
+    assert vault.knows_webhook_secret(value.encode(), JOB)
+    assert not vault.knows_webhook_secret(value.encode(), OTHER_JOB)
+    assert not vault.knows_webhook_secret(value.encode(), "")
+
+
+def test_the_header_value_does_not_give_the_master_secret_away() -> None:
+    assert MASTER.decode() not in Vault([MASTER]).webhook_secret(JOB)
+    assert "master" not in repr(Vault([MASTER]))
+
+
+def test_without_a_job_the_master_secret_itself_is_asked_for_and_with_one_it_is_refused() -> None:
+    vault = Vault([MASTER])
+    assert vault.knows_webhook_secret(MASTER, "")
+    assert not vault.knows_webhook_secret(MASTER, JOB)
+
+
+@pytest.mark.parametrize("job", [JOB, ""])
+def test_the_previous_master_secret_is_still_accepted(job: str) -> None:
+    old, new = Vault([OLDER]), Vault([MASTER, OLDER])
+    given_by_old = old.webhook_secret(job).encode() if job else OLDER
+    assert new.knows_webhook_secret(given_by_old, job)
+    assert not Vault([MASTER]).knows_webhook_secret(given_by_old, job)
+    assert new.webhook_secret(JOB) == Vault([MASTER]).webhook_secret(JOB)  # new jobs get the new one
+
+
+@given(st.binary(max_size=80))
+def test_nothing_else_is_accepted(guess: bytes) -> None:
+    vault = Vault([MASTER, OLDER])
+    assert vault.knows_webhook_secret(guess, JOB) is False
+    assert vault.knows_webhook_secret(guess, "") is (guess in {MASTER, OLDER})
+
+
+def test_a_sealed_secret_can_be_opened_with_the_master_secret_only() -> None:
+    sealed = Vault([OLDER]).seal("whsec_abc")
+    assert "abc" not in sealed
+    assert Vault([MASTER, OLDER]).open(sealed) == "whsec_abc"
+    with pytest.raises(ValueError, match="no longer set") as refused:
+        Vault([MASTER]).open(sealed)
+    assert sealed not in str(refused.value)
+
+
+def test_the_same_secret_is_sealed_differently_each_time() -> None:
+    vault = Vault([MASTER])
+    assert vault.seal("same") != vault.seal("same")
+
+
+def test_api_keys_are_long_random_and_known_by_their_prefix() -> None:
+    keys = {new_api_key() for _ in range(100)}
+    assert len(keys) == 100
+    assert all(key.startswith(KEY_PREFIX) and len(key) >= 40 for key in keys)
+
+
+def test_the_hash_of_an_api_key_is_stable_and_tells_nothing() -> None:
+    key = new_api_key()
+    assert hash_api_key(key) == hash_api_key(key)
+    assert hash_api_key(key) != hash_api_key(key + "x")
+    assert key.removeprefix(KEY_PREFIX) not in hash_api_key(key)
+
+
+def test_endpoint_secrets_have_the_form_of_standard_webhooks() -> None:
+    secret = new_endpoint_secret()
+    assert secret.startswith("whsec_")
+    assert len(base64.b64decode(secret.removeprefix("whsec_"))) == 32
