@@ -21,6 +21,11 @@ def plain_strings(kind: str, item: object, _context: object) -> str | bool:
     return "sa.String()" if kind == "type" and isinstance(item, AutoString) else False
 
 
+def not_for_search(name: str | None, kind: str, _parents: object) -> bool:
+    """Leave out what revision 0002 makes by hand: the models cannot say it."""
+    return not (kind == "table" and name is not None and name.startswith("search_words"))
+
+
 def run(connection: Connection) -> None:
     """Migrate on an open connection; two at once on PostgreSQL take turns."""
     context.configure(
@@ -29,6 +34,7 @@ def run(connection: Connection) -> None:
         render_as_batch=connection.dialect.name == "sqlite",
         compare_type=True,
         render_item=plain_strings,
+        include_name=not_for_search,
     )
     with context.begin_transaction():
         if connection.dialect.name == "postgresql":

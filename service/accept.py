@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.errors import IdempotencyMismatch, InvalidRequest
+from service.errors import IdempotencyMismatch
 from service.ids import new_uuid
 from service.relay import Relay
 from service.store import files, timeline, transcriptions
@@ -16,9 +16,13 @@ from service.tables import File, IdempotencyKey, TimelineEntry, Transcription
 
 @dataclass(frozen=True)
 class Order:
-    """What is asked for, checked. `request` has Soniox's fields; `file` came in the same call."""
+    """What is asked for, checked. `request` has Soniox's fields; `file` came in the same call.
+
+    `sees` is whose files it may name, None for anybody's; `file_digest` is the SHA-256 of `file` in hex.
+    """
 
     owner: str
+    sees: str | None
     request: dict[str, Any]
     filename: str
     metadata: dict[str, Any] | None = None
@@ -27,18 +31,20 @@ class Order:
     callback_secret: str | None = None
     idempotency_key: str | None = None
     file: File | None = None
+    file_digest: str = ""
 
     def fingerprint(self) -> str:
-        """Equal for equal requests, whatever the order of their fields. A file counts by name and size."""
-        file = (self.file.filename, self.file.size) if self.file else None
-        told = (self.request, self.metadata, self.callback_url, self.callback_header, self.callback_secret, file)
+        """Equal for equal requests, whatever the order of their fields."""
+        callback = (self.callback_url, self.callback_header, self.callback_secret)
+        file = (self.file.filename, self.file_digest) if self.file else None
+        told = (self.request, self.metadata, callback, file)
         return hashlib.sha256(msgspec.json.encode(told, order="deterministic")).hexdigest()
 
 
 async def accept(relay: Relay, order: Order) -> tuple[Transcription, bool]:
     """Move a. Gives back the transcription and whether it is new: a repeated Idempotency-Key finds the first one.
 
-    Raises IdempotencyMismatch for a known key with another request, InvalidRequest for a file of somebody else's.
+    Raises IdempotencyMismatch for a known key with another request.
     """
     if order.idempotency_key is None and order.file is None and "file_id" not in order.request:
         job = _row(relay, order, None)
@@ -61,7 +67,7 @@ async def _insert(connection: AsyncConnection, relay: Relay, order: Order) -> tu
         if first is not None:
             return await _first_one(connection, order, first), False
     if order.file is not None:
-        await files.complete(connection, order.file.id, order.file.size, job.id)
+        await files.complete(connection, order.file, job.id)
     await _insert_plain(connection, [job])
     return job, True
 
@@ -75,21 +81,20 @@ async def _first_one(connection: AsyncConnection, order: Order, first: Idempoten
             "this Idempotency-Key belongs to a transcription that was deleted; use a fresh key"
         )
     if order.file is not None:
-        await files.remove(connection, order.file.id)
+        await files.remove_incomplete(connection, order.file.id)
     return job
 
 
 async def _kept_file(connection: AsyncConnection, order: Order) -> File | None:
-    """The file kept here that the request needs; None for a URL, or a file that lies at Soniox already."""
+    """The file kept here that the request needs.
+
+    None for a URL, and for an id that is not known here: it may lie at Soniox already. A stranger's file is not
+    known either, so that ids tell nothing; the transcription then fails with `file_not_found`.
+    """
     if order.file is not None:
         return order.file
     file_id = order.request.get("file_id")
-    if file_id is None:
-        return None
-    file = await files.get(connection, file_id)
-    if file is not None and (file.owner != order.owner or file.transcription_id is not None):
-        raise InvalidRequest("File not found.", problems=(("body.payload.file_id", "no such file"),))
-    return file
+    return await files.find(connection, file_id.lower(), order.sees) if file_id else None
 
 
 def _row(relay: Relay, order: Order, file: File | None) -> Transcription:

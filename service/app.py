@@ -8,8 +8,27 @@ import structlog
 from fastapi import FastAPI
 
 from service import __version__, hooks
-from service.api import endpoints, errors, health, transcriptions, transcripts
+from service.api import (
+    deliveries,
+    docs,
+    endpoints,
+    errors,
+    events,
+    files,
+    health,
+    intake,
+    keys,
+    models,
+    openapi,
+    reconciler,
+    search,
+    transcriptions,
+    transcripts,
+)
+from service.api.rate_limit import Limits
 from service.api.request_id import RequestIds
+from service.api.waiting import Endings
+from service.catalogue import open_catalogue
 from service.errors import ConfigurationError
 from service.locks import only_process
 from service.migrate import behind
@@ -30,6 +49,9 @@ def create_app(settings: Settings, *, with_worker: bool = True) -> FastAPI:
             relay = await stack.enter_async_context(open_relay(settings))
             await refuse_old_schema(relay)
             app.state.relay = relay
+            app.state.catalogue = await stack.enter_async_context(open_catalogue(relay))
+            app.state.endings = Endings(relay)
+            stack.push_async_callback(app.state.endings.stop)
             if with_worker:
                 await stack.enter_async_context(start_work(relay))
             _settle_memory()
@@ -41,11 +63,15 @@ def create_app(settings: Settings, *, with_worker: bool = True) -> FastAPI:
 
     app = FastAPI(title="Soniox Relay", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.draining = False
+    app.state.limits = Limits(settings.relay_key_requests_per_minute)
     app.add_middleware(RequestIds)
     errors.install(app)
     app.add_route("/webhooks/soniox", hooks.receive, methods=["POST"])
-    for module in (transcripts, transcriptions, endpoints, health):
+    for module in (intake, transcriptions, transcripts, files, models, search):
         app.include_router(module.router)
+    for module in (endpoints, events, deliveries, keys, reconciler, health, docs):
+        app.include_router(module.router)
+    openapi.install(app)
     return app
 
 

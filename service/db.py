@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import event, make_url, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from service.clock import wall_ms
@@ -26,6 +27,13 @@ Bulk = Callable[[AsyncConnection, list[Any]], Awaitable[Sequence[Any]]]
 LONGEST_QUEUE = 20_000  # writes waiting; beyond it callers are told to come back
 LARGEST_BATCH = 512  # writes in one transaction
 READERS = 4
+CACHE_KIB = 16_000  # SQLite's page cache, of the writer and of all readers together
+LONGEST_LOCK_S = 2  # SQLite: how long another program may hold the file before writes are refused
+
+# PostgreSQL's SQLSTATE classes: no connection, refused for now, a missing or read-only or full database, a lock,
+# a conflict with another transaction.
+CONFLICT = "40"
+PASSING = ("08", "28", "3D", "25006", "53", "55", "57", "58", CONFLICT)
 
 
 class Database:
@@ -105,11 +113,11 @@ class Database:
             if not self._queue and not self._closing:
                 self._arrived.clear()
 
-    async def _commit(self, batch: list[tuple[Bulk, Any, asyncio.Future[Any]]]) -> None:
+    async def _commit(self, batch: list[tuple[Bulk, Any, asyncio.Future[Any]]], *, again: bool = True) -> None:
         try:
             results = await self._transact(batch)
         except Exception as error:  # noqa: BLE001  # whatever it is, its callers must hear of it
-            await self._settle_failure(batch, error)
+            await self._settle_failure(batch, error, again=again)
         else:
             for (_, _, done), result in zip(batch, results, strict=True):
                 if not done.done():
@@ -127,11 +135,15 @@ class Database:
                     results[index] = answer
         return results
 
-    async def _settle_failure(self, batch: list[tuple[Bulk, Any, asyncio.Future[Any]]], error: Exception) -> None:
+    async def _settle_failure(
+        self, batch: list[tuple[Bulk, Any, asyncio.Future[Any]]], error: Exception, *, again: bool
+    ) -> None:
+        """Run each write again alone where that may end otherwise; else tell its caller."""
         cause = _translate(error)
-        if len(batch) > 1 and not isinstance(cause, DatabaseDown):
+        one_of_many = len(batch) > 1 and not isinstance(cause, DatabaseDown)
+        if again and (one_of_many or _sqlstate(error).startswith(CONFLICT)):
             for write in batch:
-                await self._commit([write])
+                await self._commit([write], again=False)
             return
         for _, _, done in batch:
             if not done.done():
@@ -161,13 +173,14 @@ def engine_url(url: str) -> str:
 def sqlite_engine(url: str, size: int, begin: str) -> AsyncEngine:
     """An engine on a SQLite file with durable commits; `begin` is how its transactions start."""
     engine = create_async_engine(
-        engine_url(url), pool_size=size, connect_args={"isolation_level": None, "timeout": 10}
+        engine_url(url), pool_size=size, connect_args={"isolation_level": None, "timeout": LONGEST_LOCK_S}
     )
 
     @event.listens_for(engine.sync_engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
-        # FULL: a commit is on disk before it returns, also after a power cut.
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "cache_size=-16000", "temp_store=MEMORY"):
+        # FULL: a commit is on disk before it returns, also after a power cut. Secure: deleted is overwritten.
+        pragmas = ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON")
+        for pragma in (*pragmas, f"cache_size=-{CACHE_KIB // size}", "temp_store=MEMORY"):
             connection.execute(f"PRAGMA {pragma}").close()
 
     @event.listens_for(engine.sync_engine, "begin")
@@ -195,14 +208,20 @@ async def _translated(
     try:
         async with opening as connection:
             yield connection
-    except (DBAPIError, OSError) as error:
+    except (DBAPIError, PoolTimeout, OSError) as error:
         raise _translate(error) from error
 
 
 def _translate(error: Exception) -> Exception:
     """DatabaseDown for whatever another try may cure; anything else stays what it is."""
+    if isinstance(error, IntegrityError):
+        return error
     lost = isinstance(error, DBAPIError) and error.connection_invalidated
-    outage = isinstance(error, OperationalError | InterfaceError | OSError | TimeoutError)
-    if (lost or outage) and not isinstance(error, IntegrityError):
+    outage = isinstance(error, OperationalError | InterfaceError | PoolTimeout | OSError)
+    if lost or outage or _sqlstate(error).startswith(PASSING):
         return DatabaseDown(f"the database does not answer ({type(error).__name__})")
     return error
+
+
+def _sqlstate(error: Exception) -> str:
+    return getattr(error.orig, "sqlstate", None) or "" if isinstance(error, DBAPIError) else ""

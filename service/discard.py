@@ -1,5 +1,7 @@
 """What a caller may do to a transcription after the fact: delete it, or have a failed one tried again."""
 
+from typing import Literal
+
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.clock import iso
@@ -11,24 +13,31 @@ from service.schemas import event_body
 from service.store import events, files, removals, timeline, transcriptions, transcripts, webhooks
 from service.tables import Event, TimelineEntry, Transcription
 
+Reason = Literal["request", "retention"]
 
-async def discard(relay: Relay, job: Transcription) -> None:
-    """Delete everything kept here at once, and have Soniox's copies removed durably behind it."""
 
-    async def delete(connection: AsyncConnection) -> None:
+async def discard(relay: Relay, job: Transcription, reason: Reason = "request") -> bool:
+    """Delete everything kept here at once, and have Soniox's copies removed durably behind it.
+
+    The event `transcription.deleted` is the receipt: it stays, and says what was removed without repeating it.
+    False when somebody else was quicker.
+    """
+
+    async def delete(connection: AsyncConnection) -> bool:
         gone = await transcriptions.remove(connection, job.id)
         if gone is None:
-            return
+            return False
         now_ms = relay.clock()
-        await transcripts.delete_of(connection, job.id)
+        tokens = await transcripts.delete_of(connection, job.id)
         await timeline.forget(connection, job.id)
         await webhooks.forget(connection, job.id)
         await files.remove_of_transcription(connection, job.id)
         await events.forget_results(connection, job.id)
-        await events.append(connection, _deleted_event(gone, now_ms), callback=False)
+        await events.append(connection, _receipt(gone, now_ms, reason, tokens))
         await _order_removal(connection, gone, now_ms)
+        return True
 
-    await relay.db.write(delete, wake=("cleanup", "notify", "submit"))
+    return await relay.db.write(delete, wake=("cleanup", "notify", "events", "submit", "ended", "scrub"))
 
 
 async def _order_removal(connection: AsyncConnection, job: Transcription, now_ms: int) -> None:
@@ -64,8 +73,17 @@ async def retry(relay: Relay, job: Transcription) -> None:
         raise InvalidState("only a failed transcription can be tried again")
 
 
-def _deleted_event(job: Transcription, now_ms: int) -> Event:
-    data = {"id": job.id, "client_reference_id": job.client_reference_id, "deleted_at": iso(now_ms)}
+def _receipt(job: Transcription, now_ms: int, reason: Reason, tokens: int) -> Event:
+    data = {
+        "id": job.id,
+        "client_reference_id": job.client_reference_id,
+        "created_at": iso(job.created_at_ms),
+        "finished_at": iso(job.finished_at_ms),
+        "deleted_at": iso(now_ms),
+        "stage": job.stage,
+        "reason": reason,
+        "removed": {"tokens": tokens},
+    }
     return Event(
         id=new_id("evt", now_ms),
         type="transcription.deleted",

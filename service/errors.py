@@ -10,6 +10,7 @@ RelayError
 │   ├── NotFound            404     it is not there, or not yours
 │   ├── InvalidState        409     wait, or act on another state
 │   ├── TooLarge            413     send less
+│   ├── UnsupportedMediaType 415    send JSON, or a form
 │   ├── IdempotencyMismatch 422     use a fresh Idempotency-Key
 │   └── TooManyRequests     429     slow down (`retry_after_s`)
 ├── Unavailable             503     nothing was kept: send the same again later
@@ -28,6 +29,8 @@ RelayError
 
 from typing import ClassVar
 
+Problems = tuple[tuple[str, str] | tuple[str, str, str], ...]
+
 
 class RelayError(Exception):
     """Base of all errors raised on purpose."""
@@ -44,7 +47,8 @@ class ConfigurationError(RelayError):
 class CallerError(RelayError):
     """The request cannot be honoured as it is.
 
-    `problems` are pairs (location, message), location dotted like Soniox's (`body.audio_url`).
+    `problems` are (location, message) or (location, message, kind); locations are dotted like Soniox's, such as
+    `body.payload.audio_url`, and kinds are its words, such as `missing`.
     """
 
     status_code: ClassVar[int] = 400
@@ -54,7 +58,7 @@ class CallerError(RelayError):
         self,
         message: str,
         *,
-        problems: tuple[tuple[str, str], ...] = (),
+        problems: Problems = (),
         error_type: str | None = None,
         retry_after_s: int | None = None,
     ) -> None:
@@ -108,6 +112,13 @@ class TooLarge(CallerError):
 
     status_code = 413
     error_type = "request_too_large"
+
+
+class UnsupportedMediaType(CallerError):
+    """The body is of another kind than the route takes."""
+
+    status_code = 415
+    error_type = "unsupported_media_type"
 
 
 class IdempotencyMismatch(CallerError):

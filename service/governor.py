@@ -13,8 +13,10 @@ import asyncio
 import random
 from dataclasses import dataclass, field
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service import telemetry
 from service.clock import Clock
 from service.db import Database
 from service.errors import (
@@ -29,12 +31,11 @@ from service.lifecycle import backoff_ms
 from service.store import budget
 from service.store.room import Held, Quotas
 
+log = structlog.get_logger(__name__)
+
 FLOORS = {"live": 0.0, "clean": 0.2, "sweep": 0.1}  # part of the budget that nobody else may use
-KEY_PROBE_EVERY_MS = 15_000
 OUTAGE_AFTER = 12  # passing failures in a row
 LONGEST_PROBE_WAIT_MS = 10_000
-RATE_PAUSE_MS = 60_000  # when Soniox does not say how long
-ROOM_PAUSE_MS = 15_000
 LOOK_AGAIN_S = 0.5
 
 
@@ -47,6 +48,9 @@ class Governor:
     requests_per_minute: int
     limits: Quotas
     chance: random.Random = field(default_factory=random.Random)
+    key_probe_every_ms: int = 15_000
+    rate_pause_ms: int = 60_000  # when Soniox does not say how long
+    room_pause_ms: int = 15_000
     others: Held = field(default_factory=lambda: Held(0, 0, 0))  # what is not ours at Soniox, as last counted
     out_of_room: int = 0  # how often Soniox said that a quota is full
     _reason: str | None = None  # why the gate is closed
@@ -77,9 +81,9 @@ class Governor:
         self._probing = False
         match error:
             case SonioxKeyTrouble():
-                self._close(f"{error.status_code} {error.error_type}: {error.message}", KEY_PROBE_EVERY_MS)
+                self._close(f"{error.status_code} {error.error_type}: {error.message}", self.key_probe_every_ms)
             case SonioxRateLimited():
-                pause_ms = RATE_PAUSE_MS if error.retry_after_s is None else int(error.retry_after_s * 1000)
+                pause_ms = self.rate_pause_ms if error.retry_after_s is None else int(error.retry_after_s * 1000)
                 self._close("Soniox limits the rate of requests", pause_ms)
             case SonioxUncertain() | SonioxUnreachable():
                 self._failures += 1
@@ -91,7 +95,9 @@ class Governor:
                 self._open()
                 if isinstance(error, SonioxOutOfRoom):
                     self.out_of_room += 1
-                    self._no_room_until_ms = self.clock() + ROOM_PAUSE_MS
+                    telemetry.soniox_out_of_room.inc()
+                    log.error("soniox_out_of_room", reason=error.message)
+                    self._no_room_until_ms = self.clock() + self.room_pause_ms
                     self._no_room_reason = error.message
 
     def trouble(self) -> str | None:
@@ -99,11 +105,17 @@ class Governor:
         return self._reason or (self._no_room_reason if self.clock() < self._no_room_until_ms else None)
 
     def _close(self, reason: str, wait_ms: int) -> None:
+        if self._reason is None:
+            log.error("work_parked", reason=reason)
         self._reason = reason
+        telemetry.soniox_parked.set(1)
         self._open_at_ms = max(self._open_at_ms, self.clock() + wait_ms)
 
     def _open(self) -> None:
+        if self._reason is not None:
+            log.info("work_resumed", after=self._reason)
         self._reason = None
+        telemetry.soniox_parked.set(0)
         self._failures = 0
 
     async def _pass_gate(self) -> None:

@@ -97,7 +97,8 @@ async def _read(request: Request) -> bytes:
 
 def _parse(body: bytes) -> Notice:
     notice = msgspec.json.decode(body, type=Notice)
-    if not is_uuid(notice.id) or not 0 < len(notice.status) <= LONGEST_STATUS:
+    is_word = 0 < len(notice.status) <= LONGEST_STATUS and notice.status.isprintable()
+    if not is_uuid(notice.id) or not is_word:
         raise ValueError("not a notice")
     return notice
 

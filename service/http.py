@@ -3,15 +3,21 @@
 The httpx API over aiohttp's connections: httpx's own pool collapses with concurrency (docs/decisions). A
 request is bounded as a whole, in seconds and bytes; httpx's own timeout is for each read and lets a slow
 sender hold us for ever. Redirects are not followed, proxies of the environment are not used, and nothing is
-decompressed.
+decompressed; cookies are not kept.
+
+Names are resolved in threads of the client's own: the event loop's few would all be taken by one receiver whose
+name server is silent.
 """
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import aiohttp
@@ -31,11 +37,51 @@ class Caps:
 Vet = Callable[[str, str], None]  # (host, address): raises OSError for an address not to be connected to
 
 
+Disconnected = aiohttp.ServerDisconnectedError  # closed without an answer
+NotHttp = aiohttp.ClientResponseError  # something else than HTTP
+
+
+class TooLong(ValueError):
+    """The answer has more bytes than its cap."""
+
+
+class OwnResolver(aiohttp.abc.AbstractResolver):
+    """The system's resolver, in as many threads as there may be connections."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="resolver")
+
+    @override
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[aiohttp.abc.ResolveResult]:
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(self._threads, _look_up, host, port, family)
+        return [
+            aiohttp.abc.ResolveResult(
+                hostname=host, host=str(address[0]), port=port, family=kind, proto=proto, flags=NUMERIC
+            )
+            for kind, _, proto, _, address in found
+        ]
+
+    @override
+    async def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+
+
+def _look_up(host: str, port: int, family: socket.AddressFamily) -> list[Any]:
+    return list(socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG))
+
+
 class VettingConnector(aiohttp.TCPConnector):
     """Asks about every address between resolving and connecting; literal addresses pass here too."""
 
     def __init__(self, vet: Vet, connections: int) -> None:
-        super().__init__(limit=connections, use_dns_cache=False)
+        self._own_resolver = OwnResolver(connections)
+        super().__init__(limit=connections, use_dns_cache=False, resolver=self._own_resolver)
         self._vet = vet
 
     @override
@@ -47,17 +93,25 @@ class VettingConnector(aiohttp.TCPConnector):
             self._vet(host, answer["host"])
         return found
 
+    @override
+    async def close(self, *, abort_ssl: bool = False) -> None:
+        await super().close(abort_ssl=abort_ssl)
+        await self._own_resolver.close()
+
 
 def new_client(*, headers: dict[str, str], connections: int, vet: Vet | None = None) -> httpx.AsyncClient:
     """A client with at most so many connections, each to an address that `vet` let pass."""
 
     def session() -> aiohttp.ClientSession:
         connector = VettingConnector(vet, connections) if vet else aiohttp.TCPConnector(limit=connections)
-        return aiohttp.ClientSession(connector=connector, auto_decompress=False, trust_env=False)
+        return aiohttp.ClientSession(
+            connector=connector, auto_decompress=False, trust_env=False, cookie_jar=aiohttp.DummyCookieJar()
+        )
 
     return httpx.AsyncClient(
         transport=AiohttpTransport(client=session),
         headers={"Accept-Encoding": "identity", **headers},
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         follow_redirects=False,
         trust_env=False,
         timeout=None,  # noqa: S113  # read_capped bounds the whole exchange
@@ -69,7 +123,7 @@ async def read_capped(
 ) -> tuple[httpx.Response, float]:
     """Send and read at most `caps.bytes` of the answer; gives back the answer and the seconds it took.
 
-    Raises httpx.HTTPError, OSError, TimeoutError past the deadline, ValueError past the byte cap.
+    Raises httpx.HTTPError, OSError, TimeoutError past the deadline, TooLong past the byte cap.
     """
     started = time.monotonic()
     async with asyncio.timeout(caps.deadline_s):
@@ -100,7 +154,7 @@ async def _read(answer: httpx.Response, most: int) -> bytes:
     async for part in answer.aiter_raw():
         size += len(part)
         if size > most:
-            raise ValueError(f"the answer is longer than {most} bytes")
+            raise TooLong(f"the answer is longer than {most} bytes")
         parts.append(part)
     return b"".join(parts)
 

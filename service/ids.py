@@ -1,6 +1,7 @@
 """Ids that sort by time: UUIDs of version 7 (RFC 9562), bare where Soniox uses them, else with a prefix."""
 
 import os
+import re
 import uuid
 
 
@@ -24,3 +25,13 @@ def is_uuid(text: str) -> bool:
         return str(uuid.UUID(text)) == text.lower()
     except (ValueError, AttributeError):
         return False
+
+
+def is_own_id(text: str) -> bool:
+    """True for the form that `new_id` makes."""
+    return re.fullmatch(r"[a-z]+_[0-9a-f]{32}", text, re.ASCII) is not None
+
+
+def time_of_id(text: str) -> int | None:
+    """The moment (ms since 1970) in an id that `new_id` made; None for any other text."""
+    return int(text.rpartition("_")[2][:12], 16) if is_own_id(text) else None

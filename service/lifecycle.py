@@ -17,7 +17,8 @@
     h  the caller asked for another attempt
 
 A webhook may overtake the answer to create, so f and g also start at accepted and submitting: what Soniox
-has finished is finished. Completed is final. DELETE removes the row at any stage.
+has finished is finished. That answer may itself come late, when the row waits again, so c starts at accepted
+too. Completed is final. DELETE removes the row at any stage.
 """
 
 import enum
@@ -44,6 +45,7 @@ MOVES: frozenset[tuple[Stage, Stage]] = frozenset(
     {
         (Stage.ACCEPTED, Stage.SUBMITTING),  # b
         (Stage.SUBMITTING, Stage.SUBMITTED),  # c
+        (Stage.ACCEPTED, Stage.SUBMITTED),  # c, late
         (Stage.SUBMITTING, Stage.ACCEPTED),  # d
         (Stage.SUBMITTING, Stage.FAILED),  # e
         (Stage.FAILED, Stage.ACCEPTED),  # h
@@ -79,7 +81,13 @@ class DeliveryStatus(enum.StrEnum):
     EXHAUSTED = "exhausted"  # the dead letter: every try of the schedule failed; retry sends it again
 
 
-def backoff_ms(tries: int, *, first_ms: int = 500, longest_ms: int = 60_000, chance: random.Random) -> int:
-    """Wait before try number `tries` + 1: doubling from `first_ms`, up to half of it added by chance."""
+TRIPPED_AFTER = 5  # failures of a receiver in a row; from then on one delivery at a time probes it
+
+
+def backoff_ms(tries: int, *, first_ms: int = 500, longest_ms: int = 10_000, chance: random.Random) -> int:
+    """Wait before try number `tries` + 1: doubling from `first_ms`, up to half of it added by chance.
+
+    It stays short, so that a backlog drains soon after an outage; the governor's gate bounds the calls during it.
+    """
     base = min(longest_ms, first_ms << min(tries, 20))
     return base + int(base * chance.random() / 2)

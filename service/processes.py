@@ -1,18 +1,25 @@
 """What runs beside the web routes, or alone in a worker process: the lanes and the reconciler's clock."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any
 
 import structlog
 
-from service import reconcile
 from service.errors import Unavailable
 from service.lanes import lanes_of
+from service.purge import purge_once, scrub
+from service.reconcile.clock import Rhythm, run_when_due
 from service.relay import Relay
 from service.worker import Worker
 
 log = structlog.get_logger(__name__)
+
+LONGEST_PAUSE_S = 2.0  # between two ticks of the reconciler
+PURGE_EVERY_S = 600
+SCRUB_EVERY_S = 86_400  # at the latest; a deletion has it done at once
+SHORTEST_PAUSE_S = 20  # between two scrubs, however much is deleted
 
 
 @asynccontextmanager
@@ -21,7 +28,9 @@ async def start_work(relay: Relay) -> AsyncIterator[None]:
     stop = asyncio.Event()
     tasks = [
         asyncio.create_task(Worker(relay, lanes_of(relay)).run(stop)),
-        asyncio.create_task(_sweep(relay, stop)),
+        asyncio.create_task(_reconcile(relay, stop)),
+        asyncio.create_task(_repeat(stop, lambda: _purge(relay))),
+        asyncio.create_task(_repeat(stop, lambda: _scrub(relay))),
     ]
     try:
         yield
@@ -30,22 +39,55 @@ async def start_work(relay: Relay) -> AsyncIterator[None]:
         await asyncio.gather(*tasks)
 
 
-async def _sweep(relay: Relay, stop: asyncio.Event) -> None:
+async def _reconcile(relay: Relay, stop: asyncio.Event) -> None:
+    rhythm = Rhythm()
+    pause_s = min(relay.settings.relay_reconcile_interval_s / 4, LONGEST_PAUSE_S)
     while not stop.is_set():
-        sweeping = asyncio.create_task(_sweep_once(relay))
+        ticking = asyncio.create_task(_tick(relay, rhythm))
         stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({sweeping, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if stop.is_set():
-            sweeping.cancel()
+        await asyncio.wait({ticking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not stop.is_set():
+            await asyncio.wait({stopping}, timeout=pause_s)
+        ticking.cancel()
         stopping.cancel()
-        await asyncio.gather(sweeping, stopping, return_exceptions=True)
+        await asyncio.gather(ticking, stopping, return_exceptions=True)
 
 
-async def _sweep_once(relay: Relay) -> None:
+async def _tick(relay: Relay, rhythm: Rhythm) -> None:
     try:
-        await reconcile.run_once(relay)
+        await run_when_due(relay, rhythm)
     except Unavailable as error:
         log.warning("sweep_waits_for_database", reason=str(error))
-    except Exception:  # the next sweep may do better
+    except Exception:  # the next tick may do better
         log.exception("sweep_broke")
-    await asyncio.sleep(relay.settings.relay_reconcile_interval_s)
+
+
+async def _repeat(stop: asyncio.Event, turn: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Take turns, which end with their own pause, until `stop`; the last one is cut short."""
+    stopping = asyncio.create_task(stop.wait())
+    while not stop.is_set():
+        taking = asyncio.create_task(turn())
+        await asyncio.wait({taking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        taking.cancel()
+        await asyncio.gather(taking, return_exceptions=True)
+
+
+async def _purge(relay: Relay) -> None:
+    try:
+        await purge_once(relay)
+    except Unavailable as error:
+        log.warning("purge_waits_for_database", reason=str(error))
+    except Exception:  # the next turn may do better
+        log.exception("purge_broke")
+    await asyncio.sleep(PURGE_EVERY_S)
+
+
+async def _scrub(relay: Relay) -> None:
+    try:
+        await scrub(relay)
+    except Unavailable as error:
+        log.warning("scrub_waits_for_database", reason=str(error))
+    except Exception:  # the next turn may do better
+        log.exception("scrub_broke")
+    await asyncio.sleep(SHORTEST_PAUSE_S)
+    await relay.wakeups.wait("scrub", SCRUB_EVERY_S)

@@ -14,6 +14,7 @@ from service.downstream.guard import Guard
 from service.downstream.send import Sender
 from service.governor import Governor
 from service.ids import new_uuid
+from service.leases import Leases
 from service.listing import Listing
 from service.settings import Settings
 from service.soniox import Soniox
@@ -35,6 +36,7 @@ class Relay:
     soniox: Soniox
     sender: Sender
     name: str  # who holds the leases of this process
+    leases: Leases  # what this process may still believe to hold
     listing: Listing  # Soniox's own list, shared by those who look for something at the same time
     chance: random.Random = field(default_factory=random.Random)
 
@@ -62,6 +64,7 @@ async def open_relay(settings: Settings) -> AsyncIterator[Relay]:
                 wakeups=wakeups,
                 governor=governor,
                 soniox=soniox,
+                leases=Leases(clock),
                 listing=Listing(soniox, clock),
                 sender=sender,
                 name=name,

@@ -5,8 +5,9 @@ from typing import Any
 import msgspec
 
 from service.clock import iso
+from service.errors import Problems
 from service.lifecycle import Stage, soniox_status
-from service.tables import TimelineEntry, Transcription
+from service.tables import File, TimelineEntry, Transcription
 
 MASK = "*" * 18  # as Soniox masks it
 
@@ -65,16 +66,28 @@ def transcription_event_body(event_type: str, at_ms: int, job: Transcription, ba
 
 
 def error_body(
-    status_code: int, error_type: str, message: str, request_id: str, problems: tuple[tuple[str, str], ...] = ()
+    status_code: int, error_type: str, message: str, request_id: str, problems: Problems = ()
 ) -> dict[str, Any]:
-    """Soniox's error body. Locations are dotted, such as `body.audio_url`."""
+    """Soniox's error body."""
     return {
         "status_code": status_code,
         "error_type": error_type,
         "message": message,
         "validation_errors": [
-            {"error_type": "value_error", "location": location, "message": text} for location, text in problems
+            {"error_type": kind[0] if kind else "value_error", "location": location, "message": text}
+            for location, text, *kind in problems
         ],
         "request_id": request_id,
         "more_info": None,
+    }
+
+
+def file_object(file: File) -> dict[str, Any]:
+    """Soniox's File object."""
+    return {
+        "id": file.id,
+        "filename": file.filename,
+        "size": file.size,
+        "created_at": iso(file.created_at_ms),
+        "client_reference_id": file.client_reference_id,
     }

@@ -68,10 +68,12 @@ class Settings(BaseSettings):
     relay_api_key: SecretStr | None = None
     relay_reconcile_interval_s: float = Field(30, gt=0, le=LONGEST_WAIT_S)
     relay_reconcile_grace_s: float = Field(60, ge=0, le=LONGEST_WAIT_S)
+    relay_adopt_foreign: bool = False
     relay_max_pending: int = Field(100, ge=1)
     relay_max_transcriptions: int = Field(2000, ge=1)
     relay_max_files: int = Field(1000, ge=1)
     relay_max_requests_per_minute: int = Field(400, ge=10)
+    relay_key_requests_per_minute: int = Field(600_000, ge=0)  # of one caller's key; 0: no limit
     relay_allowed_destinations: Annotated[tuple[str, ...], NoDecode] = ()
     relay_delivery_schedule_s: Annotated[tuple[float, ...], NoDecode] = (
         *(5, 30, 120, 600, 1800, 3600, 10800, 21600, 43200),
@@ -183,6 +185,11 @@ class Settings(BaseSettings):
     def is_sqlite(self) -> bool:
         """True when the database is a SQLite file."""
         return self.database_url.startswith("sqlite")
+
+    @property
+    def webhook_base(self) -> str:
+        """Where Soniox's webhooks come in."""
+        return _webhook_url(self.base_url, "").partition("?")[0]
 
     def webhook_url(self, transcription_id: str) -> str:
         """The URL Soniox is told to call for one transcription."""

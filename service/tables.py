@@ -157,6 +157,7 @@ class Transcript(SQLModel, table=True):
     __tablename__: ClassVar[str] = "transcripts"
     transcription_id: str = Field(primary_key=True)
     envelope: bytes = Field(sa_type=LargeBinary)
+    digest: str  # of envelope and chunks: the same for the same stored bytes
     token_count: int
     summary: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
     stored_at_ms: int = Field(sa_type=BigInteger)
@@ -175,6 +176,24 @@ class TranscriptChunk(SQLModel, table=True):
     data: bytes = Field(sa_type=LargeBinary)
 
 
+class Passage(SQLModel, table=True):
+    """A stretch of one speaker's tokens, the unit of search; its words are in `search_words` under the same id.
+
+    Higher ids are newer transcripts, and earlier places within one. Revision 0002 makes `search_words`, which is
+    an FTS5 table on SQLite and a tsvector with a GIN index on PostgreSQL.
+    """
+
+    __tablename__: ClassVar[str] = "passages"
+    id: int = Field(sa_column=Column(SERIAL, primary_key=True))
+    transcription_id: str = Field(index=True)
+    chunk: int  # position of the chunk it begins in
+    first_token: int  # its place in that chunk
+    token_count: int
+    spills: bool  # it ends in the next chunk
+    start_ms: int | None = None
+    speaker: str | None = None
+
+
 class Removal(Due, table=True):
     """What must go at Soniox: a transcription, then its file. Deleted when both are gone."""
 
@@ -189,11 +208,20 @@ class Removal(Due, table=True):
 
 
 class Event(SQLModel, table=True):
-    """The log of what happened, in order of `seq`; `body` is the JSON document that is sent and signed."""
+    """The log of what happened; `body` is the JSON document that is sent and signed.
+
+    Readers follow it in order of (`xact`, `seq`), see `store/feed.py`. Without AUTOINCREMENT SQLite would give the
+    number of a deleted last event to the next one, and who has read so far would miss it.
+    """
 
     __tablename__: ClassVar[str] = "events"
-    __table_args__ = (Index("uq_events_id", "id", unique=True),)
+    __table_args__ = (
+        Index("uq_events_id", "id", unique=True),
+        Index("ix_events_order", "xact", "seq"),
+        {"sqlite_autoincrement": True},
+    )
     seq: int | None = Field(default=None, sa_column=Column(SERIAL, primary_key=True))
+    xact: int = Field(default=0, sa_type=BigInteger)  # PostgreSQL's transaction, 0 on SQLite
     id: str
     type: str
     owner: str
@@ -213,25 +241,51 @@ class Endpoint(SQLModel, table=True):
     event_types: list[str] = Field(default_factory=list, sa_type=JSON)  # empty: all
     include: str = "none"
     enabled: bool = True
+    disabled_at_ms: int | None = Field(default=None, sa_type=BigInteger)
+    disabled_reason: str | None = None  # None: the caller did it
     description: str | None = None
+    rate_per_s: float | None = None
+    max_in_flight: int = 10
+    headers_sealed: str | None = None  # JSON object of the caller's own headers
     secret_sealed: str
+    past_secrets: list[dict[str, Any]] = Field(default_factory=list, sa_type=JSON)  # {"sealed", "until_ms"}
     created_at_ms: int = Field(sa_type=BigInteger)
 
 
+class Receiver(SQLModel, table=True):
+    """How one receiver is doing, seen by all workers. `id` is an endpoint's, or stands for a callback's server.
+
+    A receiver without a row is a healthy one without a rate.
+    """
+
+    __tablename__: ClassVar[str] = "receivers"
+    id: str = Field(primary_key=True)
+    failures: int = 0  # in a row
+    failing_since_ms: int | None = Field(default=None, sa_type=BigInteger)
+    closed_until_ms: int | None = Field(default=None, sa_type=BigInteger)  # nothing is sent before
+    paid_until_ms: int = Field(default=0, sa_type=BigInteger)  # the moment up to which its rate is spent
+
+
 class Delivery(Due, table=True):
-    """One event on its way to one receiver: an endpoint, or the caller's own `webhook_url`."""
+    """One event on its way to one receiver: an endpoint, or the caller's own `webhook_url`.
+
+    Pending and not due is held: its endpoint is disabled.
+    """
 
     __tablename__: ClassVar[str] = "deliveries"
     __table_args__ = (
         CheckConstraint(_one_of("status", tuple(DeliveryStatus)), name="ck_deliveries_status"),
         _due("deliveries"),
-        Index("ix_deliveries_endpoint", "endpoint_id", "created_at_ms"),
+        _partial("ix_deliveries_turn", "due_at_ms IS NOT NULL", "receiver", "due_at_ms", "id"),
+        Index("ix_deliveries_endpoint", "endpoint_id", "created_at_ms", "id"),
+        Index("ix_deliveries_created", "created_at_ms", "id"),
     )
     id: str = Field(primary_key=True)
     event_id: str = Field(index=True)
     owner: str
     transcription_id: str | None = Field(default=None, index=True)
     endpoint_id: str | None = None  # None: the caller's own webhook_url
+    receiver: str  # whose turn, health and rate count: `Receiver.id`
     status: str = DeliveryStatus.PENDING
     created_at_ms: int = Field(sa_type=BigInteger)
     delivered_at_ms: int | None = Field(default=None, sa_type=BigInteger)
@@ -248,6 +302,26 @@ class Attempt(SQLModel, table=True):
     status_code: int | None = None
     error: str | None = None
     answer: bytes = Field(default=b"", sa_type=LargeBinary)  # its first bytes, whatever they are
+
+
+class Recovery(Due, table=True):
+    """An order to send again what an endpoint did not take since a moment. Due means: do the next batch.
+
+    `at_created_ms` and `at_id` are the last delivery that was looked at.
+    """
+
+    __tablename__: ClassVar[str] = "recoveries"
+    __table_args__ = (_due("recoveries"),)
+    id: str = Field(primary_key=True)
+    endpoint_id: str = Field(index=True)
+    since_ms: int = Field(sa_type=BigInteger)
+    until_ms: int = Field(sa_type=BigInteger)
+    expected: int  # deliveries, counted when it was ordered
+    recovered: int = 0
+    at_created_ms: int = Field(sa_type=BigInteger)
+    at_id: str = ""
+    created_at_ms: int = Field(sa_type=BigInteger)
+    finished_at_ms: int | None = Field(default=None, sa_type=BigInteger)
 
 
 class ApiKey(SQLModel, table=True):
@@ -290,6 +364,29 @@ class SonioxCalls(SQLModel, table=True):
     second: int = Field(primary_key=True, sa_type=BigInteger)
     share: str = Field(primary_key=True)
     calls: int
+
+
+class Sweep(SQLModel, table=True):
+    """One run of the reconciler: how many jobs it asked about, with how many calls, and what it found by kind."""
+
+    __tablename__: ClassVar[str] = "sweeps"
+    id: str = Field(primary_key=True)
+    started_at_ms: int = Field(sa_type=BigInteger, index=True)
+    finished_at_ms: int = Field(sa_type=BigInteger)
+    by: str
+    asked: int = 0
+    calls: int = 0
+    finds: dict[str, int] = Field(default_factory=dict, sa_type=JSON)
+    error: str | None = None
+
+
+class Office(SQLModel, table=True):
+    """A task that one process does for all; whoever holds it must renew it before `until_ms`."""
+
+    __tablename__: ClassVar[str] = "offices"
+    name: str = Field(primary_key=True)
+    holder: str
+    until_ms: int = Field(sa_type=BigInteger)
 
 
 class Heartbeat(SQLModel, table=True):

@@ -46,6 +46,13 @@ step_errors = Counter(
 )
 transcriptions_open = Gauge("relay_transcriptions", "Transcriptions by stage.", ["stage"], registry=REGISTRY)
 work_waiting = Gauge("relay_work_waiting", "Rows that wait for a worker.", ["lane"], registry=REGISTRY)
+soniox_parked = Gauge(
+    "relay_soniox_parked", "1 while no work goes to Soniox: refused key, rate limit or outage.", registry=REGISTRY
+)
+soniox_out_of_room = Counter(
+    "relay_soniox_out_of_room_total", "How often Soniox said that a quota is full.", registry=REGISTRY
+)
+work_stalled = Gauge("relay_work_stalled", "Rows long due that nobody works on.", ["lane"], registry=REGISTRY)
 soniox_held = Gauge("relay_soniox_quota_used", "What the relay holds at Soniox.", ["kind"], registry=REGISTRY)
 soniox_quota = Gauge("relay_soniox_quota_limit", "What it may hold there.", ["kind"], registry=REGISTRY)
 
@@ -68,7 +75,7 @@ def configure_logs(level: str, shape: Literal["console", "json"]) -> None:
     last: Any = (
         structlog.processors.JSONRenderer()
         if shape == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), timestamp_key="ts")
     )
     structlog.configure(
         processors=[

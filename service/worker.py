@@ -6,6 +6,7 @@ a step that ends in an unforeseen error has its row put aside for a while, so th
 """
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +29,7 @@ RENEW_EVERY_S = 5.0
 POLL_EVERY_S = 1.0
 STOP_WITHIN_S = 5.0
 
+Turn = Callable[[], Awaitable[None]]
 Claim = Callable[[AsyncConnection, Claimant, int], Awaitable[Sequence[Any]]]
 
 
@@ -55,22 +57,30 @@ class Worker:
         """Work until `stop` is set, then finish or give back what is under way."""
         if self.relay.db.is_sqlite:
             await self._release(None)  # the only process: whoever held a lease is dead
-        loops = [asyncio.create_task(self._run_lane(lane), name=lane.name) for lane in self.lanes]
-        loops.append(asyncio.create_task(self._stay_alive()))
+        turns: dict[str, Turn] = {lane.name: functools.partial(self._serve, lane) for lane in self.lanes}
+        turns["leases"] = self._stay_alive
+        loops = [asyncio.create_task(self._forever(part, turn), name=part) for part, turn in turns.items()]
         await stop.wait()
         for loop in loops:
             loop.cancel()
         await asyncio.gather(*loops, return_exceptions=True)
         await self._wind_up()
 
-    async def _run_lane(self, lane: Lane) -> None:
+    async def _forever(self, part: str, turn: Turn) -> None:
+        """Take turns, whatever happens: a fault costs a pause, never the loop."""
         while True:
             try:
-                await self._fill(lane)
-                await self.relay.wakeups.wait(lane.name, await self._sleep_s(lane))
+                await turn()
             except Unavailable as error:
-                log.warning("lane_waits_for_database", lane=lane.name, reason=str(error))
+                log.warning("worker_waits_for_database", part=part, reason=str(error))
                 await asyncio.sleep(POLL_EVERY_S)
+            except Exception:  # a bug must not stop the lane
+                log.exception("worker_part_broke", part=part)
+                await asyncio.sleep(POLL_EVERY_S)
+
+    async def _serve(self, lane: Lane) -> None:
+        await self._fill(lane)
+        await self.relay.wakeups.wait(lane.name, await self._sleep_s(lane))
 
     async def _fill(self, lane: Lane) -> None:
         """Claim as long as there is both work and a free hand."""
@@ -78,9 +88,10 @@ class Worker:
             claimant = Claimant(self.relay.name, self.relay.clock(), LEASE_MS)
             rows = await self.relay.db.write(lambda connection: lane.claim(connection, claimant, free))  # noqa: B023
             for row in rows:
+                self.relay.leases.hold(row.id, claimant.now_ms + LEASE_MS)
                 task = asyncio.create_task(self._run_step(lane, row))
                 self._running[task] = (lane, row)
-                task.add_done_callback(self._running.pop)
+                task.add_done_callback(self._free_a_hand)
             if len(rows) < free:
                 return
 
@@ -102,8 +113,12 @@ class Worker:
             telemetry.step_errors.labels(lane.name).inc()
             log.exception("step_failed", lane=lane.name, row_id=row.id)
             await self._put_aside(lane, row, error)
-        finally:
-            self.relay.wakeups.ring(lane.name)
+
+    def _free_a_hand(self, task: asyncio.Task[None]) -> None:
+        """Wake the lane, which may be full, only once the task no longer counts."""
+        lane, row = self._running.pop(task)
+        self.relay.leases.drop(row.id)
+        self.relay.wakeups.ring_here(lane.name)
 
     async def _put_aside(self, lane: Lane, row: Any, error: Exception) -> None:
         wait_ms = backoff_ms(row.tries, first_ms=5_000, longest_ms=600_000, chance=self.relay.chance)
@@ -120,21 +135,20 @@ class Worker:
 
     async def _stay_alive(self) -> None:
         """Renew the leases of what is under way, and give a sign of life."""
-        while True:
-            try:
-                await self.relay.db.write(self._renew_and_beat)
-            except Unavailable as error:
-                log.warning("leases_not_renewed", reason=str(error))
-            await asyncio.sleep(RENEW_EVERY_S)
+        until_ms = self.relay.clock() + LEASE_MS
+        renewed = await self.relay.db.write(lambda connection: self._renew_and_beat(connection, until_ms))
+        for row_id in renewed:
+            self.relay.leases.renew(row_id, until_ms)
+        await asyncio.sleep(RENEW_EVERY_S)
 
-    async def _renew_and_beat(self, connection: AsyncConnection) -> None:
-        now_ms = self.relay.clock()
+    async def _renew_and_beat(self, connection: AsyncConnection, until_ms: int) -> list[str]:
         held: dict[type[Due], list[tuple[str, int]]] = {}
         for lane, row in self._running.values():
             held.setdefault(lane.model, []).append((row.id, row.fence))
-        for model, rows in held.items():
-            await claims.renew(connection, model, rows, now_ms + LEASE_MS)
-        await heartbeats.beat(connection, f"worker:{self.relay.name}", now_ms, {"running": len(self._running)})
+        renewed = [await claims.renew(connection, model, rows, until_ms) for model, rows in held.items()]
+        name, running = f"worker:{self.relay.name}", len(self._running)
+        await heartbeats.beat(connection, name, self.relay.clock(), {"running": running})
+        return [row_id for ids in renewed for row_id in ids]
 
     async def _wind_up(self) -> None:
         """Let steps end for a moment, then drop them: their rows go back at once."""

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from service.db import Database, open_database
 from service.migrate import upgrade
+from service.wakeups import Wakeups
 from tests.support.house import House, open_house
 from tests.support.postgres import aside, execute, postgres_server, run_on
 
@@ -48,6 +50,22 @@ async def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncI
     await execute(server, f"CREATE DATABASE {name} TEMPLATE relay_template_{os.getpid()}")
     yield f"{server}/{name}"
     await execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def postgres_database(postgres_url: str) -> AsyncIterator[str]:
+    """A migrated database for what only PostgreSQL can do: several processes."""
+    name = f"relay_test_{os.getpid()}_{next(numbers)}"
+    await execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE relay_template_{os.getpid()}")
+    yield f"{postgres_url}/{name}"
+    await execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def db(database_url: str) -> AsyncIterator[Database]:
+    """The database alone, open."""
+    async with open_database(database_url, Wakeups()) as database:
+        yield database
 
 
 @pytest.fixture

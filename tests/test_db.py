@@ -1,6 +1,7 @@
 """The database: writes that arrive together share a commit, and every failure stays with its own write."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,19 +20,13 @@ from service.wakeups import Wakeups
 from tests.support.postgres import execute
 
 NOW_MS = 1_732_060_800_000
+KICK_OUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'"
 
 
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[Database]:
     """A database with the wake-ups of its own."""
     async with open_database(url, Wakeups()) as database:
-        yield database
-
-
-@pytest.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
-    """An open database."""
-    async with opened(database_url) as database:
         yield database
 
 
@@ -175,9 +170,7 @@ async def test_a_postgresql_that_is_gone_says_so_and_is_used_again_when_it_is_ba
         await database.write(_make_table)
         await database.write(beat("before"))
         await execute(postgres_url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-        await execute(
-            postgres_url, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
-        )
+        await execute(postgres_url, KICK_OUT.format(name))
         for _ in range(3):  # the broken connection first, then no new one
             with pytest.raises(DatabaseDown):
                 await database.write(beat("during"))
@@ -193,6 +186,30 @@ async def _make_table(connection: AsyncConnection) -> None:
     await connection.execute(text("CREATE TABLE heartbeats (name text PRIMARY KEY, at_ms bigint, detail json)"))
 
 
+async def test_writes_that_stand_in_each_others_way_are_all_done_in_the_end(db: Database) -> None:
+    """Two transactions that lock the same rows in opposite order: PostgreSQL ends one, the relay runs it again."""
+    both_hold_one = asyncio.Barrier(1 if db.is_sqlite else 2)
+    begun: list[str] = []
+
+    def crossing(first: str, second: str) -> Any:
+        async def step(connection: AsyncConnection) -> str:
+            await heartbeats.beat(connection, first, NOW_MS, {})
+            if first not in begun:
+                begun.append(first)
+                await both_hold_one.wait()
+            await heartbeats.beat(connection, second, NOW_MS, {})
+            return first
+
+        return step
+
+    one = asyncio.create_task(db.write(crossing("a", "b")))
+    await asyncio.sleep(0.05)
+    rest = [asyncio.create_task(db.write(step)) for step in (crossing("b", "a"), beat("c"))]
+    async with asyncio.timeout(20):
+        assert await asyncio.gather(one, *rest) == ["a", "b", "c"]
+    assert await names(db) == ["a", "b", "c"]
+
+
 async def test_no_postgresql_at_all_says_so() -> None:
     async with opened("postgresql://nobody:pa55word@127.0.0.1:1/none") as database:
         with pytest.raises(DatabaseDown) as down:
@@ -206,10 +223,8 @@ async def test_a_sqlite_file_that_somebody_else_locks_says_so_and_is_used_again_
     sqlite_template: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "relay.db"
-    path.write_bytes(sqlite_template.read_bytes())
+    shutil.copy(sqlite_template, path)
     async with opened(f"sqlite:///{path}") as database:
-        async with database.writer.connect() as connection:
-            await connection.exec_driver_sql("PRAGMA busy_timeout=50")
         async with locked(path):
             results = await asyncio.gather(*[database.write(beat(n)) for n in "abc"], return_exceptions=True)
             assert [type(result) for result in results] == [DatabaseDown] * 3

@@ -49,6 +49,7 @@ def upgrade() -> None:
         sa.Column("owner", sa.String(), nullable=False),
         sa.Column("transcription_id", sa.String(), nullable=True),
         sa.Column("endpoint_id", sa.String(), nullable=True),
+        sa.Column("receiver", sa.String(), nullable=False),
         sa.Column("status", sa.String(), nullable=False),
         sa.Column("created_at_ms", sa.BigInteger(), nullable=False),
         sa.Column("delivered_at_ms", sa.BigInteger(), nullable=True),
@@ -56,6 +57,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     with op.batch_alter_table("deliveries", schema=None) as batch_op:
+        batch_op.create_index("ix_deliveries_created", ["created_at_ms", "id"], unique=False)
         batch_op.create_index(
             "ix_deliveries_due",
             ["due_at_ms"],
@@ -63,9 +65,16 @@ def upgrade() -> None:
             sqlite_where=sa.text("due_at_ms IS NOT NULL"),
             postgresql_where=sa.text("due_at_ms IS NOT NULL"),
         )
-        batch_op.create_index("ix_deliveries_endpoint", ["endpoint_id", "created_at_ms"], unique=False)
+        batch_op.create_index("ix_deliveries_endpoint", ["endpoint_id", "created_at_ms", "id"], unique=False)
         batch_op.create_index(batch_op.f("ix_deliveries_event_id"), ["event_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_deliveries_transcription_id"), ["transcription_id"], unique=False)
+        batch_op.create_index(
+            "ix_deliveries_turn",
+            ["receiver", "due_at_ms", "id"],
+            unique=False,
+            sqlite_where=sa.text("due_at_ms IS NOT NULL"),
+            postgresql_where=sa.text("due_at_ms IS NOT NULL"),
+        )
 
     op.create_table(
         "endpoints",
@@ -76,8 +85,14 @@ def upgrade() -> None:
         sa.Column("event_types", sa.JSON(), nullable=False),
         sa.Column("include", sa.String(), nullable=False),
         sa.Column("enabled", sa.Boolean(), nullable=False),
+        sa.Column("disabled_at_ms", sa.BigInteger(), nullable=True),
+        sa.Column("disabled_reason", sa.String(), nullable=True),
         sa.Column("description", sa.String(), nullable=True),
+        sa.Column("rate_per_s", sa.Float(), nullable=True),
+        sa.Column("max_in_flight", sa.Integer(), nullable=False),
+        sa.Column("headers_sealed", sa.String(), nullable=True),
         sa.Column("secret_sealed", sa.String(), nullable=False),
+        sa.Column("past_secrets", sa.JSON(), nullable=False),
         sa.Column("created_at_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
@@ -87,6 +102,7 @@ def upgrade() -> None:
     op.create_table(
         "events",
         sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("xact", sa.BigInteger(), nullable=False),
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("type", sa.String(), nullable=False),
         sa.Column("owner", sa.String(), nullable=False),
@@ -94,8 +110,10 @@ def upgrade() -> None:
         sa.Column("created_at_ms", sa.BigInteger(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("seq"),
+        sqlite_autoincrement=True,
     )
     with op.batch_alter_table("events", schema=None) as batch_op:
+        batch_op.create_index("ix_events_order", ["xact", "seq"], unique=False)
         batch_op.create_index(batch_op.f("ix_events_transcription_id"), ["transcription_id"], unique=False)
         batch_op.create_index("uq_events_id", ["id"], unique=True)
 
@@ -138,6 +156,79 @@ def upgrade() -> None:
         sa.Column("created_at_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("owner", "key"),
     )
+    with op.batch_alter_table("idempotency_keys", schema=None) as batch_op:
+        batch_op.create_index(
+            batch_op.f("ix_idempotency_keys_transcription_id"), ["transcription_id"], unique=False
+        )
+
+    op.create_table(
+        "model_list",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("fetched_at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "offices",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("holder", sa.String(), nullable=False),
+        sa.Column("until_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
+        "passages",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("transcription_id", sa.String(), nullable=False),
+        sa.Column("chunk", sa.Integer(), nullable=False),
+        sa.Column("first_token", sa.Integer(), nullable=False),
+        sa.Column("token_count", sa.Integer(), nullable=False),
+        sa.Column("spills", sa.Boolean(), nullable=False),
+        sa.Column("start_ms", sa.Integer(), nullable=True),
+        sa.Column("speaker", sa.String(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("passages", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_passages_transcription_id"), ["transcription_id"], unique=False)
+
+    op.create_table(
+        "receivers",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("failing_since_ms", sa.BigInteger(), nullable=True),
+        sa.Column("closed_until_ms", sa.BigInteger(), nullable=True),
+        sa.Column("paid_until_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "recoveries",
+        sa.Column("due_at_ms", sa.BigInteger(), nullable=True),
+        sa.Column("lease_until_ms", sa.BigInteger(), nullable=True),
+        sa.Column("leased_by", sa.String(), nullable=True),
+        sa.Column("fence", sa.Integer(), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("last_error", sa.String(), nullable=True),
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("endpoint_id", sa.String(), nullable=False),
+        sa.Column("since_ms", sa.BigInteger(), nullable=False),
+        sa.Column("until_ms", sa.BigInteger(), nullable=False),
+        sa.Column("expected", sa.Integer(), nullable=False),
+        sa.Column("recovered", sa.Integer(), nullable=False),
+        sa.Column("at_created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("at_id", sa.String(), nullable=False),
+        sa.Column("created_at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("finished_at_ms", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("recoveries", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_recoveries_due",
+            ["due_at_ms"],
+            unique=False,
+            sqlite_where=sa.text("due_at_ms IS NOT NULL"),
+            postgresql_where=sa.text("due_at_ms IS NOT NULL"),
+        )
+        batch_op.create_index(batch_op.f("ix_recoveries_endpoint_id"), ["endpoint_id"], unique=False)
+
     op.create_table(
         "removals",
         sa.Column("due_at_ms", sa.BigInteger(), nullable=True),
@@ -171,6 +262,21 @@ def upgrade() -> None:
         sa.Column("calls", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("second", "share"),
     )
+    op.create_table(
+        "sweeps",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("started_at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("finished_at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("by", sa.String(), nullable=False),
+        sa.Column("asked", sa.Integer(), nullable=False),
+        sa.Column("calls", sa.Integer(), nullable=False),
+        sa.Column("finds", sa.JSON(), nullable=False),
+        sa.Column("error", sa.String(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("sweeps", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_sweeps_started_at_ms"), ["started_at_ms"], unique=False)
+
     op.create_table(
         "timeline",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -264,6 +370,7 @@ def upgrade() -> None:
         "transcripts",
         sa.Column("transcription_id", sa.String(), nullable=False),
         sa.Column("envelope", sa.LargeBinary(), nullable=False),
+        sa.Column("digest", sa.String(), nullable=False),
         sa.Column("token_count", sa.Integer(), nullable=False),
         sa.Column("summary", sa.JSON(), nullable=False),
         sa.Column("stored_at_ms", sa.BigInteger(), nullable=False),
@@ -335,6 +442,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_timeline_transcription_id"))
 
     op.drop_table("timeline")
+    with op.batch_alter_table("sweeps", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_sweeps_started_at_ms"))
+
+    op.drop_table("sweeps")
     op.drop_table("soniox_calls")
     with op.batch_alter_table("removals", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_removals_transcription_id"))
@@ -345,6 +456,25 @@ def downgrade() -> None:
         )
 
     op.drop_table("removals")
+    with op.batch_alter_table("recoveries", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_recoveries_endpoint_id"))
+        batch_op.drop_index(
+            "ix_recoveries_due",
+            sqlite_where=sa.text("due_at_ms IS NOT NULL"),
+            postgresql_where=sa.text("due_at_ms IS NOT NULL"),
+        )
+
+    op.drop_table("recoveries")
+    op.drop_table("receivers")
+    with op.batch_alter_table("passages", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_passages_transcription_id"))
+
+    op.drop_table("passages")
+    op.drop_table("offices")
+    op.drop_table("model_list")
+    with op.batch_alter_table("idempotency_keys", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_idempotency_keys_transcription_id"))
+
     op.drop_table("idempotency_keys")
     op.drop_table("heartbeats")
     with op.batch_alter_table("files", schema=None) as batch_op:
@@ -356,6 +486,7 @@ def downgrade() -> None:
     with op.batch_alter_table("events", schema=None) as batch_op:
         batch_op.drop_index("uq_events_id")
         batch_op.drop_index(batch_op.f("ix_events_transcription_id"))
+        batch_op.drop_index("ix_events_order")
 
     op.drop_table("events")
     with op.batch_alter_table("endpoints", schema=None) as batch_op:
@@ -363,6 +494,11 @@ def downgrade() -> None:
 
     op.drop_table("endpoints")
     with op.batch_alter_table("deliveries", schema=None) as batch_op:
+        batch_op.drop_index(
+            "ix_deliveries_turn",
+            sqlite_where=sa.text("due_at_ms IS NOT NULL"),
+            postgresql_where=sa.text("due_at_ms IS NOT NULL"),
+        )
         batch_op.drop_index(batch_op.f("ix_deliveries_transcription_id"))
         batch_op.drop_index(batch_op.f("ix_deliveries_event_id"))
         batch_op.drop_index("ix_deliveries_endpoint")
@@ -371,6 +507,7 @@ def downgrade() -> None:
             sqlite_where=sa.text("due_at_ms IS NOT NULL"),
             postgresql_where=sa.text("due_at_ms IS NOT NULL"),
         )
+        batch_op.drop_index("ix_deliveries_created")
 
     op.drop_table("deliveries")
     with op.batch_alter_table("attempts", schema=None) as batch_op:

@@ -7,7 +7,10 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from service.errors import PermissionDenied, Unauthenticated
+from service.api.rate_limit import Limits, spend
+from service.api.waiting import Endings
+from service.catalogue import Catalogue
+from service.errors import PermissionDenied, TooManyRequests, Unauthenticated
 from service.relay import Relay
 from service.store import keys
 from service.vault import hash_api_key
@@ -35,9 +38,18 @@ class Caller:
 
 
 async def authenticate(request: Request) -> Caller:
-    """The caller behind the bearer key. Raises Unauthenticated."""
-    relay: Relay = request.app.state.relay
-    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    """The caller behind the bearer key. Raises Unauthenticated, and TooManyRequests when its rate is spent."""
+    caller = await identify(relay_of(request), request.headers.get("authorization", ""))
+    limits: Limits = request.app.state.limits
+    request.state.rate_limit, wait_s = spend(limits, caller.owner)
+    if wait_s:
+        raise TooManyRequests(f"the key may make {limits.per_minute} requests per minute", retry_after_s=wait_s)
+    return caller
+
+
+async def identify(relay: Relay, authorization: str) -> Caller:
+    """Who has the key in this header. Raises Unauthenticated."""
+    scheme, _, key = authorization.partition(" ")
     if scheme.lower() != "bearer" or not key:
         raise Unauthenticated("send your key as `Authorization: Bearer KEY`")
     bootstrap = relay.settings.relay_api_key
@@ -75,7 +87,21 @@ def relay_of(request: Request) -> Relay:
     return relay
 
 
+def catalogue_of(request: Request) -> Catalogue:
+    """What Soniox can transcribe with."""
+    catalogue: Catalogue = request.app.state.catalogue
+    return catalogue
+
+
+def endings_of(request: Request) -> Endings:
+    """Where requests wait for transcriptions to end."""
+    endings: Endings = request.app.state.endings
+    return endings
+
+
 Submitter = Annotated[Caller, Depends(needs("submit"))]
 Reader = Annotated[Caller, Depends(needs("read"))]
 Admin = Annotated[Caller, Depends(needs("admin"))]
 RelayOf = Annotated[Relay, Depends(relay_of)]
+CatalogueOf = Annotated[Catalogue, Depends(catalogue_of)]
+EndingsOf = Annotated[Endings, Depends(endings_of)]

@@ -4,6 +4,9 @@ import base64
 import binascii
 
 from service.errors import InvalidCursor
+from service.ids import is_own_id, is_uuid
+
+LATEST_MS = 2**63
 
 
 def encode(created_at_ms: int, row_id: str) -> str:
@@ -17,10 +20,14 @@ def decode(cursor: str) -> tuple[int, str] | None:
         return None
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
-        created_at_ms, row_id = text.split(":", 1)
-        position = int(created_at_ms), row_id
+        moment, row_id = text.split(":", 1)
+        created_at_ms = int(moment)
     except (binascii.Error, ValueError):
-        raise InvalidCursor("the cursor is not one of this list; start without one") from None
-    if not 0 <= position[0] < 2**63 or not row_id.isascii() or len(row_id) > 64:
-        raise InvalidCursor("the cursor is not one of this list; start without one")
-    return position
+        raise _invalid() from None
+    if not 0 <= created_at_ms < LATEST_MS or not (is_uuid(row_id) or is_own_id(row_id)):
+        raise _invalid()
+    return created_at_ms, row_id
+
+
+def _invalid() -> InvalidCursor:
+    return InvalidCursor("Invalid cursor: it was not made by this list. Start again without one.")

@@ -1,51 +1,34 @@
 """Endpoints: where events are sent."""
 
-from typing import Any, Literal
+from typing import Annotated, Any
 
-from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+import msgspec
+from fastapi import APIRouter, Body, Response
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.api.auth import Reader, RelayOf, Submitter
-from service.api.submission import HTTP_URL
+from service.announce import ping
+from service.api.auth import Caller, Reader, RelayOf, Submitter
+from service.api.deliveries import attempt_object
+from service.api.listing import PageOf, listed
+from service.api.subscription import ChangedEndpoint, NewEndpoint, RecoveryOrder, Rotation, refuse_private
 from service.clock import iso
+from service.downstream.message import own_headers
 from service.errors import NotFound
 from service.ids import new_id
-from service.store import endpoints
-from service.tables import Endpoint
+from service.relay import Relay
+from service.schemas import MASK
+from service.store import endpoints, recoveries
+from service.tables import Endpoint, Recovery
 from service.vault import new_endpoint_secret
 
 router = APIRouter(prefix="/v1/endpoints", tags=["Endpoints"])
 
-EVENT_TYPES = (
-    "transcription.completed",
-    "transcription.failed",
-    "transcription.deleted",
-    "endpoint.disabled",
-    "ping",
-)
+MOST_PAST_SECRETS = 5
 
 
-class NewEndpoint(BaseModel):
-    """What a caller says of an endpoint."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-    url: str = Field(max_length=2048, pattern=HTTP_URL)
-    event_types: list[str] = Field(default_factory=list, max_length=20)
-    include: Literal["none", "text", "transcript"] = "none"
-    enabled: bool = True
-    description: str | None = Field(None, max_length=500)
-
-    @field_validator("event_types")
-    @classmethod
-    def _are_known(cls, types: list[str]) -> list[str]:
-        for name in types:
-            if name not in EVENT_TYPES:
-                raise ValueError(f"unknown event type; there are {', '.join(EVENT_TYPES)}")
-        return types
-
-
-@router.post("", status_code=201, summary="Add an endpoint; the only answer that shows its secret")
+@router.post("", status_code=201, summary="Add an endpoint; the answer shows its secret, no later one does")
 async def create(new: NewEndpoint, caller: Submitter, relay: RelayOf) -> dict[str, Any]:
+    refuse_private(relay.sender.guard, new.url)
     now_ms = relay.clock()
     secret = new_endpoint_secret()
     endpoint = Endpoint(
@@ -53,37 +36,157 @@ async def create(new: NewEndpoint, caller: Submitter, relay: RelayOf) -> dict[st
         owner=caller.owner,
         sees_all=caller.is_admin,
         secret_sealed=relay.vault.seal(secret),
+        headers_sealed=_sealed_headers(relay, new.headers),
+        disabled_at_ms=None if new.enabled else now_ms,
         created_at_ms=now_ms,
-        **new.model_dump(),
+        **new.model_dump(exclude={"headers"}),
     )
     await relay.db.write(lambda connection: endpoints.add(connection, endpoint))
-    return {**endpoint_object(endpoint), "secret": secret}
+    return {**endpoint_object(relay, endpoint), "secret": secret}
 
 
 @router.get("", summary="List endpoints")
-async def list_all(caller: Reader, relay: RelayOf) -> dict[str, Any]:
+async def list_page(caller: Reader, relay: RelayOf, page: PageOf) -> dict[str, Any]:
     async with relay.db.read() as connection:
-        found = await endpoints.list_of(connection, caller.sees)
-    return {"endpoints": [endpoint_object(endpoint) for endpoint in found]}
+        found = await endpoints.page_of(connection, caller.sees, page)
+    return listed("endpoints", found, page, lambda endpoint: endpoint_object(relay, endpoint))
 
 
 @router.get("/{endpoint_id}", summary="Read an endpoint")
 async def read(endpoint_id: str, caller: Reader, relay: RelayOf) -> dict[str, Any]:
+    return endpoint_object(relay, await owned(relay, endpoint_id, caller))
+
+
+@router.patch("/{endpoint_id}", summary="Change an endpoint; `enabled` pauses it and lets it go on")
+async def change(endpoint_id: str, new: ChangedEndpoint, caller: Submitter, relay: RelayOf) -> dict[str, Any]:
+    await owned(relay, endpoint_id, caller)
+    values = new.given()
+    if "url" in values:
+        refuse_private(relay.sender.guard, new.url)
+    if "headers" in values:
+        values["headers_sealed"] = _sealed_headers(relay, values.pop("headers"))
+    enabled = values.pop("enabled", None)
+
+    async def change_row(connection: AsyncConnection) -> Endpoint | None:
+        await endpoints.change(connection, endpoint_id, values)
+        if enabled is True:
+            await endpoints.enable(connection, endpoint_id)
+        elif enabled is False:
+            await endpoints.disable(connection, endpoint_id, now_ms=relay.clock(), reason=None)
+        return await endpoints.get(connection, endpoint_id)
+
+    return endpoint_object(relay, _there(await relay.db.write(change_row, wake=("notify",))))
+
+
+@router.delete("/{endpoint_id}", status_code=204, summary="Delete an endpoint")
+async def delete(endpoint_id: str, caller: Submitter, relay: RelayOf) -> Response:
+    await owned(relay, endpoint_id, caller)
+    await relay.db.write(lambda connection: endpoints.remove(connection, endpoint_id))
+    return Response(status_code=204)
+
+
+@router.post("/{endpoint_id}/rotate-secret", summary="A new secret; the old one signs beside it for a while")
+async def rotate_secret(
+    endpoint_id: str, caller: Submitter, relay: RelayOf, rotation: Annotated[Rotation | None, Body()] = None
+) -> dict[str, Any]:
+    await owned(relay, endpoint_id, caller)
+    now_ms = relay.clock()
+    until_ms = now_ms + int((rotation or Rotation()).overlap_s * 1000)
+    secret = new_endpoint_secret()
+    sealed = relay.vault.seal(secret)
+
+    async def rotate(connection: AsyncConnection) -> Endpoint | None:
+        endpoint = _there(await endpoints.get(connection, endpoint_id))
+        valid = [old for old in endpoint.past_secrets if old["until_ms"] > now_ms]
+        past = [{"sealed": endpoint.secret_sealed, "until_ms": until_ms}, *valid][:MOST_PAST_SECRETS]
+        return await endpoints.change(connection, endpoint_id, {"secret_sealed": sealed, "past_secrets": past})
+
+    endpoint = _there(await relay.db.write(rotate))
+    return {**endpoint_object(relay, endpoint), "secret": secret, "previous_secret_expires_at": iso(until_ms)}
+
+
+@router.post("/{endpoint_id}/test", summary="Send a ping now, on the way that deliveries go")
+async def test(endpoint_id: str, caller: Submitter, relay: RelayOf) -> dict[str, Any]:
+    delivery, attempt = await ping(relay, await owned(relay, endpoint_id, caller))
+    names = {"event_id": delivery.event_id, "delivery_id": delivery.id}
+    return {"delivered": delivery.delivered_at_ms is not None, **names, "attempt": attempt_object(attempt)}
+
+
+@router.post("/{endpoint_id}/recover", summary="Send again what was not delivered since a moment")
+async def recover(
+    endpoint_id: str, order: RecoveryOrder, caller: Submitter, relay: RelayOf, response: Response
+) -> dict[str, Any]:
+    await owned(relay, endpoint_id, caller)
+    now_ms = relay.clock()
+    if order.dry_run:
+        async with relay.db.read() as connection:
+            count = await recoveries.count(connection, endpoint_id, order.since, now_ms)
+        return {"endpoint_id": endpoint_id, "since": iso(order.since), "dry_run": True, "count": count}
+    recovery = Recovery(
+        id=new_id("rcv", now_ms),
+        endpoint_id=endpoint_id,
+        since_ms=order.since,
+        until_ms=now_ms,
+        expected=0,
+        at_created_ms=order.since - 1,
+        created_at_ms=now_ms,
+        due_at_ms=now_ms,
+    )
+    count = await relay.db.write(lambda connection: recoveries.order(connection, recovery), wake=("recover",))
+    response.status_code = 202
+    return {**recovery_object(recovery), "dry_run": False, "count": count}
+
+
+@router.get("/{endpoint_id}/recoveries", summary="List the recoveries of an endpoint, newest first")
+async def list_recoveries(endpoint_id: str, caller: Reader, relay: RelayOf) -> dict[str, Any]:
+    await owned(relay, endpoint_id, caller)
     async with relay.db.read() as connection:
-        endpoint = await endpoints.get(connection, endpoint_id)
-    if endpoint is None or caller.sees not in {None, endpoint.owner}:
-        raise NotFound("Endpoint not found.", error_type="endpoint_not_found")
-    return endpoint_object(endpoint)
+        found = await recoveries.of_endpoint(connection, endpoint_id)
+    return {"recoveries": [recovery_object(recovery) for recovery in found]}
 
 
-def endpoint_object(endpoint: Endpoint) -> dict[str, Any]:
-    """An endpoint without its secret."""
+async def owned(relay: Relay, endpoint_id: str, caller: Caller) -> Endpoint:
+    """The caller's endpoint. Raises NotFound, the same for a stranger's as for none."""
+    async with relay.db.read() as connection:
+        return _there(await endpoints.get(connection, endpoint_id, caller.sees))
+
+
+def endpoint_object(relay: Relay, endpoint: Endpoint) -> dict[str, Any]:
+    """An endpoint without its secret and without the values of its headers."""
     return {
         "id": endpoint.id,
         "url": endpoint.url,
         "event_types": endpoint.event_types,
         "include": endpoint.include,
         "enabled": endpoint.enabled,
+        "disabled_at": iso(endpoint.disabled_at_ms),
+        "disabled_reason": endpoint.disabled_reason,
         "description": endpoint.description,
+        "headers": dict.fromkeys(own_headers(endpoint, relay.vault), MASK),
+        "rate_per_s": endpoint.rate_per_s,
+        "max_in_flight": endpoint.max_in_flight,
         "created_at": iso(endpoint.created_at_ms),
     }
+
+
+def recovery_object(recovery: Recovery) -> dict[str, Any]:
+    """How far a recovery has come."""
+    return {
+        "id": recovery.id,
+        "endpoint_id": recovery.endpoint_id,
+        "since": iso(recovery.since_ms),
+        "count": recovery.expected,
+        "recovered": recovery.recovered,
+        "created_at": iso(recovery.created_at_ms),
+        "finished_at": iso(recovery.finished_at_ms),
+    }
+
+
+def _sealed_headers(relay: Relay, headers: dict[str, str]) -> str | None:
+    return relay.vault.seal(msgspec.json.encode(headers).decode()) if headers else None
+
+
+def _there(endpoint: Endpoint | None) -> Endpoint:
+    if endpoint is None:
+        raise NotFound("Endpoint not found.", error_type="endpoint_not_found")
+    return endpoint

@@ -5,8 +5,9 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
-from service.errors import CallerError, SonioxError, Unavailable
+from service.errors import CallerError, Problems, SonioxError, Unavailable
 from service.schemas import error_body
 
 log = structlog.get_logger(__name__)
@@ -21,48 +22,68 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(SonioxError, _soniox_error)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, _validation)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, _http)  # type: ignore[arg-type]
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _unforeseen)
 
 
 def _respond(
+    request: Request,
     status_code: int,
     error_type: str,
     message: str,
-    problems: tuple[tuple[str, str], ...] = (),
+    problems: Problems = (),
     headers: dict[str, str] | None = None,
 ) -> JSONResponse:
-    request_id = structlog.contextvars.get_contextvars().get("request_id", "")
-    return JSONResponse(error_body(status_code, error_type, message, request_id, problems), status_code, headers)
+    body = error_body(status_code, error_type, message, request.state.request_id, problems)
+    return JSONResponse(body, status_code, headers)
 
 
-async def _caller_error(_request: Request, error: CallerError) -> JSONResponse:
+async def _caller_error(request: Request, error: CallerError) -> JSONResponse:
     headers = {"WWW-Authenticate": "Bearer"} if error.status_code == 401 else {}
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
-    return _respond(error.status_code, error.kind, error.message, error.problems, headers)
+    return _respond(request, error.status_code, error.kind, error.message, error.problems, headers)
 
 
-async def _unavailable(_request: Request, error: Exception) -> JSONResponse:
+async def _unavailable(request: Request, error: Exception) -> JSONResponse:
     log.warning("request_refused", reason=str(error))
-    return _respond(503, "service_unavailable", f"nothing was kept: {error}; try again", (), {"Retry-After": "5"})
+    return _respond(
+        request, 503, "service_unavailable", f"nothing was kept: {error}; try again", (), {"Retry-After": "5"}
+    )
 
 
-async def _soniox_error(_request: Request, error: SonioxError) -> JSONResponse:
+async def _soniox_error(request: Request, error: SonioxError) -> JSONResponse:
     """For the few routes that pass a question on to Soniox."""
     log.warning("soniox_did_not_answer", reason=error.message, http_status=error.status_code)
-    return _respond(503, "service_unavailable", "Soniox does not answer; try again", (), {"Retry-After": "5"})
+    return _respond(
+        request, 503, "service_unavailable", "Soniox does not answer; try again", (), {"Retry-After": "5"}
+    )
 
 
-async def _validation(_request: Request, error: RequestValidationError) -> JSONResponse:
-    problems = tuple((".".join(str(part) for part in item["loc"]), str(item["msg"])) for item in error.errors())
-    return _respond(400, "invalid_request", "Invalid request.", problems)
+async def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
+    problems = tuple(
+        (".".join(map(str, item["loc"])), _words(item["msg"]), item["type"]) for item in error.errors()
+    )
+    return _respond(request, 400, "invalid_request", "Invalid request.", problems)
 
 
-async def _http(_request: Request, error: HTTPException) -> JSONResponse:
+async def _http(request: Request, error: HTTPException) -> JSONResponse:
     error_type = TYPE_OF.get(error.status_code, "invalid_request")
-    return _respond(error.status_code, error_type, str(error.detail), (), dict(error.headers or {}))
+    return _respond(request, error.status_code, error_type, str(error.detail), (), dict(error.headers or {}))
 
 
-async def _unforeseen(_request: Request, error: Exception) -> JSONResponse:
-    log.error("request_failed", exc_info=error)
-    return _respond(500, "internal_error", "an unforeseen error; the request id finds it in the log")
+async def _gone(request: Request, _error: Exception) -> JSONResponse:
+    """The caller hung up half-way; nobody reads this answer."""
+    log.info("caller_hung_up", path=request.url.path)
+    return _respond(request, 400, "invalid_request", "the request ends in the middle")
+
+
+async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
+    """Answered outside the middleware, which therefore cannot add the id."""
+    log.error("request_failed", request_id=request.state.request_id, exc_info=error)
+    text = "an unforeseen error; the request id finds it in the log"
+    return _respond(request, 500, "internal_error", text, (), {"X-Request-ID": request.state.request_id})
+
+
+def _words(message: str) -> str:
+    return message.removeprefix("Value error, ")

@@ -1,29 +1,23 @@
 """What the lists have in common: their query parameters, and the cursor to the next page."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Depends, Query
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from service.api.auth import Reader
 from service.api.cursors import decode, encode
 from service.lifecycle import SonioxStatus, Stage
 from service.store.browse import Wanted
 from service.store.paging import Page
+from service.tables import Delivery, Endpoint, File, Transcription
 
 LARGEST_PAGE = 1000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-
-class Listed(Protocol):
-    """A row of a list."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def created_at_ms(self) -> int: ...
+Row = TypeVar("Row", File, Transcription, Endpoint, Delivery)
 
 
 def _without_nul(text: str) -> str:
@@ -32,22 +26,51 @@ def _without_nul(text: str) -> str:
     return text
 
 
-def _moment_ms(text: str) -> int:
+def _moment_ms(text: object) -> int:
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(str(text))
     except ValueError:
         raise ValueError("give a moment in RFC 3339, such as 2026-11-20T13:00:00Z") from None
     return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - EPOCH) // timedelta(milliseconds=1)
 
 
 Text = Annotated[str, AfterValidator(_without_nul)]
-Moment = Annotated[str, AfterValidator(_moment_ms), Query(json_schema_extra={"format": "date-time"})]
+Moment = Annotated[int, BeforeValidator(_moment_ms), WithJsonSchema({"type": "string", "format": "date-time"})]
 
 
 def page_asked_for(
     limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE, description="Most items of this page.")] = LARGEST_PAGE,
     cursor: Annotated[str, Query(description="`next_page_cursor` of the page before.")] = "",
-    order: Annotated[Literal["asc", "desc"], Query(description="By creation: `desc` is newest first.")] = "desc",
+    order: Annotated[Literal["asc", "desc"], Query(description="By creation; `desc` is newest first.")] = "desc",
 ) -> Page:
-    """One row more than asked for: it tells whether there is a next page. Raises InvalidCursor."""
-    return Page(limit + 1, decode(cursor), newest_first=order == "desc")
+    """The page. Raises InvalidCursor."""
+    return Page(limit, decode(cursor), newest_first=order == "desc")
+
+
+def transcriptions_asked_for(
+    caller: Reader,
+    status: Annotated[list[SonioxStatus], Query(description="May be given several times.")] = [],  # noqa: B006  # FastAPI copies it
+    stage: Annotated[list[Stage], Query(description="May be given several times.")] = [],  # noqa: B006  # FastAPI copies it
+    client_reference_id: Annotated[Text | None, Query(max_length=256)] = None,
+    created_after: Annotated[Moment | None, Query(description="Later than this moment.")] = None,
+    created_before: Annotated[Moment | None, Query(description="Earlier than this moment.")] = None,
+) -> Wanted:
+    """The filters, and what this caller may see at all."""
+    return Wanted(caller.sees, tuple(status), tuple(stage), client_reference_id, created_after, created_before)
+
+
+def listed(name: str, rows: Sequence[Row], page: Page, shown: Callable[[Row], dict[str, Any]]) -> dict[str, Any]:
+    """The answer: `rows` were read with one more than `page.limit`, which tells whether there is a next page."""
+    here = rows[: page.limit]
+    more = len(rows) > page.limit
+    cursor = encode(here[-1].created_at_ms, here[-1].id) if more else None
+    return {name: [shown(row) for row in here], "next_page_cursor": cursor}
+
+
+def counted(total: int) -> dict[str, int]:
+    """Soniox splits its counts by source; all of ours come in by the API."""
+    return {"total": total, "public_api": total, "playground": 0}
+
+
+PageOf = Annotated[Page, Depends(page_asked_for)]
+WantedOf = Annotated[Wanted, Depends(transcriptions_asked_for)]

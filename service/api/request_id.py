@@ -1,9 +1,13 @@
-"""Every request has an id, the caller's sane `X-Request-ID` or a new one, in each log line and answer."""
+"""What every answer carries: the request's id and the rate limit of its key.
+
+The id is the caller's sane `X-Request-ID` or a new one; it is in each log line, too.
+"""
 
 import re
 import time
 
 import structlog
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.ids import new_id
@@ -22,14 +26,17 @@ class RequestIds:
             await self._app(scope, receive, send)
             return
         request_id = _given(scope) or new_id("req", time.time_ns() // 1_000_000)
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
 
-        async def send_with_id(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), (b"x-request-id", request_id.encode())]
+                told = {"X-Request-ID": request_id, **state.get("rate_limit", {})}
+                MutableHeaders(scope=message).update(told)
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
-            await self._app(scope, receive, send_with_id)
+            await self._app(scope, receive, send_with_headers)
 
 
 def _given(scope: Scope) -> str | None:

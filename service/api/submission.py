@@ -1,18 +1,34 @@
 """What a caller may ask for: Soniox's request, checked at the door, unknown fields kept. Pure."""
 
+import math
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from service.errors import InvalidRequest
 
-HTTP_URL = r"^https?://[^\s]+$"
+HTTP_URL = r"^https?://[^\s\x00-\x1f\x7f]+$"
 HEADER_NAME = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
 HEADER_VALUE = r"^[\x20-\x7e]*$"
+FILE_ID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 LARGEST_METADATA = 16 * 1024  # bytes of JSON
 LONGEST_CONTEXT = 10_000  # characters; Soniox counts 8,000 tokens
+MOST_PROBLEMS = 50  # told at once
+BRANCHES = frozenset({"one_way", "two_way", "plain", "structured"})  # of unions; no part of a location
 OURS = ("metadata", "webhook_url", "webhook_auth_header_name", "webhook_auth_header_value")
 
 _CODES = (
@@ -27,61 +43,108 @@ FORBIDDEN_HEADERS = frozenset(
 )
 
 
-class Translation(BaseModel):
-    """One target, or two languages into each other."""
+def _known_language(code: str) -> str:
+    if code not in LANGUAGES:
+        raise ValueError(f"`{code[:10]}` is not the code of a language that Soniox transcribes")
+    return code
+
+
+Language = Annotated[
+    str, AfterValidator(_known_language), WithJsonSchema({"type": "string", "enum": sorted(LANGUAGES)})
+]
+
+
+class Lenient(BaseModel):
+    """Types are strict, as they are at Soniox; fields we do not know are kept."""
 
     model_config = ConfigDict(extra="allow", strict=True)
-    type: Literal["one_way", "two_way"]
-    target_language: str | None = None
-    language_a: str | None = None
-    language_b: str | None = None
+
+
+class OneWay(Lenient):
+    """All speech into one language."""
+
+    type: Literal["one_way"]
+    target_language: Language
+
+
+class TwoWay(Lenient):
+    """Two languages into each other."""
+
+    type: Literal["two_way"]
+    language_a: Language
+    language_b: Language
 
     @model_validator(mode="after")
-    def _names_its_languages(self) -> "Translation":
-        needed = ("target_language",) if self.type == "one_way" else ("language_a", "language_b")
-        for name in needed:
-            if getattr(self, name) not in LANGUAGES:
-                raise ValueError(f"{self.type} needs `{name}`, a language code such as `en`")
-        if self.type == "two_way" and self.language_a == self.language_b:
+    def _languages_differ(self) -> "TwoWay":
+        if self.language_a == self.language_b:
             raise ValueError("`language_a` and `language_b` must differ")
         return self
 
 
-class Submission(BaseModel):
-    """The body of POST /v1/transcriptions. Types are strict, as they are at Soniox."""
+class ContextItem(Lenient):
+    """Something Soniox should know of the recording, such as its domain."""
 
-    model_config = ConfigDict(extra="allow", strict=True)
-    model: str = Field(min_length=1, max_length=32)
+    key: str
+    value: str
+
+
+class ContextTranslation(Lenient):
+    """How one term is to be translated."""
+
+    source: str
+    target: str
+
+
+class Context(Lenient):
+    """What helps to recognise and translate."""
+
+    general: list[ContextItem] | None = None
+    text: str | None = None
+    terms: list[str] | None = None
+    translation_terms: list[ContextTranslation] | None = None
+
+
+def _kind_of_context(value: Any) -> str:
+    return "plain" if isinstance(value, str) else "structured"
+
+
+PlainContext = Annotated[str, Field(max_length=LONGEST_CONTEXT)]
+AnyContext = Annotated[
+    Annotated[Context, Tag("structured")] | Annotated[PlainContext, Tag("plain")], Discriminator(_kind_of_context)
+]
+
+
+class Submission(Lenient):
+    """The body of POST /v1/transcriptions."""
+
+    model: str = Field(min_length=1, max_length=32, description="One of GET /v1/models, such as stt-async-v5.")
     audio_url: str | None = Field(None, max_length=4096, pattern=HTTP_URL)
-    file_id: str | None = Field(None, pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")
-    language_hints: Annotated[list[str], Field(max_length=100)] | None = None
+    file_id: str | None = Field(None, pattern=FILE_ID, description="Of POST /v1/files, or of a file at Soniox.")
+    language_hints: list[Language] | None = Field(None, max_length=100, json_schema_extra={"uniqueItems": True})
     language_hints_strict: bool | None = None
     enable_speaker_diarization: bool | None = None
     enable_language_identification: bool | None = None
-    translation: Translation | None = None
-    context: dict[str, Any] | str | None = None
-    webhook_url: str | None = Field(None, max_length=256, pattern=HTTP_URL)
+    translation: Annotated[OneWay | TwoWay, Field(discriminator="type")] | None = None
+    context: AnyContext | None = None
+    webhook_url: str | None = Field(None, max_length=256, pattern=HTTP_URL, description="Your own callback.")
     webhook_auth_header_name: str | None = Field(None, max_length=256, pattern=HEADER_NAME)
-    webhook_auth_header_value: str | None = Field(None, max_length=256, pattern=HEADER_VALUE)
+    webhook_auth_header_value: str | None = Field(None, min_length=1, max_length=256, pattern=HEADER_VALUE)
     client_reference_id: str | None = Field(None, max_length=256)
-    metadata: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = Field(None, description="Returned and forwarded; at most 16 KiB of JSON.")
 
     @field_validator("language_hints")
     @classmethod
-    def _hints_are_known_and_unique(cls, hints: list[str] | None) -> list[str] | None:
-        for hint in hints or []:
-            if hint not in LANGUAGES:
-                raise ValueError(f"`{hint[:10]}` is not a language code that Soniox transcribes")
+    def _hints_are_unique(cls, hints: list[str] | None) -> list[str] | None:
         if hints and len(set(hints)) < len(hints):
             raise ValueError("each language may be named once")
         return hints
 
     @field_validator("context")
     @classmethod
-    def _context_is_short(cls, context: dict[str, Any] | str | None) -> dict[str, Any] | str | None:
-        text = context if isinstance(context, str) else msgspec.json.encode(context).decode() if context else ""
-        if len(text) > LONGEST_CONTEXT:
-            raise ValueError(f"the context has {len(text)} characters; at most {LONGEST_CONTEXT} are allowed")
+    def _context_is_short(cls, context: Context | str | None) -> Context | str | None:
+        length = len(context.model_dump_json(exclude_none=True)) if isinstance(context, Context) else 0
+        if length > LONGEST_CONTEXT:
+            raise ValueError(f"the context has {length} characters; at most {LONGEST_CONTEXT} are allowed")
         return context
 
     @field_validator("metadata")
@@ -127,20 +190,55 @@ def parse_submission(body: bytes, *, brings_file: bool) -> Submission:
         submission = Submission.model_validate_json(body)
     except ValidationError as error:
         raise _explained(error) from None
+    if problems := tuple(_unstorable(submission.model_dump(exclude_unset=True), "body.payload")):
+        raise _refusal(problems)
     sources = [submission.audio_url is not None, submission.file_id is not None, brings_file]
     if sum(sources) != 1:
-        message = (
+        text = (
             "Expected audio_url or file_id but not both" if sum(sources) > 1 else "Expected audio_url or file_id"
         )
-        raise InvalidRequest(message, problems=(("body.payload", message),))
+        raise InvalidRequest(text, problems=(("body.payload", text),))
     return submission
+
+
+def refuse_unknown_model(submission: Submission, known: frozenset[str]) -> None:
+    """Raise InvalidRequest for a model that Soniox does not list; an empty list means that it is not known."""
+    if known and submission.model not in known:
+        text = f"`{submission.model}` is no model for async transcription; there are {', '.join(sorted(known))}"
+        raise InvalidRequest(f"Invalid request: {text}", problems=(("body.payload.model", text),))
+
+
+def _unstorable(value: Any, location: str) -> Iterator[tuple[str, str]]:
+    """What JSON allows, or Python's reader of it, but no database keeps: NUL, NaN and the infinities."""
+    if isinstance(value, str) and "\0" in value:
+        yield location, "a NUL character is not allowed"
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield location, "the number is too large, or none at all"
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _unstorable(item, f"{location}.{index}")
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _unstorable(name, location)
+            yield from _unstorable(item, f"{location}.{name}")
 
 
 def _explained(error: ValidationError) -> InvalidRequest:
     details = error.errors(include_input=False, include_url=False, include_context=False)
-    problems = tuple((_location(item["loc"]), str(item["msg"]).removeprefix("Value error, ")) for item in details)
-    return InvalidRequest("Invalid request: " + "; ".join(text for _, text in problems)[:500], problems=problems)
+    return _refusal(
+        tuple((_location(item["loc"]), _words(item["msg"]), item["type"]) for item in details[:MOST_PROBLEMS])
+    )
+
+
+def _refusal(problems: tuple[tuple[str, str] | tuple[str, str, str], ...]) -> InvalidRequest:
+    return InvalidRequest(
+        "Invalid request: " + "; ".join(text for _, text, *_ in problems)[:500], problems=problems
+    )
+
+
+def _words(message: str) -> str:
+    return message.removeprefix("Value error, ")
 
 
 def _location(path: tuple[int | str, ...]) -> str:
-    return ".".join(["body", "payload", *(str(part) for part in path)])
+    return ".".join(["body", "payload", *(str(part) for part in path if part not in BRANCHES)])

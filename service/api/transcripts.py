@@ -1,35 +1,151 @@
-"""Transcripts, as Soniox sent them."""
+"""Transcripts: as Soniox sent them, or in part, or as text, subtitles, table and segments."""
 
-from collections.abc import AsyncIterator
+import hashlib
+from dataclasses import dataclass
+from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field
 
+from service import __version__
 from service.api.auth import Reader, RelayOf
+from service.api.downloads import disposition
+from service.api.etags import is_known
 from service.api.transcriptions import owned
-from service.errors import InvalidState
+from service.errors import InvalidRequest, InvalidState
 from service.lifecycle import Stage
 from service.relay import Relay
 from service.store import transcripts
+from service.tables import Transcript, Transcription
 from service.transcripts.codec import json_body
+from service.transcripts.filters import TokenFilter, Translation
+from service.transcripts.formats import MEDIA_TYPES, Format, stream
+from service.transcripts.options import RenderOptions, Stream
 
 router = APIRouter(prefix="/v1/transcriptions", tags=["Transcripts"])
 
+LATEST_MS = 2**31 - 1
+SEVERAL = "May be given several times, or several separated by commas."
 
-@router.get("/{transcription_id}/transcript", summary="Read a transcript")
-async def read(transcription_id: str, caller: Reader, relay: RelayOf) -> StreamingResponse:
+
+class Wanted(BaseModel):
+    """What of a transcript, and in which form."""
+
+    format: Format = "json"
+    from_ms: int | None = Field(None, ge=0, le=LATEST_MS, description="What ends later, in ms of the recording.")
+    to_ms: int | None = Field(None, ge=0, le=LATEST_MS, description="What begins earlier.")
+    speaker: list[str] = Field([], description=f"Only these speakers. {SEVERAL}")
+    language: list[str] = Field([], description=f"Only these languages. {SEVERAL}")
+    translation: Translation = Field("all", description="`original`: what was spoken; `translation`: the rest.")
+    max_confidence: float | None = Field(None, ge=0, le=1, description="Only tokens that are as doubtful as this.")
+    max_chars: int = Field(42, ge=10, le=200, description="Characters in a line of a subtitle.")
+    max_lines: int = Field(2, ge=1, le=10, description="Lines of a subtitle.")
+    min_duration_ms: int = Field(1_000, ge=0, le=60_000, description="A subtitle stays so long if it can.")
+    max_duration_ms: int = Field(7_000, ge=100, le=60_000, description="A subtitle stays no longer.")
+    chars_per_second: float = Field(17, ge=1, le=1_000, description="How fast subtitles can be read.")
+    stream: Stream | None = Field(
+        None, description="What subtitles show: what was spoken, its translation, or both one above the other."
+    )
+
+    def chosen(self) -> TokenFilter:
+        """The condition on tokens. Raises InvalidRequest for a window that ends before it begins."""
+        if self.from_ms is not None and self.to_ms is not None and self.to_ms < self.from_ms:
+            raise _invalid("to_ms", "must not be less than from_ms")
+        return TokenFilter(
+            from_ms=self.from_ms,
+            to_ms=self.to_ms,
+            speakers=_several(self.speaker),
+            languages=_several(self.language),
+            translation=self.translation,
+            max_confidence=self.max_confidence,
+        )
+
+    def options(self, transcription_id: str) -> RenderOptions:
+        """Everything the formats ask for. Raises InvalidRequest."""
+        if self.max_duration_ms < self.min_duration_ms:
+            raise _invalid("max_duration_ms", "must not be less than min_duration_ms")
+        return RenderOptions(
+            chosen=self.chosen(),
+            transcription_id=transcription_id,
+            max_chars=self.max_chars,
+            max_lines=self.max_lines,
+            min_duration_ms=self.min_duration_ms,
+            max_duration_ms=self.max_duration_ms,
+            chars_per_second=self.chars_per_second,
+            stream=self.stream,
+        )
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A transcript, and what is wanted of it."""
+
+    relay: Relay
+    job: Transcription
+    stored: Transcript
+    format: Format
+    options: RenderOptions
+
+    def tag(self) -> str:
+        """A strong entity tag: the stored bytes, what was asked for, and who renders it."""
+        parts = (self.stored.digest, self.format, repr(self.options), __version__)
+        return f'"{hashlib.blake2s(repr(parts).encode(), digest_size=16).hexdigest()}"'
+
+    async def answer(self, headers: dict[str, str]) -> Response:
+        """The document, streamed; the database is let go of before the first byte is sent."""
+        chosen = self.options.chosen
+        async with self.relay.db.read() as connection:
+            chunks = await transcripts.read_chunks(connection, self.job.id, chosen.from_ms, chosen.to_ms)
+        if chunks is None:
+            raise _unavailable()
+        if self.format == "json":
+            part = None if chosen == TokenFilter() else chosen
+            body = json_body(self.stored.envelope, chunks, self.job.id, part)
+        else:
+            body = stream(self.format, chunks, self.options)
+        return StreamingResponse(body, media_type=MEDIA_TYPES[self.format], headers=headers)
+
+
+@router.get(
+    "/{transcription_id}/transcript",
+    summary="Read a transcript",
+    response_class=StreamingResponse,
+    responses={304: {"description": "If-None-Match names it"}, 409: {"description": "There is none (yet)"}},
+)
+async def read(
+    transcription_id: str, wanted: Annotated[Wanted, Query()], request: Request, caller: Reader, relay: RelayOf
+) -> Response:
     job = await owned(relay, transcription_id, caller)
+    options = wanted.options(job.id)
+    reading = Reading(relay, job, await _stored(relay, job), wanted.format, options)
+    tag = reading.tag()
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+    if is_known(request, tag):
+        return Response(status_code=304, headers=headers)
+    return await reading.answer(headers | disposition(job.filename, wanted.format))
+
+
+async def _stored(relay: Relay, job: Transcription) -> Transcript:
+    if job.stage == Stage.FAILED:
+        raise InvalidState("The transcription has failed, so it has no transcript.")
     if job.stage != Stage.COMPLETED:
         raise InvalidState("The transcription is not completed.")
     async with relay.db.read() as connection:
         stored = await transcripts.get(connection, job.id)
     if stored is None:
-        raise InvalidState("The transcript is no longer available.")
-    body = json_body(stored.envelope, _chunks(relay, job.id), job.id)
-    return StreamingResponse(body, media_type="application/json")
+        raise _unavailable()
+    return stored
 
 
-async def _chunks(relay: Relay, transcription_id: str) -> AsyncIterator[bytes]:
-    async with relay.db.read() as connection:
-        async for chunk in transcripts.read_chunks(connection, transcription_id):
-            yield chunk
+def _unavailable() -> InvalidState:
+    return InvalidState("The transcript is no longer available.")
+
+
+def _several(values: list[str]) -> tuple[str, ...]:
+    """What was given several times or with commas; sorted, since the order means nothing."""
+    return tuple(sorted({part.strip() for value in values for part in value.split(",") if part.strip()}))
+
+
+def _invalid(name: str, text: str) -> InvalidRequest:
+    return InvalidRequest("Invalid request.", problems=((f"query.{name}", text),))

@@ -1,12 +1,17 @@
-"""multipart/form-data with a file, streamed into the database piece by piece in constant memory."""
+"""Files on their way in: from the socket into the database, piece by piece, in constant memory.
 
+The file row comes first and is not complete: nobody else sees it. Whoever receives a form ends it with
+`files.complete`, or with `forget` when it is not wanted after all; a process that dies in between leaves an
+incomplete row, which `files.remove_unfinished` sweeps.
+"""
+
+import hashlib
 from dataclasses import dataclass, field
-from typing import Any
 
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import Request
 
+from service.api.multipart import Part, Parts
 from service.errors import InvalidRequest, TooLarge
 from service.ids import new_uuid
 from service.relay import Relay
@@ -15,153 +20,119 @@ from service.tables import File, FileChunk
 
 PIECE = 1024 * 1024  # bytes of one stored chunk
 LARGEST_FIELD = 256 * 1024  # bytes of a part that is not the file
-MOST_PARTS = 20
+ENVELOPE = 1024 * 1024  # bytes of a form around its file
+LONGEST_NAME = 255
 
 
-@dataclass
-class Form:
-    """What came: small fields as bytes, and the file if there was one."""
+class Incoming:
+    """One file while it arrives."""
 
-    fields: dict[str, bytes] = field(default_factory=dict)
-    file: File | None = None
-
-
-async def receive_form(relay: Relay, request: Request, owner: str) -> Form:
-    """Read the whole form; the file is stored but not complete yet: `files.complete` makes it exist.
-
-    Raises InvalidRequest or TooLarge, with nothing kept.
-    """
-    reader = _Reader(relay, owner, _boundary(request))
-    try:
-        async for part in request.stream():
-            await reader.take(part)
-        return await reader.finish()
-    except BaseException as error:
-        await reader.discard()
-        if isinstance(error, FormParserError):
-            raise InvalidRequest("the multipart body is malformed") from error
-        raise
-
-
-def _boundary(request: Request) -> bytes:
-    kind, options = parse_options_header(request.headers.get("content-type", ""))
-    if kind != b"multipart/form-data" or b"boundary" not in options:
-        raise InvalidRequest("send multipart/form-data with a boundary")
-    return options[b"boundary"]
-
-
-class _Reader:
-    """Turns the parser's callbacks, which cannot wait, into pieces that are stored between two reads."""
-
-    def __init__(self, relay: Relay, owner: str, boundary: bytes) -> None:
+    def __init__(self, relay: Relay, owner: str, filename: str | None) -> None:
+        now_ms = relay.clock()
+        self.row = File(id=new_uuid(now_ms), owner=owner, filename=_safe(filename), size=0, created_at_ms=now_ms)
         self._relay = relay
-        self._owner = owner
-        self._form = Form()
-        self._parts = 0
-        self._header = (b"", b"")
-        self._name = ""
-        self._filename: str | None = None
-        self._is_file = False
+        self._digest = hashlib.sha256()
         self._pending = bytearray()
         self._stored = 0  # pieces
-        self._size = 0  # bytes
-        self._ended = False
-        callbacks: Any = {
-            "on_part_begin": self._begin_part,
-            "on_header_field": self._header_name,
-            "on_header_value": self._header_value,
-            "on_header_end": self._end_header,
-            "on_headers_finished": self._end_headers,
-            "on_part_data": self._data,
-            "on_end": self._end,
-        }
-        self._parser = MultipartParser(boundary, callbacks)
 
-    async def take(self, part: bytes) -> None:
-        """Parse what arrived and store what is whole."""
-        for start in range(0, len(part), PIECE):
-            self._parser.write(part[start : start + PIECE])
-            while len(self._pending) >= PIECE:
-                await self._store(PIECE)
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the bytes so far, in hex."""
+        return self._digest.hexdigest()
 
-    async def finish(self) -> Form:
-        """Store the rest."""
-        self._parser.finalize()
-        if not self._ended:
-            raise InvalidRequest("the multipart body ends in the middle")
+    async def take(self, data: bytes) -> None:
+        """Keep the next bytes. Raises InvalidRequest when they are too many."""
+        self.row.size += len(data)
+        if self.row.size > self._relay.settings.relay_max_upload_bytes:
+            raise _too_large(self._relay)
+        self._digest.update(data)
+        self._pending += data
+        while len(self._pending) >= PIECE:
+            await self._store(PIECE)
+
+    async def finish(self) -> None:
+        """Store the rest; an empty file has one empty piece."""
         if self._pending or not self._stored:
             await self._store(len(self._pending))
-        if self._form.file is not None:
-            self._form.file.size = self._size
-        return self._form
-
-    async def discard(self) -> None:
-        """Forget a file that will not be complete."""
-        file = self._form.file
-        if file is not None and self._stored:
-            await self._relay.db.write(lambda connection: files.remove(connection, file.id))
 
     async def _store(self, size: int) -> None:
-        file = self._form.file
-        if file is None:
-            return
-        chunk = FileChunk(file_id=file.id, position=self._stored, data=bytes(self._pending[:size]))
+        chunk = FileChunk(file_id=self.row.id, position=self._stored, data=bytes(self._pending[:size]))
 
-        async def store(connection: Any) -> None:
+        async def store(connection: AsyncConnection) -> None:
             if chunk.position == 0:
-                await files.begin(connection, file)
+                await files.begin(connection, self.row)
             await files.add_chunk(connection, chunk)
 
         await self._relay.db.write(store)
         del self._pending[:size]
         self._stored += 1
 
-    def _begin_part(self) -> None:
-        self._parts += 1
-        if self._parts > MOST_PARTS:
-            raise InvalidRequest("too many parts")
-        self._name, self._filename, self._is_file = "", None, False
 
-    def _header_name(self, data: bytes, start: int, end: int) -> None:
-        self._header = (self._header[0] + data[start:end].lower(), self._header[1])
+@dataclass
+class Form:
+    """What came: the fields that were wanted, and the file."""
 
-    def _header_value(self, data: bytes, start: int, end: int) -> None:
-        self._header = (self._header[0], self._header[1] + data[start:end])
+    fields: dict[str, bytes] = field(default_factory=dict)
+    incoming: Incoming | None = None
 
-    def _end_header(self) -> None:
-        name, value = self._header
-        self._header = (b"", b"")
-        if name == b"content-disposition":
-            _, options = parse_options_header(value)
-            self._name = options.get(b"name", b"").decode("utf-8", "replace")
-            if b"filename" in options:
-                self._filename = options[b"filename"].decode("utf-8", "replace")
-
-    def _end_headers(self) -> None:
-        self._is_file = self._name == "file"
-        if self._is_file and self._form.file is not None:
-            raise InvalidRequest("one file at a time", problems=(("file.file", "given twice"),))
-        if self._is_file:
-            now_ms = self._relay.clock()
-            self._form.file = File(
-                id=new_uuid(now_ms),
-                owner=self._owner,
-                filename=self._filename or "audio",
-                size=0,
-                created_at_ms=now_ms,
+    @property
+    def file(self) -> Incoming:
+        """The file. Raises InvalidRequest when there was none."""
+        if self.incoming is None:
+            raise InvalidRequest(
+                "the part `file` is missing", problems=(("file.file", "Field required", "missing"),)
             )
+        return self.incoming
 
-    def _data(self, data: bytes, start: int, end: int) -> None:
-        if self._is_file:
-            self._size += end - start
-            if self._size > self._relay.settings.relay_max_upload_bytes:
-                raise TooLarge("the file is over the upload limit")
-            self._pending += data[start:end]
-            return
-        value = self._form.fields.get(self._name, b"") + data[start:end]
+
+async def receive_form(relay: Relay, request: Request, owner: str, *wanted: str) -> Form:
+    """Read the whole form, its part `file` and the fields named in `wanted`.
+
+    Raises InvalidRequest, TooLarge and UnsupportedMediaType, with nothing kept.
+    """
+    parts = Parts(request.headers.get("content-type", ""))
+    if int(request.headers.get("content-length", "0")) > relay.settings.relay_max_upload_bytes + ENVELOPE:
+        raise _too_large(relay)
+    form = Form()
+    try:
+        async for data in request.stream():
+            for part, piece in parts.feed(data):
+                await _take(relay, form, part, piece, owner, wanted)
+        parts.end()
+        if form.incoming:
+            await form.incoming.finish()
+    except BaseException:
+        await forget(relay, form)
+        raise
+    return form
+
+
+async def forget(relay: Relay, form: Form) -> None:
+    """Remove a file that nobody completed."""
+    if form.incoming:
+        file_id = form.incoming.row.id
+        await relay.db.write(lambda connection: files.remove_incomplete(connection, file_id))
+
+
+async def _take(relay: Relay, form: Form, part: Part, piece: bytes, owner: str, wanted: tuple[str, ...]) -> None:
+    if part.name == "file":
+        if not piece and form.incoming:
+            raise InvalidRequest("one file at a time", problems=(("file.file", "given more than once"),))
+        form.incoming = form.incoming or Incoming(relay, owner, part.filename)
+        await form.incoming.take(piece)
+    elif part.name in wanted:
+        value = form.fields.get(part.name, b"") + piece
         if len(value) > LARGEST_FIELD:
-            raise TooLarge(f"the part `{self._name[:40]}` is over {LARGEST_FIELD} bytes")
-        self._form.fields[self._name] = value
+            raise TooLarge(f"the part `{part.name}` is over {LARGEST_FIELD} bytes")
+        form.fields[part.name] = value
 
-    def _end(self) -> None:
-        self._ended = True
+
+def _too_large(relay: Relay) -> InvalidRequest:
+    """400, as Soniox answers it."""
+    text = f"the file is larger than {relay.settings.relay_max_upload_bytes} bytes"
+    return InvalidRequest(text, problems=(("file.file", text),))
+
+
+def _safe(filename: str | None) -> str:
+    """The name without what no database, log or header should carry."""
+    return "".join(char for char in filename or "" if char.isprintable())[:LONGEST_NAME] or "audio"

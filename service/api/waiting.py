@@ -42,6 +42,12 @@ class Endings:
         finally:
             self._forget(transcription_id, ended)
 
+    async def stop(self) -> None:
+        """Watch no more."""
+        if self._watcher:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
+
     def _watch(self) -> None:
         """Have the watcher look at once: it may have ended since the caller read it."""
         self._relay.wakeups.ring_here(LANE)

@@ -49,7 +49,12 @@ async def serve_app(app: FastAPI, listener: socket.socket) -> None:
             timeout_graceful_shutdown=FINISH_WITHIN_S,
         )
     )
-    _on_stop(lambda: setattr(server, "should_exit", True))
+
+    def stop() -> None:
+        app.state.draining = True
+        server.should_exit = True
+
+    _on_stop(stop)
     with listener:
         async with app.router.lifespan_context(app):
             await server.serve(sockets=[listener])

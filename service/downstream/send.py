@@ -4,14 +4,18 @@ Standard Webhooks decides: 2xx is delivered, everything else is tried again late
 wants no more. `Retry-After` on 429 and 503 is never undercut.
 """
 
+import socket
+import ssl
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import httpx
 
-from service.downstream.guard import Guard
-from service.http import Caps, new_client, read_capped, retry_after_s
+from service.downstream.guard import Guard, Refused
+from service.downstream.message import Message
+from service.http import Caps, Disconnected, NotHttp, TooLong, new_client, read_capped, retry_after_s
 
 MOST_OF_ANSWER = 64 * 1024  # bytes read of an answer; more counts as a broken receiver
 KEPT_OF_ANSWER = 1024  # bytes of it that are stored
@@ -39,21 +43,21 @@ class Outcome:
 
 
 class Sender:
-    """The client for receivers: guarded, bounded, without redirects."""
+    """The client for receivers: guarded, bounded, without redirects and without cookies."""
 
     def __init__(self, guard: Guard, deadline_s: float) -> None:
+        self.guard = guard
         self._http = new_client(headers={"User-Agent": "soniox-relay"}, connections=CONNECTIONS, vet=guard.vet)
         self._caps = Caps(deadline_s=deadline_s, bytes=MOST_OF_ANSWER)
 
-    async def post(self, url: str, headers: dict[str, str], body: bytes) -> Outcome:
+    async def post(self, message: Message) -> Outcome:
         """One try."""
         started = time.monotonic()
+        headers = {"Content-Type": "application/json", **message.headers}
         try:
-            request = self._http.build_request(
-                "POST", url, headers={"Content-Type": "application/json", **headers}, content=body
-            )
+            request = self._http.build_request("POST", message.url, headers=headers, content=message.body)
             answer, _ = await read_capped(self._http, request, self._caps)
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001  # whatever a receiver does is an outcome, never our failure
             return Outcome(None, explain(error), _since(started))
         hint = answer.headers.get("retry-after") if answer.status_code in {429, 503} else None
         return Outcome(
@@ -69,16 +73,33 @@ class Sender:
         await self._http.aclose()
 
 
+REASONS: tuple[tuple[type[BaseException], str], ...] = (
+    (Refused, "the address is private or reserved; RELAY_ALLOWED_DESTINATIONS can allow it"),
+    (TooLong, f"the answer is longer than {MOST_OF_ANSWER} bytes"),
+    (ssl.SSLError, "no TLS connection: its certificate or protocol is not acceptable"),
+    (socket.gaierror, "the host name cannot be resolved"),
+    (ConnectionRefusedError, "nobody listens there (connection refused)"),
+    (ConnectionResetError, "the connection was reset"),
+    (Disconnected, "the connection was closed without an answer"),
+    (NotHttp, "the answer is not proper HTTP"),
+    (TimeoutError, "no complete answer within the deadline"),
+)
+
+
 def explain(error: BaseException) -> str:
     """One line for operators, without the URL, which may carry a secret."""
-    if isinstance(error, TimeoutError):
-        return "no complete answer within the deadline"
+    causes = list(_causes(error))
+    for kind, reason in REASONS:
+        if any(isinstance(cause, kind) for cause in causes):
+            return reason
+    return f"no answer ({type(error).__name__})"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, OSError) and "RELAY_ALLOWED_DESTINATIONS" in str(cause):
-            return "the address is private or reserved; RELAY_ALLOWED_DESTINATIONS can allow it"
+        yield cause
         cause = cause.__cause__ or cause.__context__
-    return f"no answer ({type(error).__name__})"
 
 
 def _since(started: float) -> int:

@@ -16,7 +16,7 @@ from service.tables import Removal
 
 log = structlog.get_logger(__name__)
 
-LONGEST_WAIT_MS = 600_000
+LONGEST_WAIT_MS = 60_000
 
 
 async def cleanup(relay: Relay, row: Removal) -> None:

@@ -14,13 +14,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import SonioxError, SonioxNotFound, SonioxNotReady
 from service.lifecycle import OPEN_STAGES, Stage, backoff_ms
+from service.marks import STUCK
 from service.pipeline.adopt import adopted
 from service.pipeline.finish import NEXT_LANES, count_finished, finish
+from service.pipeline.keep import parts_of
 from service.relay import Relay
 from service.soniox import RemoteTranscription
 from service.soniox.models import FINISHED_BADLY, FINISHED_WELL
 from service.store import claims, removals, transcriptions, transcripts, webhooks
-from service.tables import Transcript, TranscriptChunk, Transcription, Webhook
+from service.tables import Transcription, Webhook
 from service.transcripts.codec import MalformedTranscript, Packed, pack
 
 log = structlog.get_logger(__name__)
@@ -68,8 +70,8 @@ async def _collect_from(
         await _turn_away(relay, row, remote)
     elif remote.status == FINISHED_WELL:
         await _complete(relay, row, job, remote)
-    elif remote.status in FINISHED_BADLY:
-        await _fail(relay, row, job, remote)
+    elif remote.status in FINISHED_BADLY or row.status == STUCK:
+        await _fail(relay, row, job, _overdue(remote) if row.status == STUCK else remote)
     else:
         await _not_finished(relay, row, job, remote)
 
@@ -100,6 +102,12 @@ async def _turn_away(relay: Relay, row: Webhook, remote: RemoteTranscription) ->
     await relay.db.write(turn_away, wake=("cleanup",))
 
 
+def _overdue(remote: RemoteTranscription) -> RemoteTranscription:
+    """Our own verdict on a job that Soniox does not finish."""
+    reason = f"Soniox has not finished it within 24 hours; it says {remote.status}"
+    return msgspec.structs.replace(remote, error_type="deadline_exceeded", error_message=reason)
+
+
 async def _complete(relay: Relay, row: Webhook, job: Transcription, remote: RemoteTranscription) -> None:
     try:
         packed = await pack(await relay.soniox.get_transcript(remote.id))
@@ -115,9 +123,10 @@ async def _fail(relay: Relay, row: Webhook, job: Transcription, remote: RemoteTr
 async def _store(relay: Relay, row: Webhook, job: Transcription, stage: Stage, result: Result) -> None:
     """One transaction: result, event, deliveries, removal, and the inbox row."""
     values = _values(result.remote, stage)
+    parts = parts_of(job.id, result.packed, relay.clock()) if result.packed else None
 
     async def keep(connection: AsyncConnection) -> bool:
-        extra = functools.partial(_put_transcript, relay, job.id, result.packed) if result.packed else None
+        extra = functools.partial(transcripts.put, parts=parts, owner=job.owner) if parts else None
         stored = await finish(connection, relay, job.id, stage, source=row.source, extra=extra, **values)
         await webhooks.handle(connection, row, "stored" if stored else "already_finished", relay.clock())
         return stored
@@ -140,29 +149,6 @@ def _values(remote: RemoteTranscription, stage: Stage) -> dict[str, Any]:
         values["error_type"] = remote.error_type or "unknown_error"
         values["error_message"] = remote.error_message or "Soniox gave no reason"
     return values
-
-
-async def _put_transcript(relay: Relay, job_id: str, packed: Packed, connection: AsyncConnection) -> None:
-    head = Transcript(
-        transcription_id=job_id,
-        envelope=packed.envelope,
-        token_count=packed.token_count,
-        summary=msgspec.to_builtins(packed.summary),
-        stored_at_ms=relay.clock(),
-    )
-    parts = [
-        TranscriptChunk(
-            transcription_id=job_id,
-            position=chunk.position,
-            token_count=chunk.token_count,
-            start_ms=chunk.start_ms,
-            end_ms=chunk.end_ms,
-            min_confidence=chunk.min_confidence,
-            data=chunk.data,
-        )
-        for chunk in packed.chunks
-    ]
-    await transcripts.put(connection, head, parts)
 
 
 async def _gone(relay: Relay, row: Webhook, job: Transcription | None) -> None:

@@ -18,9 +18,11 @@ Extra = Callable[[AsyncConnection], Awaitable[None]]
 EVENT_OF = {Stage.COMPLETED: "transcription.completed", Stage.FAILED: "transcription.failed"}
 NEXT_LANES = (
     "notify",
+    "events",
     "cleanup",
     "submit",
-)  # deliveries are due, Soniox's objects may go, and there is room again
+    "ended",
+)  # deliveries are due, the log grew, Soniox's objects may go, there is room again, requests may wait for the end
 
 __all__ = ["EVENT_OF", "NEXT_LANES", "finish"]
 
@@ -47,7 +49,7 @@ async def finish(
         return False
     if extra:
         await extra(connection)
-    await events.append(connection, _event(relay, job, stage, now_ms), callback=job.callback_url is not None)
+    await events.append(connection, _event(relay, job, stage, now_ms), callback_url=job.callback_url)
     if not job.adopted:
         await removals.order(
             connection,

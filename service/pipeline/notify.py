@@ -5,119 +5,121 @@ have sent it: `{"id", "status"}` and the caller's header; beside it stand `webho
 by which a repeat can be told.
 """
 
-from dataclasses import dataclass
-
 import msgspec
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service import telemetry
+from service.announce import announce_disabled
+from service.downstream.message import Message, message_to
+from service.downstream.patience import Past, Verdict, judge
 from service.downstream.send import Outcome
-from service.downstream.sign import signed_headers
 from service.lifecycle import DeliveryStatus
+from service.pipeline.enclose import ANNOUNCED, enclosed
 from service.relay import Relay
-from service.schemas import transcription_object
-from service.store import deliveries, endpoints, events, timeline, transcriptions
-from service.tables import Attempt, Delivery, Event, TimelineEntry, Transcription
+from service.store import deliveries, endpoints
+from service.store.deliveries import Parcel, Settlement
+from service.store.receivers import Failure
+from service.tables import Attempt, TimelineEntry
 
 log = structlog.get_logger(__name__)
 
-
-@dataclass(frozen=True)
-class Message:
-    """One POST, ready to go."""
-
-    url: str
-    headers: dict[str, str]
-    body: bytes
+STATUS_OF = {"transcription.completed": "completed", "transcription.failed": "error"}  # in Soniox's words
+GONE = Outcome(None, "the receiver is gone", 0)
 
 
-async def notify(relay: Relay, row: Delivery) -> None:
+async def notify(relay: Relay, parcel: Parcel) -> None:
     """Run one claimed delivery through one try."""
     at_ms = relay.clock()
-    message = await _message(relay, row, at_ms)
+    message = await _message(relay, parcel, at_ms)
     if message is None:
-        outcome = Outcome(None, "the receiver is gone", 0)
-    else:
-        outcome = await relay.sender.post(message.url, message.headers, message.body)
-    status, next_at_ms = _verdict(relay, row, outcome, at_ms, receiver_exists=message is not None)
-    await _settle(relay, row, outcome, at_ms, status, next_at_ms)
-
-
-async def _message(relay: Relay, row: Delivery, at_ms: int) -> Message | None:
-    async with relay.db.read() as connection:
-        event = await events.get(connection, row.event_id)
-        if event is None:
-            return None
-        if row.endpoint_id is None:
-            job = await transcriptions.get(connection, row.transcription_id or "", None)
-            return _callback(relay, event, job, at_ms) if job else None
-        endpoint = await endpoints.get(connection, row.endpoint_id)
-    if endpoint is None:
-        return None
-    secrets = [relay.vault.open(endpoint.secret_sealed)]
-    return Message(endpoint.url, signed_headers(event.id, at_ms // 1000, event.body, secrets), event.body)
-
-
-def _callback(relay: Relay, event: Event, job: Transcription, at_ms: int) -> Message | None:
-    if job.callback_url is None:
-        return None
-    headers = {"webhook-id": event.id, "webhook-timestamp": str(at_ms // 1000)}
-    if job.callback_header and job.callback_secret_sealed:
-        headers[job.callback_header] = relay.vault.open(job.callback_secret_sealed)
-    body = msgspec.json.encode({"id": job.id, "status": transcription_object(job)["status"]})
-    return Message(job.callback_url, headers, body)
-
-
-def _verdict(
-    relay: Relay, row: Delivery, outcome: Outcome, at_ms: int, *, receiver_exists: bool
-) -> tuple[DeliveryStatus, int | None]:
-    """What the delivery becomes, and when it is tried again. Jitter is only ever added."""
-    if outcome.delivered:
-        return DeliveryStatus.DELIVERED, None
+        await _settle(relay, parcel, GONE, at_ms, Verdict(DeliveryStatus.EXHAUSTED))
+        return
+    outcome = await relay.sender.post(message)
+    past = Past(parcel.tries, parcel.failures or 0, parcel.failing_since_ms, parcel.endpoint_id is not None)
     schedule = relay.settings.relay_delivery_schedule_s
-    if outcome.wants_no_more or not receiver_exists or row.tries >= len(schedule):
-        return DeliveryStatus.EXHAUSTED, None
-    wait_s = schedule[row.tries] * (1 + 0.1 * relay.chance.random())
-    wait_s = max(wait_s, outcome.retry_after_s or 0.0)
-    return DeliveryStatus.PENDING, at_ms + outcome.duration_ms + int(wait_s * 1000)
+    ended_ms = at_ms + outcome.duration_ms
+    verdict = judge(outcome, past, ended_ms=ended_ms, schedule=schedule, chance=relay.chance.random())
+    await _settle(relay, parcel, outcome, at_ms, verdict)
 
 
-async def _settle(
-    relay: Relay, row: Delivery, outcome: Outcome, at_ms: int, status: DeliveryStatus, next_at_ms: int | None
-) -> None:
-    attempt = Attempt(
-        delivery_id=row.id,
-        at_ms=at_ms,
-        duration_ms=outcome.duration_ms,
-        status_code=outcome.status_code,
-        error=outcome.error,
-        answer=outcome.answer,
-    )
+async def _message(relay: Relay, parcel: Parcel, at_ms: int) -> Message | None:
+    """None when the event, the endpoint or the transcription is gone."""
+    if parcel.body is None:
+        return None
+    if parcel.endpoint_id is None:
+        return _callback(relay, parcel, at_ms)
+    if parcel.url is None:
+        return None
+    body = parcel.body
+    if parcel.include != "none" and parcel.event_type == ANNOUNCED:
+        body = await enclosed(relay, parcel.transcription_id or "", parcel.include or "", body)
+    return message_to(parcel, relay.vault, parcel.event_id, body, at_ms)
 
-    async def settle(connection: AsyncConnection) -> None:
-        await deliveries.settle(connection, row, attempt, status, next_at_ms)
-        if row.transcription_id:
-            await timeline.note(connection, _entry(row, row.transcription_id, outcome, at_ms, status))
-        if row.endpoint_id is None and row.transcription_id and outcome.status_code:
-            await transcriptions.mark_called_back(connection, row.transcription_id, outcome.status_code)
 
-    await relay.db.write(settle)
+def _callback(relay: Relay, parcel: Parcel, at_ms: int) -> Message | None:
+    if parcel.callback_url is None:
+        return None
+    headers = {"webhook-id": parcel.event_id, "webhook-timestamp": str(at_ms // 1000)}
+    if parcel.callback_header and parcel.callback_secret_sealed:
+        headers[parcel.callback_header] = relay.vault.open(parcel.callback_secret_sealed)
+    body = {"id": parcel.transcription_id, "status": STATUS_OF[parcel.event_type or ""]}
+    return Message(parcel.callback_url, headers, msgspec.json.encode(body))
+
+
+async def _settle(relay: Relay, parcel: Parcel, outcome: Outcome, at_ms: int, verdict: Verdict) -> None:
+    settlement = _settlement(parcel, outcome, at_ms, verdict)
+    if verdict.disable:
+        await _settle_and_disable(relay, settlement, verdict.disable)
+    else:
+        await relay.db.write_one_of(deliveries.settle, settlement)
     telemetry.delivery_attempts.labels("delivered" if outcome.delivered else "failed").inc()
     telemetry.delivery_seconds.observe(outcome.duration_ms / 1000)
     if not outcome.delivered:
-        log.warning("delivery_failed", delivery_id=row.id, endpoint_id=row.endpoint_id, reason=outcome.error)
+        log.warning("delivery_failed", delivery_id=parcel.id, endpoint_id=parcel.endpoint_id, reason=outcome.error)
 
 
-def _entry(
-    row: Delivery, transcription_id: str, outcome: Outcome, at_ms: int, status: DeliveryStatus
-) -> TimelineEntry:
+async def _settle_and_disable(relay: Relay, settlement: Settlement, reason: str) -> None:
+    now_ms = relay.clock()
+
+    async def settle_and_disable(connection: AsyncConnection) -> bool:
+        await deliveries.settle(connection, [settlement])
+        endpoint_id = settlement.parcel.endpoint_id or ""
+        endpoint = await endpoints.disable(connection, endpoint_id, now_ms=now_ms, reason=reason)
+        if endpoint is not None:
+            await announce_disabled(connection, endpoint, now_ms)
+        return endpoint is not None
+
+    if await relay.db.write(settle_and_disable, wake=("notify", "events")):
+        log.warning("endpoint_disabled", endpoint_id=settlement.parcel.endpoint_id, reason=reason)
+
+
+def _settlement(parcel: Parcel, outcome: Outcome, at_ms: int, verdict: Verdict) -> Settlement:
+    failed = not outcome.delivered and not verdict.disable and outcome is not GONE
+    return Settlement(
+        parcel=parcel,
+        attempt=Attempt(
+            delivery_id=parcel.id,
+            at_ms=at_ms,
+            duration_ms=outcome.duration_ms,
+            status_code=outcome.status_code,
+            error=outcome.error,
+            answer=outcome.answer,
+        ),
+        status=verdict.status,
+        due_at_ms=verdict.due_at_ms,
+        failure=Failure(parcel.receiver, at_ms, verdict.closed_until_ms) if failed else None,
+        entry=_entry(parcel, outcome, at_ms, verdict.status) if parcel.transcription_id else None,
+    )
+
+
+def _entry(parcel: Parcel, outcome: Outcome, at_ms: int, status: DeliveryStatus) -> TimelineEntry:
     return TimelineEntry(
-        transcription_id=transcription_id,
+        transcription_id=parcel.transcription_id or "",
         at_ms=at_ms + outcome.duration_ms,
         step="delivered" if outcome.delivered else f"delivery_{status}",
         source="worker",
         http_status=outcome.status_code,
         duration_ms=outcome.duration_ms,
-        detail=f"{row.endpoint_id or 'webhook_url'}: {outcome.error or 'accepted'}",
+        detail=f"{parcel.endpoint_id or 'webhook_url'}: {outcome.error or 'accepted'}",
     )

@@ -52,7 +52,9 @@ async def _find_or_create(relay: Relay, job: Transcription) -> str:
         if found:
             return found
     soniox_file_id = job.soniox_file_id or await _find_or_upload(relay, job)
-    created = await relay.soniox.create_transcription(_payload(relay, job, soniox_file_id))
+    created = await relay.soniox.create_transcription(
+        _payload(relay, job, soniox_file_id), lambda: relay.leases.holds(job.id)
+    )
     return created.id
 
 
@@ -80,13 +82,14 @@ async def _find_or_upload(relay: Relay, job: Transcription) -> str | None:
     if job.unsettled:
         soniox_file_id = (await relay.listing.files(since_ms=_unclear_since_ms(job))).get(reference)
     if soniox_file_id is None:
-        soniox_file_id = (await relay.soniox.upload_file(_upload(relay, file, reference))).id
+        soniox_file_id = await _upload(relay, job, file, reference)
     await _remember_file(relay, job, soniox_file_id)
     return soniox_file_id
 
 
-def _upload(relay: Relay, file: File, reference: str) -> Upload:
-    return Upload(file.filename, file.size, reference, lambda: files.read_chunks(relay.db, file.id))
+async def _upload(relay: Relay, job: Transcription, file: File, reference: str) -> str:
+    upload = Upload(file.filename, file.size, reference, lambda: files.read_chunks(relay.db, file))
+    return (await relay.soniox.upload_file(upload, lambda: relay.leases.holds(job.id))).id
 
 
 async def _remember_file(relay: Relay, job: Transcription, soniox_file_id: str) -> None:
@@ -125,9 +128,7 @@ async def _settle(
     """Move c; a second transcription of the same job is removed at once."""
     now_ms = relay.clock()
     check_at_ms = now_ms + int(relay.settings.relay_reconcile_grace_s * 1000)
-    mine = await transcriptions.mark_submitted(
-        connection, job.id, soniox_id, now_ms=now_ms, check_at_ms=check_at_ms
-    )
+    mine = await transcriptions.mark_submitted(connection, job, soniox_id, now_ms=now_ms, check_at_ms=check_at_ms)
     if not mine:
         await removals.order(
             connection, transcription_id=job.id, soniox_id=soniox_id, soniox_file_id=None, now_ms=now_ms

@@ -4,7 +4,9 @@ Retries here last seconds and repeat only what may be repeated: reads and delete
 create and upload only when nothing was sent. Every single request first asks the governor for a permit.
 """
 
+import dataclasses
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -27,6 +29,7 @@ from service.soniox.multipart import Upload, encode
 T = TypeVar("T")
 Permit = Callable[[str], Awaitable[None]]  # waits until a call of that share may be made
 Observe = Callable[[str, int | None, float], None]  # operation, HTTP status, seconds
+MayI = Callable[[], bool]  # asked right before a request that cannot be undone is sent
 Hear = Callable[[SonioxError | None], None]  # learns what each request came to
 
 PAGE = 1000  # Soniox's largest page
@@ -69,20 +72,23 @@ class Soniox:
         self._http = new_client(headers={"Authorization": f"Bearer {api_key}"}, connections=64)
         self._permit = permit
         self._hear = hear
+        self.made: Counter[str] = Counter()  # requests by share, since the start
         self._observe = observe
 
-    async def create_transcription(self, payload: dict[str, Any]) -> RemoteTranscription:
+    async def create_transcription(self, payload: dict[str, Any], may_i: MayI) -> RemoteTranscription:
         """Create a job. SonioxUncertain means that it may exist: list before creating again."""
-        return _decoded(await self._call(CREATE, "/transcriptions", json=payload), RemoteTranscription)
+        answer = await self._call(CREATE, "/transcriptions", may_i, json=payload)
+        return _decoded(answer, RemoteTranscription)
 
-    async def upload_file(self, upload: Upload) -> RemoteFile:
+    async def upload_file(self, upload: Upload, may_i: MayI) -> RemoteFile:
         """Upload in constant memory. SonioxUncertain means that the file may exist."""
         headers, body = encode(upload)
-        return _decoded(await self._call(UPLOAD, "/files", headers=headers, content=body), RemoteFile)
+        return _decoded(await self._call(UPLOAD, "/files", may_i, headers=headers, content=body), RemoteFile)
 
-    async def get_transcription(self, soniox_id: str) -> RemoteTranscription:
+    async def get_transcription(self, soniox_id: str, *, share: str = "live") -> RemoteTranscription:
         """Read one job."""
-        return _decoded(await self._call(READ, f"/transcriptions/{soniox_id}"), RemoteTranscription)
+        call = dataclasses.replace(READ, share=share)
+        return _decoded(await self._call(call, f"/transcriptions/{soniox_id}"), RemoteTranscription)
 
     async def get_transcript(self, soniox_id: str) -> bytes:
         """The transcript as it came, at most 128 MiB of JSON. SonioxNotReady while unfinished."""
@@ -140,18 +146,21 @@ class Soniox:
             if not cursor:
                 return
 
-    async def _call(self, call: Call, path: str, **request: Any) -> bytes:
+    async def _call(self, call: Call, path: str, may_i: MayI = lambda: True, **request: Any) -> bytes:
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(REPEATABLE if call.repeatable else SonioxUnreachable),
             wait=wait_random_exponential(multiplier=0.2, max=3),
             stop=stop_after_attempt(TRIES),
             reraise=True,
         )
-        result: bytes = await retrying(self._try, call, path, request)
+        result: bytes = await retrying(self._try, call, path, may_i, request)
         return result
 
-    async def _try(self, call: Call, path: str, request: dict[str, Any]) -> bytes:
+    async def _try(self, call: Call, path: str, may_i: MayI, request: dict[str, Any]) -> bytes:
         await self._permit(call.share)
+        if not may_i():
+            raise SonioxUnreachable("the claim ended before the request was sent")
+        self.made[call.share] += 1
         try:
             answer = await self._exchange(call, path, request)
             if not answer.is_success:

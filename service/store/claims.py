@@ -61,9 +61,9 @@ async def claim(
 
 
 def still_held(model: type[Due], row: Any) -> ColumnElement[bool]:
-    """True for the row only while the claim that read it is the newest."""
+    """True for the row only while the claim that read it is the newest and did not give it back."""
     table = table_of(model)
-    return and_(table.c.id == row.id, table.c.fence == row.fence)
+    return and_(table.c.id == row.id, table.c.fence == row.fence, table.c.lease_until_ms.is_not(None))
 
 
 FREE: dict[str, Any] = {"lease_until_ms": None, "leased_by": None}
@@ -85,23 +85,26 @@ async def postpone(
     due_at_ms: int,
     error: str,
     spend_try: bool = True,
+    where: ColumnElement[bool] | None = None,
     **values: Any,
 ) -> bool:
-    """Give the row back, due again at `due_at_ms`; False when the claim was lost meanwhile."""
+    """Give the row back, due again at `due_at_ms`; False when the claim was lost meanwhile, or not `where`."""
     table = table_of(model)
     tries = row.tries + 1 if spend_try else row.tries
     values = {**FREE, "due_at_ms": due_at_ms, "tries": tries, "last_error": error[:500], **values}
-    result = await connection.execute(update(table).where(still_held(model, row)).values(**values))
+    mine = still_held(model, row) if where is None else and_(still_held(model, row), where)
+    result = await connection.execute(update(table).where(mine).values(**values))
     return result.rowcount == 1
 
 
 async def renew(
     connection: AsyncConnection, model: type[Due], held: Sequence[tuple[str, int]], until_ms: int
-) -> None:
-    """Prolong the leases of (id, fence) pairs that are still ours."""
+) -> list[str]:
+    """Prolong the leases of (id, fence) pairs; gives back the ids of those that were still ours."""
     table = table_of(model)
-    ours = tuple_(table.c.id, table.c.fence).in_(held)
-    await connection.execute(update(table).where(ours).values(lease_until_ms=until_ms))
+    ours = and_(tuple_(table.c.id, table.c.fence).in_(held), table.c.lease_until_ms.is_not(None))
+    renewed = update(table).where(ours).values(lease_until_ms=until_ms).returning(table.c.id)
+    return [row.id for row in (await connection.execute(renewed)).all()]
 
 
 async def release(connection: AsyncConnection, model: type[Due], worker: str | None, now_ms: int) -> None:

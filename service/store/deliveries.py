@@ -1,28 +1,186 @@
 """Deliveries and their attempts."""
 
-from sqlalchemy import select, update
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.lifecycle import DeliveryStatus
-from service.store.claims import DONE, FREE, still_held
-from service.store.rows import as_models, insert_all
-from service.tables import Attempt, Delivery, table_of
+from service.store import receivers, timeline, transcriptions, turns
+from service.store.claims import FREE, Claimant
+from service.store.paging import Page, cut
+from service.store.receivers import Failure
+from service.store.rows import as_model, as_models, insert_all
+from service.tables import Attempt, Delivery, Endpoint, Event, Receiver, TimelineEntry, Transcription, table_of
 
 deliveries = table_of(Delivery)
 attempts = table_of(Attempt)
+endpoints = table_of(Endpoint)
+events = table_of(Event)
+health = table_of(Receiver)
+jobs = table_of(Transcription)
 
 
-async def settle(
-    connection: AsyncConnection, row: Delivery, attempt: Attempt, status: DeliveryStatus, next_at_ms: int | None
-) -> bool:
-    """Write down one try and what follows from it; False when the claim was lost."""
-    await insert_all(connection, [attempt])
-    values = {**(DONE if next_at_ms is None else FREE), "due_at_ms": next_at_ms, "status": status}
-    values |= {"tries": row.tries + 1, "last_error": attempt.error}
-    if status is DeliveryStatus.DELIVERED:
-        values["delivered_at_ms"] = attempt.at_ms + attempt.duration_ms
-    result = await connection.execute(update(deliveries).where(still_held(Delivery, row)).values(**values))
-    return result.rowcount == 1
+class Parcel(NamedTuple):
+    """A claimed delivery with all that is needed to send it; None where there is no such thing."""
+
+    id: str
+    fence: int
+    tries: int
+    event_id: str
+    owner: str
+    transcription_id: str | None
+    endpoint_id: str | None
+    receiver: str
+    event_type: str | None
+    body: bytes | None
+    url: str | None
+    include: str | None
+    headers_sealed: str | None
+    secret_sealed: str | None
+    past_secrets: list[dict[str, Any]] | None
+    failures: int | None
+    failing_since_ms: int | None
+    callback_url: str | None
+    callback_header: str | None
+    callback_secret_sealed: str | None
+
+
+_OWN = ("id", "fence", "tries", "event_id", "owner", "transcription_id", "endpoint_id", "receiver")
+_ENDPOINT = ("url", "include", "headers_sealed", "secret_sealed", "past_secrets")
+PARCELS: Select[Any] = (
+    select(
+        *[deliveries.c[name] for name in _OWN],
+        events.c.type,
+        events.c.body,
+        *[endpoints.c[name] for name in _ENDPOINT],
+        *[health.c[name] for name in ("failures", "failing_since_ms")],
+        *[jobs.c[name] for name in ("callback_url", "callback_header", "callback_secret_sealed")],
+    )
+    .select_from(deliveries)
+    .outerjoin(events, events.c.id == deliveries.c.event_id)
+    .outerjoin(endpoints, endpoints.c.id == deliveries.c.endpoint_id)
+    .outerjoin(health, health.c.id == deliveries.c.receiver)
+    .outerjoin(jobs, and_(deliveries.c.endpoint_id.is_(None), jobs.c.id == deliveries.c.transcription_id))
+)
+
+
+async def claim(connection: AsyncConnection, claimant: Claimant, limit: int) -> list[Parcel]:
+    """Take due deliveries in fair turns, and read what belongs to them at once rather than one by one."""
+    ids = [row.id for row in await turns.claim(connection, claimant, limit)]
+    if not ids:
+        return []
+    found = (await connection.execute(PARCELS.where(deliveries.c.id.in_(ids)))).all()
+    return [Parcel(*row) for row in found]
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """One try and all that follows from it. `due_at_ms` None: no further try is due.
+
+    `failure` is what it means for the receiver; None when it was delivered, `healed` then tells that it had failed
+    before.
+    """
+
+    parcel: Parcel
+    attempt: Attempt
+    status: DeliveryStatus
+    due_at_ms: int | None
+    failure: Failure | None
+    entry: TimelineEntry | None
+
+    @property
+    def healed(self) -> bool:
+        return self.status is DeliveryStatus.DELIVERED and bool(self.parcel.failures)
+
+
+async def settle(connection: AsyncConnection, settled: Sequence[Settlement]) -> Sequence[None]:
+    """Write down what came of some tries; a delivery whose claim was lost keeps its state."""
+    await insert_all(connection, [one.attempt for one in settled])
+    await connection.execute(_SETTLE, [_values(one) for one in settled])
+    await timeline.note(connection, *[one.entry for one in settled if one.entry])
+    await receivers.count_failures(connection, [one.failure for one in settled if one.failure])
+    await receivers.mark_healthy(connection, [one.parcel.receiver for one in settled if one.healed])
+    for one in settled:
+        code, parcel = one.attempt.status_code, one.parcel
+        if parcel.endpoint_id is None and parcel.transcription_id and code:
+            await transcriptions.mark_called_back(connection, parcel.transcription_id, code)
+    return [None] * len(settled)
+
+
+_SETTLE = (
+    update(deliveries)
+    .where(deliveries.c.id == bindparam("of_id"), deliveries.c.fence == bindparam("of_fence"))
+    .values(
+        status=bindparam("to_status"),
+        due_at_ms=bindparam("to_due_at_ms"),
+        tries=bindparam("to_tries"),
+        last_error=bindparam("to_error"),
+        delivered_at_ms=bindparam("to_delivered_at_ms"),
+        **FREE,
+    )
+)
+
+
+def _values(one: Settlement) -> dict[str, Any]:
+    ended_ms = one.attempt.at_ms + one.attempt.duration_ms
+    return {
+        "of_id": one.parcel.id,
+        "of_fence": one.parcel.fence,
+        "to_status": one.status,
+        "to_due_at_ms": one.due_at_ms,
+        "to_tries": one.parcel.tries + 1,
+        "to_error": one.attempt.error,
+        "to_delivered_at_ms": ended_ms if one.status is DeliveryStatus.DELIVERED else None,
+    }
+
+
+async def get(connection: AsyncConnection, delivery_id: str, owner: str | None) -> Delivery | None:
+    """One delivery of `owner`'s, or anybody's for None."""
+    return as_model(
+        Delivery, await connection.execute(select(deliveries).where(deliveries.c.id == delivery_id, *_of(owner)))
+    )
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which deliveries are listed; None: any."""
+
+    owner: str | None = None
+    endpoint_id: str | None = None
+    status: str | None = None
+    event_id: str | None = None
+
+
+async def page_of(connection: AsyncConnection, chosen: Filter, page: Page) -> list[Delivery]:
+    """One page, and one more row if there is a next one."""
+    query = select(deliveries).where(*_of(chosen.owner))
+    for name in ("endpoint_id", "status", "event_id"):
+        if (wanted := getattr(chosen, name)) is not None:
+            query = query.where(deliveries.c[name] == wanted)
+    return as_models(Delivery, await connection.execute(cut(query, deliveries, page)))
+
+
+async def again(connection: AsyncConnection, delivery: Delivery, now_ms: int) -> None:
+    """Send it now, with all tries of the schedule before it; the outcome of one under way no longer counts."""
+    values = {"status": DeliveryStatus.PENDING, "due_at_ms": now_ms, "tries": 0, "delivered_at_ms": None, **FREE}
+    mine = update(deliveries).where(deliveries.c.id == delivery.id)
+    await connection.execute(mine.values(fence=deliveries.c.fence + 1, **values))
+    await receivers.open_again(connection, delivery.receiver)
+
+
+async def abandon(connection: AsyncConnection, endpoint_id: str) -> None:
+    """Its endpoint is gone: what was not delivered never will be, and says so."""
+    open_ones = and_(deliveries.c.endpoint_id == endpoint_id, deliveries.c.status == DeliveryStatus.PENDING)
+    values = {
+        "status": DeliveryStatus.EXHAUSTED,
+        "due_at_ms": None,
+        "last_error": "the endpoint was deleted",
+        **FREE,
+    }
+    await connection.execute(update(deliveries).where(open_ones).values(fence=deliveries.c.fence + 1, **values))
 
 
 async def of_transcription(connection: AsyncConnection, transcription_id: str) -> list[Delivery]:
@@ -37,3 +195,14 @@ async def attempts_of(connection: AsyncConnection, delivery_ids: list[str]) -> l
     """All tries of some deliveries, oldest first."""
     query = select(attempts).where(attempts.c.delivery_id.in_(delivery_ids)).order_by(attempts.c.id)
     return as_models(Attempt, await connection.execute(query))
+
+
+async def count_attempts(connection: AsyncConnection, delivery_ids: list[str]) -> dict[str, int]:
+    """How often each was tried."""
+    query = select(attempts.c.delivery_id, func.count()).where(attempts.c.delivery_id.in_(delivery_ids))
+    found = (await connection.execute(query.group_by(attempts.c.delivery_id))).all()
+    return {row[0]: row[1] for row in found}
+
+
+def _of(owner: str | None) -> list[ColumnElement[bool]]:
+    return [] if owner is None else [deliveries.c.owner == owner]

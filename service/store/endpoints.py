@@ -1,10 +1,14 @@
 """Downstream subscribers."""
 
-from sqlalchemy import or_, select
+from typing import Any
+
+from sqlalchemy import ColumnElement, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.store import deliveries, receivers, turns
+from service.store.paging import Page, cut
 from service.store.rows import as_model, as_models, insert_all
-from service.tables import Endpoint, table_of
+from service.tables import Endpoint, Receiver, table_of
 
 endpoints = table_of(Endpoint)
 
@@ -12,13 +16,29 @@ endpoints = table_of(Endpoint)
 async def add(connection: AsyncConnection, endpoint: Endpoint) -> None:
     """Insert one."""
     await insert_all(connection, [endpoint])
+    await insert_all(connection, [Receiver(id=endpoint.id)])
 
 
 async def subscribed(connection: AsyncConnection, owner: str, event_type: str) -> list[Endpoint]:
-    """Who hears of an event of `owner`'s."""
+    """Who hears of an event of `owner`'s; disabled ones too, for which it is held.
+
+    A disabled one is read again under a lock: else one that is just being enabled might never get what is held
+    for it in the same moment.
+    """
     whose = or_(endpoints.c.owner == owner, endpoints.c.sees_all)
-    query = select(endpoints).where(endpoints.c.enabled, whose)
-    return [row for row in as_models(Endpoint, await connection.execute(query)) if wants(row, event_type)]
+    found = await _where(connection, whose)
+    disabled = [row.id for row in found if not row.enabled]
+    if disabled:
+        now = await _where(connection, endpoints.c.id.in_(disabled), share=True)
+        found = [row for row in found if row.enabled] + now
+    return [row for row in found if wants(row, event_type)]
+
+
+async def _where(
+    connection: AsyncConnection, condition: ColumnElement[bool], *, share: bool = False
+) -> list[Endpoint]:
+    query = select(endpoints).where(condition).order_by(endpoints.c.id)
+    return as_models(Endpoint, await connection.execute(query.with_for_update(read=True) if share else query))
 
 
 def wants(endpoint: Endpoint, event_type: str) -> bool:
@@ -26,14 +46,52 @@ def wants(endpoint: Endpoint, event_type: str) -> bool:
     return not endpoint.event_types or event_type in endpoint.event_types
 
 
-async def get(connection: AsyncConnection, endpoint_id: str) -> Endpoint | None:
-    """One endpoint, whoever owns it."""
-    return as_model(Endpoint, await connection.execute(select(endpoints).where(endpoints.c.id == endpoint_id)))
+async def get(connection: AsyncConnection, endpoint_id: str, owner: str | None = None) -> Endpoint | None:
+    """One endpoint of `owner`'s, or anybody's for None."""
+    query = select(endpoints).where(endpoints.c.id == endpoint_id, *_of(owner))
+    return as_model(Endpoint, await connection.execute(query))
 
 
-async def list_of(connection: AsyncConnection, owner: str | None) -> list[Endpoint]:
-    """Those of `owner`, or all for None, oldest first."""
-    query = select(endpoints).order_by(endpoints.c.created_at_ms, endpoints.c.id)
-    if owner is not None:
-        query = query.where(endpoints.c.owner == owner)
+async def page_of(connection: AsyncConnection, owner: str | None, page: Page) -> list[Endpoint]:
+    """One page, and one more row if there is a next one."""
+    query = cut(select(endpoints).where(*_of(owner)), endpoints, page)
     return as_models(Endpoint, await connection.execute(query))
+
+
+async def change(connection: AsyncConnection, endpoint_id: str, values: dict[str, Any]) -> Endpoint | None:
+    """Set columns; the row as it is afterwards, None when it is gone."""
+    if not values:
+        return await get(connection, endpoint_id)
+    changed = update(endpoints).where(endpoints.c.id == endpoint_id).values(**values).returning(*endpoints.c)
+    return as_model(Endpoint, await connection.execute(changed))
+
+
+async def disable(
+    connection: AsyncConnection, endpoint_id: str, *, now_ms: int, reason: str | None
+) -> Endpoint | None:
+    """Send it nothing more and hold what comes; None when it was disabled before or is gone."""
+    mine = update(endpoints).where(endpoints.c.id == endpoint_id, endpoints.c.enabled)
+    values = {"enabled": False, "disabled_at_ms": now_ms, "disabled_reason": reason}
+    disabled = as_model(Endpoint, await connection.execute(mine.values(**values).returning(*endpoints.c)))
+    if disabled is not None:
+        await turns.hold(connection, endpoint_id, now_ms)
+    return disabled
+
+
+async def enable(connection: AsyncConnection, endpoint_id: str) -> None:
+    """Send it what was held, and take it for healthy."""
+    values = {"enabled": True, "disabled_at_ms": None, "disabled_reason": None}
+    await connection.execute(update(endpoints).where(endpoints.c.id == endpoint_id).values(**values))
+    await receivers.mark_healthy(connection, [endpoint_id])
+    await turns.give_back(connection, endpoint_id)
+
+
+async def remove(connection: AsyncConnection, endpoint_id: str) -> None:
+    """Delete one; its deliveries stay to be read, and what was not delivered says why."""
+    await connection.execute(delete(endpoints).where(endpoints.c.id == endpoint_id))
+    await receivers.forget(connection, endpoint_id)
+    await deliveries.abandon(connection, endpoint_id)
+
+
+def _of(owner: str | None) -> list[ColumnElement[bool]]:
+    return [] if owner is None else [endpoints.c.owner == owner]

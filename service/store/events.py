@@ -1,31 +1,46 @@
 """The event log and its fan-out to deliveries, written in the transaction of what the event tells."""
 
-from sqlalchemy import delete, select
+from urllib.parse import urlsplit
+
+from sqlalchemy import BigInteger, Text, cast, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.ids import new_id
 from service.store.endpoints import subscribed
-from service.store.rows import as_model, insert_all
+from service.store.rows import as_model, insert_all, values_of
 from service.tables import Attempt, Delivery, Event, table_of
 
 events = table_of(Event)
 deliveries = table_of(Delivery)
 attempts = table_of(Attempt)
 
+OWN_TRANSACTION = cast(cast(func.pg_current_xact_id(), Text), BigInteger)
 
-async def append(connection: AsyncConnection, event: Event, *, callback: bool) -> int:
+
+async def append(
+    connection: AsyncConnection, event: Event, *, callback_url: str | None = None, but_not: str | None = None
+) -> int:
     """Write the event and a delivery for each receiver; gives back how many receivers there are.
 
-    `callback` adds the caller's own `webhook_url` of the event's transcription.
+    `callback_url` is the caller's own `webhook_url` of the event's transcription. What goes to a disabled endpoint
+    is held: pending and not due. `but_not` is an endpoint that shall not get it.
     """
-    await insert_all(connection, [event])
-    receivers: list[str | None] = [
-        endpoint.id for endpoint in await subscribed(connection, event.owner, event.type)
+    await put(connection, event)
+    sent = [
+        _delivery(event, endpoint.id, endpoint.id, held=not endpoint.enabled)
+        for endpoint in await subscribed(connection, event.owner, event.type)
+        if endpoint.id != but_not
     ]
-    if callback:
-        receivers.append(None)
-    await insert_all(connection, [_delivery(event, endpoint_id) for endpoint_id in receivers])
-    return len(receivers)
+    if callback_url:
+        sent.append(_delivery(event, None, callback_receiver(event.owner, callback_url), held=False))
+    await insert_all(connection, sent)
+    return len(sent)
+
+
+async def put(connection: AsyncConnection, event: Event) -> None:
+    """Write the event alone, marked on PostgreSQL with its transaction: see `feed`."""
+    order = {} if connection.dialect.name == "sqlite" else {"xact": OWN_TRANSACTION}
+    await connection.execute(insert(events).values({**values_of(event), **order}))
 
 
 async def forget_results(connection: AsyncConnection, transcription_id: str) -> None:
@@ -42,13 +57,20 @@ async def get(connection: AsyncConnection, event_id: str) -> Event | None:
     return as_model(Event, await connection.execute(select(events).where(events.c.id == event_id)))
 
 
-def _delivery(event: Event, endpoint_id: str | None) -> Delivery:
+def callback_receiver(owner: str, url: str) -> str:
+    """Callbacks of one caller to one server wait for one another, and for nobody else."""
+    parts = urlsplit(url)
+    return f"callback:{owner}:{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}"
+
+
+def _delivery(event: Event, endpoint_id: str | None, receiver: str, *, held: bool) -> Delivery:
     return Delivery(
         id=new_id("dlv", event.created_at_ms),
         event_id=event.id,
         owner=event.owner,
         transcription_id=event.transcription_id,
         endpoint_id=endpoint_id,
+        receiver=receiver,
         created_at_ms=event.created_at_ms,
-        due_at_ms=event.created_at_ms,
+        due_at_ms=None if held else event.created_at_ms,
     )

@@ -2,11 +2,12 @@
 
 from collections.abc import AsyncIterator
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.db import Database
-from service.store.rows import as_model, insert_all
+from service.store.paging import Page, cut
+from service.store.rows import as_model, as_models, insert_all
 from service.tables import File, FileChunk, table_of
 
 files = table_of(File)
@@ -23,10 +24,11 @@ async def add_chunk(connection: AsyncConnection, chunk: FileChunk) -> None:
     await insert_all(connection, [chunk])
 
 
-async def complete(connection: AsyncConnection, file_id: str, size: int, transcription_id: str | None) -> None:
-    """The last byte is here: from now on the file exists for others."""
-    values = {"size": size, "complete": True, "transcription_id": transcription_id}
-    await connection.execute(update(files).where(files.c.id == file_id).values(**values))
+async def complete(connection: AsyncConnection, file: File, transcription_id: str | None = None) -> None:
+    """The last byte is here: from now on the file exists for others, or for one transcription alone."""
+    told = {"size": file.size, "client_reference_id": file.client_reference_id}
+    values = {**told, "complete": True, "transcription_id": transcription_id}
+    await connection.execute(update(files).where(files.c.id == file.id).values(**values))
 
 
 async def get(connection: AsyncConnection, file_id: str) -> File | None:
@@ -35,23 +37,53 @@ async def get(connection: AsyncConnection, file_id: str) -> File | None:
     return as_model(File, await connection.execute(query))
 
 
-async def read_chunks(database: Database, file_id: str) -> AsyncIterator[bytes]:
-    """The bytes in order; no connection is held while a piece is being used."""
-    position = 0
-    while True:
-        query = select(chunks.c.data).where(chunks.c.file_id == file_id, chunks.c.position == position)
+async def find(connection: AsyncConnection, file_id: str, owner: str | None) -> File | None:
+    """A file that was uploaded by itself, of `owner`'s or anybody's for None."""
+    query = select(files).where(files.c.id == file_id, *_listed(owner))
+    return as_model(File, await connection.execute(query))
+
+
+async def page_of(connection: AsyncConnection, owner: str | None, page: Page) -> list[File]:
+    """One page of those that `find` finds."""
+    query = cut(select(files).where(*_listed(owner)), files, page)
+    return as_models(File, await connection.execute(query))
+
+
+async def count(connection: AsyncConnection, owner: str | None) -> int:
+    """How many there are."""
+    return int(
+        (await connection.execute(select(func.count()).select_from(files).where(*_listed(owner)))).scalar_one()
+    )
+
+
+async def read_chunks(database: Database, file: File) -> AsyncIterator[bytes]:
+    """The bytes in order; no connection is held while a piece is being used.
+
+    Raises FileNotFoundError when the file is deleted meanwhile: whoever sends it must not wait for the rest.
+    """
+    position = sent = 0
+    while sent < file.size:
+        query = select(chunks.c.data).where(chunks.c.file_id == file.id, chunks.c.position == position)
         async with database.read() as connection:
             data: bytes | None = (await connection.execute(query)).scalar_one_or_none()
         if data is None:
-            return
+            raise FileNotFoundError("the file was deleted while it was being read")
         yield data
         position += 1
+        sent += len(data)
 
 
 async def remove(connection: AsyncConnection, file_id: str) -> bool:
     """Delete a file and its chunks; False when it was not there."""
     await connection.execute(delete(chunks).where(chunks.c.file_id == file_id))
     return (await connection.execute(delete(files).where(files.c.id == file_id))).rowcount == 1
+
+
+async def remove_incomplete(connection: AsyncConnection, file_id: str) -> None:
+    """Delete an upload that is not wanted after all; one that was completed meanwhile stays."""
+    unwanted = select(files.c.id).where(files.c.id == file_id, ~files.c.complete)
+    await connection.execute(delete(chunks).where(chunks.c.file_id.in_(unwanted)))
+    await connection.execute(delete(files).where(files.c.id == file_id, ~files.c.complete))
 
 
 async def remove_of_transcription(connection: AsyncConnection, transcription_id: str) -> None:
@@ -66,3 +98,9 @@ async def remove_unfinished(connection: AsyncConnection, before_ms: int) -> None
     cut_off = select(files.c.id).where(~files.c.complete, files.c.created_at_ms < before_ms)
     await connection.execute(delete(chunks).where(chunks.c.file_id.in_(cut_off)))
     await connection.execute(delete(files).where(~files.c.complete, files.c.created_at_ms < before_ms))
+
+
+def _listed(owner: str | None) -> list[ColumnElement[bool]]:
+    """What belongs to a submission is not a file of its own."""
+    own = [files.c.complete, files.c.transcription_id.is_(None)]
+    return own if owner is None else [*own, files.c.owner == owner]

@@ -20,9 +20,10 @@ async def find(connection: AsyncConnection, digest: str) -> ApiKey | None:
     return as_model(ApiKey, await connection.execute(query))
 
 
-async def list_all(connection: AsyncConnection) -> list[ApiKey]:
-    """All keys, revoked ones too, oldest first."""
-    return as_models(ApiKey, await connection.execute(select(keys).order_by(keys.c.created_at_ms, keys.c.id)))
+async def list_valid(connection: AsyncConnection) -> list[ApiKey]:
+    """All keys that were not revoked, oldest first."""
+    query = select(keys).where(keys.c.revoked_at_ms.is_(None)).order_by(keys.c.created_at_ms, keys.c.id)
+    return as_models(ApiKey, await connection.execute(query))
 
 
 async def mark_used(connection: AsyncConnection, key_id: str, now_ms: int) -> None:

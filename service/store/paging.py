@@ -8,7 +8,7 @@ from sqlalchemy import Select, Table, tuple_
 
 @dataclass(frozen=True)
 class Page:
-    """Which part of a list: at most `limit` rows beyond `after` = (created_at_ms, id) in the chosen order."""
+    """Which part of a list: `limit` rows beyond `after` = (created_at_ms, id) in the chosen order."""
 
     limit: int
     after: tuple[int, str] | None = None
@@ -16,9 +16,10 @@ class Page:
 
 
 def cut(query: Select[Any], table: Table, page: Page) -> Select[Any]:
-    """The rows of one page of `query`, in order; `table` has `created_at_ms` and `id`."""
-    position = tuple_(table.c.created_at_ms, table.c.id)
-    if page.after is not None:
-        query = query.where(position < page.after if page.newest_first else position > page.after)
+    """The rows of one page in order, and one more if there is one; `table` has `created_at_ms` and `id`."""
     columns = (table.c.created_at_ms, table.c.id)
-    return query.order_by(*[column.desc() if page.newest_first else column for column in columns]).limit(page.limit)
+    if page.after is not None:
+        position = tuple_(*columns)
+        query = query.where(position < page.after if page.newest_first else position > page.after)
+    ordered = query.order_by(*[column.desc() if page.newest_first else column for column in columns])
+    return ordered.limit(page.limit + 1)

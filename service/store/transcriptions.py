@@ -1,18 +1,21 @@
 """Transcriptions: one function for each move of the lifecycle, named as there, and the reads."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.lifecycle import OPEN_STAGES, Stage, sources_of
+from service.lifecycle import Stage, sources_of
 from service.store.claims import DONE, FREE, postpone, still_held
 from service.store.rows import as_model, as_models, insert_all, upsert, values_of
 from service.tables import IdempotencyKey, Transcription, table_of
 
 jobs = table_of(Transcription)
 keys = table_of(IdempotencyKey)
+
+BEING_SUBMITTED = jobs.c.stage == Stage.SUBMITTING
 
 
 async def accept(connection: AsyncConnection, rows: list[Transcription]) -> Sequence[None]:
@@ -36,9 +39,9 @@ async def with_soniox_id(connection: AsyncConnection, soniox_id: str) -> Transcr
 
 
 async def mark_submitted(
-    connection: AsyncConnection, transcription_id: str, soniox_id: str, *, now_ms: int, check_at_ms: int
+    connection: AsyncConnection, job: Transcription, soniox_id: str, *, now_ms: int, check_at_ms: int
 ) -> bool:
-    """Move c. The first Soniox id wins, whoever brings it; False when this is not the one.
+    """Move c. The first Soniox id of an attempt wins, whoever brings it; False when this is not the one.
 
     No fence is asked for: what Soniox has, it has, even if the claim that created it was lost.
     """
@@ -49,35 +52,41 @@ async def mark_submitted(
         "unsettled": False,
     }
     values |= {"submitted_at_ms": now_ms, "check_at_ms": check_at_ms, "fence": jobs.c.fence + 1, **DONE}
-    mine = (jobs.c.id == transcription_id) & jobs.c.soniox_id.is_(None) & jobs.c.stage.in_(OPEN_STAGES)
+    waiting = jobs.c.soniox_id.is_(None) & jobs.c.stage.in_(sources_of(Stage.SUBMITTED))
+    mine = (jobs.c.id == job.id) & (jobs.c.attempt == job.attempt) & waiting
     if (await connection.execute(update(jobs).where(mine).values(**values))).rowcount == 1:
         return True
-    return bool(
-        (await connection.execute(_count(jobs.c.id == transcription_id, jobs.c.soniox_id == soniox_id))).scalar()
-    )
+    return bool((await connection.execute(_count(jobs.c.id == job.id, jobs.c.soniox_id == soniox_id))).scalar())
 
 
 async def mark_uploaded(connection: AsyncConnection, job: Transcription, soniox_file_id: str) -> bool:
     """Remember the file at Soniox; False when the claim was lost."""
     values = {"soniox_file_id": soniox_file_id, "unsettled": False}
-    return (
-        await connection.execute(update(jobs).where(still_held(Transcription, job)).values(**values))
-    ).rowcount == 1
+    mine = still_held(Transcription, job) & BEING_SUBMITTED
+    return (await connection.execute(update(jobs).where(mine).values(**values))).rowcount == 1
 
 
 async def mark_waiting(
     connection: AsyncConnection, job: Transcription, *, due_at_ms: int, error: str, spend_try: bool
 ) -> bool:
-    """Move d: nothing reached Soniox."""
-    values = {"stage": Stage.ACCEPTED, "unsettled": False}
+    """Move d: nothing reached Soniox. False when the claim was lost."""
     return await postpone(
-        connection, Transcription, job, due_at_ms=due_at_ms, error=error, spend_try=spend_try, **values
+        connection,
+        Transcription,
+        job,
+        due_at_ms=due_at_ms,
+        error=error,
+        spend_try=spend_try,
+        where=BEING_SUBMITTED,
+        stage=Stage.ACCEPTED,
+        unsettled=False,
     )
 
 
 async def mark_unsettled(connection: AsyncConnection, job: Transcription, *, due_at_ms: int, error: str) -> bool:
-    """Stay submitting: what the last call came to must be looked up at `due_at_ms`."""
-    return await postpone(connection, Transcription, job, due_at_ms=due_at_ms, error=error, unsettled=True)
+    """Stay submitting: what the last call came to must be looked up at `due_at_ms`. False: the claim was lost."""
+    again: dict[str, Any] = {"due_at_ms": due_at_ms, "error": error, "unsettled": True}
+    return await postpone(connection, Transcription, job, where=BEING_SUBMITTED, **again)
 
 
 async def mark_finished(
@@ -92,10 +101,35 @@ async def mark_finished(
     return as_model(Transcription, await connection.execute(finished.returning(*jobs.c)))
 
 
-async def mark_seen(connection: AsyncConnection, transcription_id: str, *, status: str, check_at_ms: int) -> None:
-    """Remember what Soniox last said of a submitted one."""
-    seen = update(jobs).where(jobs.c.id == transcription_id, jobs.c.stage == Stage.SUBMITTED)
-    await connection.execute(seen.values(soniox_status=status, check_at_ms=check_at_ms))
+@dataclass(frozen=True)
+class Seen:
+    """What Soniox last said of a submitted one, and when to ask again."""
+
+    transcription_id: str
+    status: str
+    audio_duration_ms: int | None
+    webhook_status_code: int | None
+    check_at_ms: int
+
+
+async def mark_seen(connection: AsyncConnection, seen: Sequence[Seen]) -> None:
+    """Remember it for all of them, as far as they are still submitted."""
+    if not seen:
+        return
+    theirs = (jobs.c.id == bindparam("seen_id")) & (jobs.c.stage == Stage.SUBMITTED)
+    columns = ("soniox_status", "audio_duration_ms", "webhook_status_code", "check_at_ms")
+    statement = update(jobs).where(theirs).values({name: bindparam(f"seen_{name}") for name in columns})
+    await connection.execute(statement, [_seen_parameters(one) for one in seen])
+
+
+def _seen_parameters(seen: Seen) -> dict[str, Any]:
+    return {
+        "seen_id": seen.transcription_id,
+        "seen_soniox_status": seen.status,
+        "seen_audio_duration_ms": seen.audio_duration_ms,
+        "seen_webhook_status_code": seen.webhook_status_code,
+        "seen_check_at_ms": seen.check_at_ms,
+    }
 
 
 async def mark_called_back(connection: AsyncConnection, transcription_id: str, status_code: int) -> None:
@@ -130,11 +164,20 @@ async def remove(connection: AsyncConnection, transcription_id: str) -> Transcri
     return removed
 
 
-async def silent(connection: AsyncConnection, now_ms: int, limit: int) -> list[Transcription]:
-    """Submitted ones whose time to be asked about has come."""
-    overdue = (jobs.c.stage == Stage.SUBMITTED) & (jobs.c.check_at_ms <= now_ms)
+async def silent(connection: AsyncConnection, before_ms: int, limit: int) -> list[Transcription]:
+    """Submitted ones that were to be asked about before `before_ms`, the longest silent first."""
+    overdue = (jobs.c.stage == Stage.SUBMITTED) & (jobs.c.check_at_ms <= before_ms)
     query = select(jobs).where(overdue).order_by(jobs.c.check_at_ms).limit(limit)
     return as_models(Transcription, await connection.execute(query))
+
+
+async def stages_of(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, tuple[str, str | None]]:
+    """(stage, soniox_id) of those that exist."""
+    found: dict[str, tuple[str, str | None]] = {}
+    for start in range(0, len(ids), 1000):
+        query = select(jobs.c.id, jobs.c.stage, jobs.c.soniox_id).where(jobs.c.id.in_(ids[start : start + 1000]))
+        found |= {row.id: (row.stage, row.soniox_id) for row in (await connection.execute(query)).all()}
+    return found
 
 
 async def remember_key(connection: AsyncConnection, key: IdempotencyKey) -> IdempotencyKey | None:

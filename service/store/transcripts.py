@@ -1,23 +1,36 @@
-"""Stored transcripts: an envelope and chunks of packed tokens."""
+"""Stored transcripts: an envelope, chunks of packed tokens, and the passages that search finds."""
 
-from collections.abc import AsyncIterator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import case, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.store import search
 from service.store.rows import as_model, insert_all
-from service.tables import Transcript, TranscriptChunk, table_of
+from service.tables import Passage, Transcript, TranscriptChunk, table_of
+from service.transcripts.passages import Passage as FoundPassage
 
 transcripts = table_of(Transcript)
 chunks = table_of(TranscriptChunk)
+passages = table_of(Passage)
 
-CHUNKS_AT_ONCE = 8
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything that is stored of one transcript."""
+
+    head: Transcript
+    chunks: list[TranscriptChunk]
+    passages: list[FoundPassage]
 
 
-async def put(connection: AsyncConnection, transcript: Transcript, parts: list[TranscriptChunk]) -> None:
+async def put(connection: AsyncConnection, parts: Parts, owner: str) -> None:
     """Store one transcript whole."""
-    await insert_all(connection, [transcript])
-    await insert_all(connection, parts)
+    await insert_all(connection, [parts.head])
+    await insert_all(connection, parts.chunks)
+    await search.put(connection, parts.head.transcription_id, owner, parts.passages)
 
 
 async def get(connection: AsyncConnection, transcription_id: str) -> Transcript | None:
@@ -26,25 +39,45 @@ async def get(connection: AsyncConnection, transcription_id: str) -> Transcript 
     return as_model(Transcript, await connection.execute(query))
 
 
-async def read_chunks(connection: AsyncConnection, transcription_id: str) -> AsyncIterator[bytes]:
-    """The packed chunks in order, a few at a time."""
-    position = 0
-    while True:
-        query = (
-            select(chunks.c.position, chunks.c.data)
-            .where(chunks.c.transcription_id == transcription_id, chunks.c.position >= position)
-            .order_by(chunks.c.position)
-            .limit(CHUNKS_AT_ONCE)
-        )
-        found = (await connection.execute(query)).all()
-        for row in found:
-            yield row.data
-        if len(found) < CHUNKS_AT_ONCE:
-            return
-        position = found[-1].position + 1
+async def summaries(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The summaries of those transcriptions that have a transcript, by id."""
+    query = select(transcripts.c.transcription_id, transcripts.c.summary)
+    found = await connection.execute(query.where(transcripts.c.transcription_id.in_(ids)))
+    return {row.transcription_id: row.summary for row in found}
 
 
-async def delete_of(connection: AsyncConnection, transcription_id: str) -> None:
-    """Delete one transcript."""
+async def read_chunks(
+    connection: AsyncConnection, transcription_id: str, from_ms: int | None = None, to_ms: int | None = None
+) -> list[bytes] | None:
+    """The packed chunks in order, a few megabytes at most, or only those that may have tokens of a time window.
+
+    None when the transcript was deleted meanwhile.
+    """
+    query = select(chunks.c.data).where(chunks.c.transcription_id == transcription_id)
+    if from_ms is not None:
+        query = query.where(chunks.c.end_ms >= from_ms)
+    if to_ms is not None:
+        query = query.where(chunks.c.start_ms < to_ms)
+    found = list((await connection.execute(query.order_by(chunks.c.position))).scalars())
+    present = select(transcripts.c.token_count).where(transcripts.c.transcription_id == transcription_id)
+    return None if (await connection.execute(present)).first() is None else found
+
+
+async def chunks_of(connection: AsyncConnection, found: Sequence[Passage]) -> dict[tuple[str, int], bytes]:
+    """The packed chunks that passages begin and end in, by transcription and position."""
+    last = case((passages.c.spills, passages.c.chunk + 1), else_=passages.c.chunk)
+    theirs = (chunks.c.transcription_id == passages.c.transcription_id) & chunks.c.position.between(
+        passages.c.chunk, last
+    )
+    query = select(chunks.c.transcription_id, chunks.c.position, chunks.c.data).join_from(passages, chunks, theirs)
+    rows = await connection.execute(query.where(passages.c.id.in_([each.id for each in found])))
+    return {(row.transcription_id, row.position): row.data for row in rows}
+
+
+async def delete_of(connection: AsyncConnection, transcription_id: str) -> int:
+    """Delete one transcript with all that search knows of it; gives back how many tokens it had."""
+    await search.delete_of(connection, transcription_id)
     await connection.execute(delete(chunks).where(chunks.c.transcription_id == transcription_id))
-    await connection.execute(delete(transcripts).where(transcripts.c.transcription_id == transcription_id))
+    gone = delete(transcripts).where(transcripts.c.transcription_id == transcription_id)
+    tokens: int | None = (await connection.execute(gone.returning(transcripts.c.token_count))).scalar_one_or_none()
+    return tokens or 0

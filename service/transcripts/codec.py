@@ -12,6 +12,7 @@ from typing import Any
 from service.transcripts.cutting import cut
 from service.transcripts.envelope import JOINED, read_envelope, write_envelope
 from service.transcripts.parsing import MalformedTranscript, Reading
+from service.transcripts.passages import Passage, Passages
 from service.transcripts.serving import json_body
 from service.transcripts.summary import Summary, Tally
 from service.transcripts.table import pack_tokens, unpack_tokens
@@ -45,6 +46,8 @@ class Packed:
     chunks: list[Chunk]
     token_count: int
     summary: Summary
+    passages: list[Passage]
+    """What search will find, in the order of the tokens."""
 
 
 async def pack(body: bytes) -> Packed:
@@ -52,16 +55,18 @@ async def pack(body: bytes) -> Packed:
     reading = Reading(body)
     chunks: list[Chunk] = []
     texts: list[str] = []
-    tally = Tally()
+    tally, passages = Tally(), Passages()
     for position, tokens in enumerate(cut(reading)):
         batch = Batch(tokens)
         starts, ends = effective_times(batch)
         tally.add(batch, starts, ends)
+        passages.add(position, batch, starts)
         chunks.append(_chunk(position, batch, starts, ends))
         texts.append(batch.text)
         await asyncio.sleep(0)
     summary = tally.summary()
-    return Packed(await write_envelope(reading.fields, texts), chunks, summary.token_count, summary)
+    envelope = await write_envelope(reading.fields, texts)
+    return Packed(envelope, chunks, summary.token_count, summary, passages.all())
 
 
 async def unpack(envelope: bytes, chunks: Iterable[bytes]) -> dict[str, Any]:

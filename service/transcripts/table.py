@@ -50,7 +50,14 @@ def unpack_tokens(data: bytes) -> list[Token]:
     Raises ValueError for bytes of another codec version and zlib.error for damaged ones.
     """
     table = _read(data)
-    return _in_order(table, [_rows(shape) for shape in table.shapes])
+    return _in_order(table, [map(dict, map(zip, repeat(shape.keys), _rows(shape))) for shape in table.shapes])
+
+
+def unpack_slice(data: bytes, first: int, last: int) -> list[Token]:
+    """Give back the tokens from `first` to before `last`, without the cost of the others."""
+    table = _read(data)
+    rows = [zip(repeat(shape.keys), _rows(shape), strict=False) for shape in table.shapes]
+    return [dict(zip(keys, row, strict=True)) for keys, row in islice(_ordered(table, rows), first, last)]
 
 
 def unpack_texts(data: bytes) -> list[str]:
@@ -97,13 +104,12 @@ def _whole(values: Sequence[Any] | None) -> bool:
     return values is not None and set(map(type, values)) == {int}
 
 
-def _rows(shape: Shape) -> Iterator[Token]:
-    """All tokens of a shape; a shape without keys repeats for as long as it is asked."""
+def _rows(shape: Shape) -> Iterator[tuple[Any, ...]]:
+    """The values of all tokens of a shape; one without keys repeats for as long as it is asked."""
     values = {key: each.values() for key, each in zip(shape.keys, shape.columns, strict=True)}
     if shape.ends_are_spans:
         values["end_ms"] = list(map(add, values["start_ms"], values["end_ms"]))
-    rows = zip(*values.values(), strict=True) if values else repeat(())
-    return map(dict, map(zip, repeat(shape.keys), rows))
+    return zip(*values.values(), strict=True) if values else repeat(())
 
 
 def _texts(shape: Shape) -> Iterator[Any]:
@@ -113,4 +119,8 @@ def _texts(shape: Shape) -> Iterator[Any]:
 
 
 def _in_order(table: Table, shapes: Sequence[Iterator[T]]) -> list[T]:
-    return list(chain.from_iterable(islice(shapes[number], count) for number, count in table.turns))
+    return list(_ordered(table, shapes))
+
+
+def _ordered(table: Table, shapes: Sequence[Iterator[T]]) -> Iterator[T]:
+    return chain.from_iterable(islice(shapes[number], count) for number, count in table.turns)

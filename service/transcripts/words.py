@@ -13,11 +13,12 @@ from typing import Any
 from service.transcripts.timing import Timed, timed
 from service.transcripts.tokens import Batch, Token, confidence_of, is_translation, text_of
 
-_NO_SPACES = re.compile(
+NO_SPACES = re.compile(
     "[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Tibetan, Burmese, Khmer
     "\u3000-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"  # East Asian punctuation, kana, Han
     "\uf900-\ufaff\uff01-\uff9f\U00020000-\U0003ffff]"  # compatibility Han, full- and half-width forms, rare Han
 )
+"""A character of a script that puts no spaces between words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def words_of(items: Iterable[Timed]) -> Iterator[Word]:
 
 def count_words(batch: Batch) -> int:
     """How many words the tokens hold; quicker than `words` where the script has spaces."""
-    if not batch.text.isascii() and _NO_SPACES.search(batch.text):
+    if not batch.text.isascii() and NO_SPACES.search(batch.text):
         return len(words(batch.tokens))
     return len(batch.text.split())
 
@@ -83,7 +84,7 @@ def _may_part(before: str, text: str) -> bool:
     """Whether a script without spaces lets a word end between these two."""
     if not before or not text or (before.isascii() and text.isascii()):
         return False
-    if not (_NO_SPACES.match(before[-1]) or _NO_SPACES.match(text[0])):
+    if not (NO_SPACES.match(before[-1]) or NO_SPACES.match(text[0])):
         return False
     clings = unicodedata.category(text[0])[0] == "M" or unicodedata.category(text[0]) in _CLOSING
     return not clings and unicodedata.category(before[-1]) not in _OPENING

@@ -18,6 +18,53 @@ import asyncpg
 NOBODY = "nobody"  # initdb refuses to run as root
 
 
+class PostgresServer:
+    """A server of the tests' own, in a folder that is thrown away; may be stopped and started again."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._binaries = _binaries(home)
+        self._port = _free_port()
+        self.url = f"postgresql://postgres@127.0.0.1:{self._port}"
+        _run(
+            self._binaries / "initdb",
+            "-D",
+            home / "data",
+            "-U",
+            "postgres",
+            "--locale=C",
+            "-E",
+            "UTF8",
+            "--no-sync",
+        )
+
+    def start(self) -> None:
+        """Start and wait until it answers."""
+        options = f"-h 127.0.0.1 -p {self._port} -k {self._home} -c max_connections=200 -c shared_buffers=64MB"
+        self._control("-o", options, "-l", self._home / "log", "-w", "start")
+
+    def stop(self) -> None:
+        """Stop at once, as a crash would: connections break, recovery follows at the next start."""
+        self._control("-m", "immediate", "-w", "stop")
+
+    def _control(self, *arguments: object) -> None:
+        _run(self._binaries / "pg_ctl", "-D", self._home / "data", *arguments)
+
+
+@contextmanager
+def own_server() -> Iterator[PostgresServer]:
+    """A running server that nobody else uses."""
+    with tempfile.TemporaryDirectory(prefix="relay-postgres-") as folder:
+        home = Path(folder)
+        _hand_over(home)
+        server = PostgresServer(home)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
 @contextmanager
 def postgres_server() -> Iterator[str]:
     """The URL of a server on which databases may be made, without a database name."""
@@ -25,18 +72,8 @@ def postgres_server() -> Iterator[str]:
     if given:
         yield given.rsplit("/", 1)[0]
         return
-    with tempfile.TemporaryDirectory(prefix="relay-postgres-") as folder:
-        home = Path(folder)
-        _hand_over(home)
-        binaries = _binaries(home)
-        port = _free_port()
-        _run(binaries / "initdb", "-D", home / "data", "-U", "postgres", "--locale=C", "-E", "UTF8", "--no-sync")
-        options = f"-h 127.0.0.1 -p {port} -k {home} -c max_connections=200 -c shared_buffers=64MB"
-        _run(binaries / "pg_ctl", "-D", home / "data", "-o", options, "-l", home / "log", "-w", "start")
-        try:
-            yield f"postgresql://postgres@127.0.0.1:{port}"
-        finally:
-            _run(binaries / "pg_ctl", "-D", home / "data", "-m", "immediate", "stop")
+    with own_server() as server:
+        yield server.url
 
 
 async def execute(url: str, statement: str) -> None:

@@ -1,5 +1,5 @@
 """The demo: real processes, a real recording, and a receiver that believes nothing it cannot verify.
 
-`story` tells it, with the `household` of processes (each a `child`), the `receiver` of the notification, and
-the `screen` it is told on. `playground` keeps the same household open for visitors.
+`story` tells it to the `ending`, on a `stage`: the `household` of processes (each a `child`), the `receiver` of
+the notification, and the `screen`. `playground` keeps the same household open for visitors.
 """

@@ -5,7 +5,7 @@ import secrets
 import signal
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,43 +25,44 @@ class Household:
     """Both servers, running, and a client of each."""
 
     relay: Child
-    sandbox: Child
     relay_url: str
     relay_key: str
     client: RelayClient
+    sandbox: Child
     soniox: httpx.Client
 
 
 @contextmanager
 def open_household(
-    *, relay_port: int = 0, processing_ms: int = 50, time_factor: float = 1, **settings: str
+    relay_port: int, *, settings: Mapping[str, str] | None = None, pace: Mapping[str, str] | None = None
 ) -> Iterator[Household]:
-    """Start both and end them with the block, whatever ends it. `settings` are more of the relay's variables."""
-    soniox_key, relay_key = secrets.token_urlsafe(32), new_api_key()
-    relay_port, sandbox_port = relay_port or free_port(), free_port()
+    """Start both and end them with the block, however it ends.
+
+    `settings` are further variables of the relay, `pace` further options of the sandbox.
+    """
+    soniox_key, relay_key, sandbox_port = secrets.token_urlsafe(32), new_api_key(), free_port()
     relay_url, soniox_url = f"http://{HERE}:{relay_port}", f"http://{HERE}:{sandbox_port}"
-    pace = ["--processing-ms", str(processing_ms), "--time-factor", str(time_factor)]
+    options = {"--port": str(sandbox_port), "--api-key": soniox_key, **(pace or {})}
     variables = {
         "SONIOX_API_KEY": soniox_key,
         "SONIOX_API_BASE_URL": soniox_url,
         "SONIOX_API_WEBHOOK_SECRET": secrets.token_urlsafe(32),
         "RELAY_API_KEY": relay_key,
         "RELAY_ALLOWED_DESTINATIONS": HERE,
-        "DATABASE_URL": "sqlite:///relay.db",
         "PORT": str(relay_port),
-        **settings,
+        **(settings or {}),
     }
     bare = _environment_without_settings()
-    with _folder_of_our_own() as folder:
-        arguments = ["sandbox", "--port", str(sandbox_port), "--api-key", soniox_key, *pace]
-        sandbox = Child("sandbox", arguments, folder, bare, f"{soniox_url}/_sandbox/state")
-        relay = Child("relay", ["serve"], folder, bare | variables, f"{relay_url}/readyz")
+    with tempfile.TemporaryDirectory(prefix="soniox-relay-") as name:
+        arguments = ["sandbox", *(word for option in options.items() for word in option)]
+        sandbox = Child("sandbox", arguments, Path(name), bare, f"{soniox_url}/_sandbox/state")
+        relay = Child("relay", ["serve"], Path(name), bare | variables, f"{relay_url}/readyz")
         with (
             _running(sandbox, relay),
             open_client(relay_url, relay_key) as client,
             httpx.Client(base_url=soniox_url, trust_env=False) as soniox,
         ):
-            yield Household(relay, sandbox, relay_url, relay_key, client, soniox)
+            yield Household(relay, relay_url, relay_key, client, sandbox, soniox)
 
 
 def free_port() -> int:
@@ -84,12 +85,6 @@ def _running(*children: Child) -> Iterator[None]:
         for child in reversed(children):
             child.end()
         signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _folder_of_our_own() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="soniox-relay-") as name:
-        yield Path(name)
 
 
 def _environment_without_settings() -> dict[str, str]:

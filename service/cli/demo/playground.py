@@ -2,9 +2,10 @@
 
 import time
 
-from service.cli.demo.household import Household, open_household
+from service.cli.demo.household import HERE, Household, open_household
 from service.cli.output import results
 from service.cli.problems import Problem
+from service.cli.serving import listen
 from service.sandbox.speech import recording_path
 
 GREETING = """
@@ -21,10 +22,9 @@ GREETING = """
 
 def stay_open(port: int) -> None:
     """Start both and stay until interrupted. Raises Problem when one of them ends by itself."""
-    from service.cli.serving import listen
-
-    listen("127.0.0.1", port).close()
-    with open_household(relay_port=port) as house:
+    with listen(HERE, port) as free:
+        port = free.getsockname()[1]
+    with open_household(port) as house:
         greeting = GREETING.format(url=house.relay_url, key=house.relay_key, recording=recording_path())
         results().print(greeting, soft_wrap=True)
         try:

@@ -1,0 +1,158 @@
+"""What the database adds to the codec's time and bytes for long transcripts: `python -m bench.stored`."""
+
+import asyncio
+import gc
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+
+from sqlalchemy import func, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bench.databases import databases
+from bench.transcripts import body, longest_stall, report, store_and_read, tokens
+from service.db import Database, open_database
+from service.pipeline.keep import parts_of
+from service.store import transcripts
+from service.store.transcripts import chunks
+from service.store.transcripts import transcripts as heads
+from service.transcripts.codec import pack, unpack
+from service.transcripts.filters import TokenFilter
+from service.transcripts.serving import json_body
+from service.transcripts.table import unpack_tokens
+from service.wakeups import Wakeups
+
+ROUNDS = 5
+ID = "0b7f9c3e-6c0e-4f0e-9a53-2f0f8f1f7d11"
+
+
+async def store(db: Database, document: bytes, *, searchable: bool = True) -> None:
+    """Pack and store a transcript as the pipeline does."""
+    packed = await pack(document)
+    parts = parts_of(ID, packed, 1)
+    if not searchable:
+        parts.passages.clear()
+
+    async def put(connection: AsyncConnection) -> None:
+        await transcripts.put(connection, parts, "bench")
+
+    await db.write(put)
+
+
+async def read(db: Database) -> None:
+    """Read the whole transcript back."""
+    async with db.read() as connection:
+        head = await transcripts.get(connection, ID)
+        found = await transcripts.read_chunks(connection, ID)
+    assert head is not None
+    assert found
+    await unpack(head.envelope, found)
+
+
+async def serve(db: Database) -> None:
+    """Read the transcript as the route streams it."""
+    async with db.read() as connection:
+        head = await transcripts.get(connection, ID)
+        found = await transcripts.read_chunks(connection, ID)
+    assert head is not None
+    async for _ in json_body(head.envelope, found or [], ID):
+        pass
+
+
+async def read_window(db: Database, from_ms: int) -> None:
+    """Read one minute."""
+    chosen = TokenFilter(from_ms=from_ms, to_ms=from_ms + 60_000)
+    async with db.read() as connection:
+        found = await transcripts.read_chunks(connection, ID, chosen.from_ms, chosen.to_ms)
+    assert [chosen.apply(unpack_tokens(data)) for data in found or []]
+
+
+async def forget(db: Database) -> None:
+    """Delete the transcript."""
+    await db.write(lambda connection: transcripts.delete_of(connection, ID))
+
+
+async def seconds(work: Callable[[], Awaitable[None]], rounds: int = ROUNDS) -> list[float]:
+    """How long each of some rounds took."""
+    taken = []
+    for _ in range(rounds):
+        gc.collect()
+        begun = time.perf_counter()
+        await work()
+        taken.append(time.perf_counter() - begun)
+    return taken
+
+
+async def round_trip(db: Database, document: bytes, *, searchable: bool) -> float:
+    """Shortest time to store a transcript and read it back."""
+    best = float("inf")
+    for _ in range(ROUNDS):
+        gc.collect()
+        begun = time.perf_counter()
+        await store(db, document, searchable=searchable)
+        await read(db)
+        best = min(best, time.perf_counter() - begun)
+        await forget(db)
+    return best
+
+
+async def bytes_per_token(db: Database) -> float:
+    """What the rows of the stored transcript take, keys included, without what search adds."""
+    async with db.read() as connection:
+        data = await connection.execute(select(func.sum(func.length(chunks.c.data)), func.count()))
+        stored, rows = data.one()
+        head = (await connection.execute(select(func.length(heads.c.envelope), heads.c.token_count))).one()
+    return float((stored + head[0] + rows * (len(ID) + 40)) / head[1])
+
+
+async def size(db: Database) -> int:
+    """Bytes of the whole database."""
+    query = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
+    if not db.is_sqlite:
+        query = "SELECT pg_database_size(current_database())"
+    async with db.read() as connection:
+        return int((await connection.execute(text(query))).scalar_one())
+
+
+async def bench(name: str, url: str, plain: bytes, largest: bytes) -> None:
+    """Print the figures of one database."""
+    async with open_database(url, Wakeups()) as db:
+        empty = await size(db)
+        await store(db, plain)
+        report(f"{name}, rows of a transcript, 100,000 tokens", await bytes_per_token(db), 15, "bytes/token")
+        grown = (await size(db) - empty) / 100_000
+        print(f"{name}, growth of the database with the search index: {grown:.1f} bytes/token")
+        full = min(await seconds(lambda: read(db)))
+        window = statistics.median(await seconds(lambda: read_window(db, 12_000_000), 40))
+        report(f"{name}, 60 s window against a full read of {full * 1000:.0f} ms", window / full, 1 / 20, "x")
+        await forget(db)
+        bare = min(await seconds(lambda: store_and_read(plain)))
+        alone = await round_trip(db, plain, searchable=False)
+        report(f"{name}, store and read, bare codec {bare * 1000:.0f} ms", alone / bare, 1.5, "x")
+        searchable = await round_trip(db, plain, searchable=True)
+        report(f"{name}, the same with the search index", searchable / bare, 1.5, "x")
+        await stall(name, db, largest)
+
+
+async def stall(name: str, db: Database, largest: bytes) -> None:
+    """Print how long others wait while the largest transcript is stored, read and deleted."""
+
+    async def there_and_back() -> None:
+        await store(db, largest)
+        await serve(db)
+        await forget(db)
+
+    stalls = [await longest_stall(there_and_back) for _ in range(ROUNDS)]
+    report(f"{name}, longest stall, 150,000 tokens", min(stalls), 20, "ms")
+
+
+async def main() -> None:
+    """Measure and print."""
+    plain, largest = body(tokens(100_000)), body(tokens(150_000, translated=True))
+    async with databases() as urls:
+        for name, url in urls.items():
+            await bench(name, url, plain, largest)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

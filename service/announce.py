@@ -1,0 +1,77 @@
+"""Events about endpoints themselves: that one was disabled, and the ping that tries one out."""
+
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.clock import iso
+from service.downstream.message import message_to
+from service.downstream.send import Outcome
+from service.ids import new_id
+from service.lifecycle import DeliveryStatus
+from service.relay import Relay
+from service.schemas import event_body
+from service.store import events
+from service.store.rows import insert_all
+from service.tables import Attempt, Delivery, Endpoint, Event
+
+
+async def announce_disabled(connection: AsyncConnection, endpoint: Endpoint, now_ms: int) -> None:
+    """Into the log, and to the owner's other endpoints."""
+    data = {
+        "id": endpoint.id,
+        "url": endpoint.url,
+        "reason": endpoint.disabled_reason,
+        "disabled_at": iso(endpoint.disabled_at_ms),
+    }
+    await events.append(connection, _event("endpoint.disabled", endpoint, data, now_ms), but_not=endpoint.id)
+
+
+async def ping(relay: Relay, endpoint: Endpoint) -> tuple[Delivery, Attempt]:
+    """Send a `ping` now, once, on the way that deliveries go; disabled or not. Event and outcome are kept."""
+    at_ms = relay.clock()
+    event = _event("ping", endpoint, {"endpoint_id": endpoint.id}, at_ms)
+    outcome = await relay.sender.post(message_to(endpoint, relay.vault, event.id, event.body, at_ms))
+    delivery = _delivery(event, endpoint, outcome)
+    attempt = Attempt(
+        delivery_id=delivery.id,
+        at_ms=at_ms,
+        duration_ms=outcome.duration_ms,
+        status_code=outcome.status_code,
+        error=outcome.error,
+        answer=outcome.answer,
+    )
+
+    async def keep(connection: AsyncConnection) -> None:
+        await events.put(connection, event)
+        await insert_all(connection, [delivery])
+        await insert_all(connection, [attempt])
+
+    await relay.db.write(keep, wake=("events",))
+    return delivery, attempt
+
+
+def _event(event_type: str, endpoint: Endpoint, data: dict[str, Any], now_ms: int) -> Event:
+    return Event(
+        id=new_id("evt", now_ms),
+        type=event_type,
+        owner=endpoint.owner,
+        created_at_ms=now_ms,
+        body=event_body(event_type, now_ms, data),
+    )
+
+
+def _delivery(event: Event, endpoint: Endpoint, outcome: Outcome) -> Delivery:
+    ended_ms = event.created_at_ms + outcome.duration_ms
+    return Delivery(
+        id=new_id("dlv", event.created_at_ms),
+        event_id=event.id,
+        owner=endpoint.owner,
+        endpoint_id=endpoint.id,
+        receiver=endpoint.id,
+        status=DeliveryStatus.DELIVERED if outcome.delivered else DeliveryStatus.EXHAUSTED,
+        created_at_ms=event.created_at_ms,
+        delivered_at_ms=ended_ms if outcome.delivered else None,
+        tries=1,
+        last_error=outcome.error,
+    )

@@ -1,0 +1,126 @@
+"""Events, to be pulled page by page or followed as server-sent events.
+
+Both go through the log in the order of `store.feed`, in which nothing appears behind a reader. An id that is no
+longer there (its transcription was deleted) stands for its moment: some may then come
+twice, none is missed.
+"""
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from service.api.auth import Reader, RelayOf
+from service.api.subscription import EVENT_TYPES
+from service.errors import InvalidCursor, InvalidRequest
+from service.ids import new_id, time_of_id
+from service.relay import Relay
+from service.store import feed
+from service.store.feed import START, Position, Wanted
+from service.tables import Event
+
+router = APIRouter(prefix="/v1/events", tags=["Events"])
+
+KEEP_ALIVE_S = 15.0
+LOOK_EVERY_S = 1.0
+AT_ONCE = 200
+CLOCKS_APART_MS = 60_000  # how much earlier than its commit an event may say it was made
+
+Types = Annotated[list[str] | None, Query(description="Types, with commas between them; none: all.")]
+
+
+@router.get("", summary="Read events, oldest first")
+async def list_after(
+    caller: Reader,
+    relay: RelayOf,
+    after: Annotated[str, Query(description="Id of the last event you have; empty: from the beginning.")] = "",
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    types: Types = None,
+) -> Response:
+    wanted = Wanted(caller.sees, _types(types))
+    position = await _position(relay, after)
+    async with relay.db.read() as connection:
+        found = await feed.after(connection, position, wanted, limit + 1)
+    page = found[:limit]
+    more = page[-1].id if len(found) > limit else None
+    body = {"events": [msgspec.Raw(event_document(event)) for event in page], "next_page_cursor": more}
+    return Response(msgspec.json.encode(body), media_type="application/json")
+
+
+@router.get("/stream", summary="Follow events as server-sent events", response_class=StreamingResponse)
+async def stream(
+    request: Request,
+    caller: Reader,
+    relay: RelayOf,
+    last_event_id: Annotated[str | None, Header()] = None,
+    after: Annotated[str | None, Query(description="As Last-Event-ID; empty: from the beginning.")] = None,
+    types: Types = None,
+) -> StreamingResponse:
+    """Without `Last-Event-ID` and `after` it begins with what happens from now on."""
+    wanted = Wanted(caller.sees, _types(types))
+    known = last_event_id or after
+    hello = "" if known is not None else await _newest_id(relay)
+    position = await _position(relay, known if known is not None else hello)
+    body = _follow(request, relay, wanted, position, hello)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(body, media_type="text/event-stream", headers=headers)
+
+
+async def _follow(
+    request: Request, relay: Relay, wanted: Wanted, position: Position, hello: str
+) -> AsyncIterator[bytes]:
+    """Events as they come, a comment when there are none for a while; ends when the service stops.
+
+    The first line tells a new reader where it stands, so that it misses nothing even if the connection breaks
+    before the first event.
+    """
+    yield (f"id: {hello}\n" if hello else "").encode() + b"retry: 1000\n\n"
+    spoke_at = time.monotonic()
+    while not request.app.state.draining:
+        async with relay.db.read() as connection:
+            found, position = await feed.read_on(connection, position, wanted, AT_ONCE)
+        if found or time.monotonic() - spoke_at > KEEP_ALIVE_S:
+            spoke_at = time.monotonic()
+            yield b"".join(_frame(event) for event in found) or b": still here\n\n"
+        if len(found) < AT_ONCE:
+            await relay.wakeups.wait("events", LOOK_EVERY_S)
+
+
+def event_document(event: Event) -> bytes:
+    """The event as its readers get it: what is sent to endpoints, and its id."""
+    return b'{"id":"' + event.id.encode() + b'",' + event.body[1:]
+
+
+def _frame(event: Event) -> bytes:
+    return f"id: {event.id}\nevent: {event.type}\ndata: ".encode() + event_document(event) + b"\n\n"
+
+
+async def _position(relay: Relay, event_id: str) -> Position:
+    """Where a reader stands who has read up to this event. Raises InvalidCursor."""
+    if not event_id:
+        return START
+    moment_ms = time_of_id(event_id)
+    if moment_ms is None or not event_id.startswith("evt_"):
+        raise InvalidCursor("`after` and Last-Event-ID are ids of events, such as evt_0197...")
+    async with relay.db.read() as connection:
+        found = await feed.position_of(connection, event_id)
+        return found or await feed.position_before(connection, moment_ms - CLOCKS_APART_MS)
+
+
+async def _newest_id(relay: Relay) -> str:
+    """The newest event's id; in an empty log one that stands for now."""
+    async with relay.db.read() as connection:
+        newest = await feed.last(connection)
+    return newest.id if newest else new_id("evt", relay.clock())
+
+
+def _types(given: Sequence[str] | None) -> tuple[str, ...]:
+    types = tuple(name.strip() for part in given or () for name in part.split(",") if name.strip())
+    for name in types:
+        if name not in EVENT_TYPES:
+            known = f"unknown event type; there are {', '.join(EVENT_TYPES)}"
+            raise InvalidRequest("Invalid request: " + known, problems=(("query.types", known),))
+    return types

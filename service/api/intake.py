@@ -1,0 +1,90 @@
+"""POST /v1/transcriptions: a request as JSON, or a form with the file and the request in one call."""
+
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Header, Request, Response
+
+from service.accept import Order, accept
+from service.api.auth import Caller, CatalogueOf, RelayOf, Submitter
+from service.api.listing import Text
+from service.api.submission import Submission, parse_submission, refuse_unknown_model
+from service.api.uploads import Incoming, forget, receive_form
+from service.errors import InvalidRequest, TooLarge, UnsupportedMediaType
+from service.relay import Relay
+from service.schemas import transcription_object
+from service.tables import Transcription
+
+router = APIRouter(prefix="/v1/transcriptions", tags=["Transcriptions"])
+
+LARGEST_REQUEST = 256 * 1024  # bytes of JSON
+
+Key = Annotated[Text | None, Header(min_length=1, max_length=255, description="Repeats find the first job.")]
+
+
+@router.post("", status_code=201, summary="Submit a recording")
+async def create(
+    request: Request, caller: Submitter, relay: RelayOf, catalogue: CatalogueOf, idempotency_key: Key = None
+) -> Response:
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    models = await catalogue.async_models()
+    if kind == "multipart/form-data":
+        job, is_new = await _accept_form(relay, request, caller, models, idempotency_key)
+    elif kind == "application/json" or kind.endswith("+json"):
+        submission = parse_submission(await _body(request), brings_file=False)
+        refuse_unknown_model(submission, models)
+        job, is_new = await accept(relay, _order(submission, caller, idempotency_key))
+    else:
+        raise UnsupportedMediaType("send application/json or multipart/form-data")
+    return _created(job, is_new=is_new)
+
+
+def _created(job: Transcription, *, is_new: bool) -> Response:
+    headers = {"Location": f"/v1/transcriptions/{job.id}"}
+    if not is_new:
+        headers["Idempotent-Replayed"] = "true"
+    return Response(msgspec.json.encode(transcription_object(job)), 201, headers, "application/json")
+
+
+async def _accept_form(
+    relay: Relay, request: Request, caller: Caller, models: frozenset[str], idempotency_key: str | None
+) -> tuple[Transcription, bool]:
+    form = await receive_form(relay, request, caller.owner, "request")
+    try:
+        incoming = form.file
+        if "request" not in form.fields:
+            problem = ("body.request", "Field required", "missing")
+            raise InvalidRequest("the part `request` is missing", problems=(problem,))
+        submission = parse_submission(form.fields["request"], brings_file=True)
+        refuse_unknown_model(submission, models)
+        return await accept(relay, _order(submission, caller, idempotency_key, incoming))
+    except BaseException:
+        await forget(relay, form)
+        raise
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > LARGEST_REQUEST:
+            raise TooLarge(f"the request is over {LARGEST_REQUEST} bytes")
+    return bytes(body)
+
+
+def _order(
+    submission: Submission, caller: Caller, idempotency_key: str | None, incoming: Incoming | None = None
+) -> Order:
+    return Order(
+        owner=caller.owner,
+        sees=caller.sees,
+        request=submission.soniox_fields(),
+        filename=submission.filename(),
+        metadata=submission.metadata,
+        callback_url=submission.webhook_url,
+        callback_header=submission.webhook_auth_header_name,
+        callback_secret=submission.webhook_auth_header_value,
+        idempotency_key=idempotency_key,
+        file=incoming.row if incoming else None,
+        file_digest=incoming.digest if incoming else "",
+    )

@@ -1,0 +1,71 @@
+"""API keys: made, listed, revoked. Only the answer that makes a key shows it."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Body, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.api.auth import Admin, RelayOf
+from service.api.listing import Text
+from service.clock import iso
+from service.errors import NotFound
+from service.ids import new_id
+from service.store import keys
+from service.tables import ApiKey
+from service.vault import hash_api_key, new_api_key
+
+router = APIRouter(prefix="/v1/keys", tags=["Keys"])
+
+Scope = Literal["submit", "read", "admin"]
+
+
+class NewKey(BaseModel):
+    """What an admin says of a key."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    name: Text = Field(min_length=1, max_length=200)
+    scopes: Annotated[list[Scope], Field(min_length=1, max_length=3)] = ["submit", "read"]
+
+
+@router.post("", status_code=201, summary="Make a key; the only answer that shows it")
+async def create(
+    new: Annotated[NewKey, Body()], _caller: Admin, relay: RelayOf, response: Response
+) -> dict[str, Any]:
+    now_ms = relay.clock()
+    secret = new_api_key()
+    key = ApiKey(
+        id=new_id("key", now_ms),
+        name=new.name,
+        hash=hash_api_key(secret),
+        scopes=sorted(set(new.scopes)),
+        created_at_ms=now_ms,
+    )
+    await relay.db.write(lambda connection: keys.add(connection, key))
+    response.headers["Location"] = f"/v1/keys/{key.id}"
+    return {**key_object(key), "key": secret}
+
+
+@router.get("", summary="List the valid keys")
+async def list_all(_caller: Admin, relay: RelayOf) -> dict[str, Any]:
+    async with relay.db.read() as connection:
+        found = await keys.list_valid(connection)
+    return {"keys": [key_object(key) for key in found]}
+
+
+@router.delete("/{key_id}", status_code=204, summary="Revoke a key")
+async def revoke(key_id: str, _caller: Admin, relay: RelayOf) -> Response:
+    now_ms = relay.clock()
+    if "\0" in key_id or not await relay.db.write(lambda connection: keys.revoke(connection, key_id, now_ms)):
+        raise NotFound("Key not found.", error_type="key_not_found")
+    return Response(status_code=204)
+
+
+def key_object(key: ApiKey) -> dict[str, Any]:
+    """A key without its secret."""
+    return {
+        "id": key.id,
+        "name": key.name,
+        "scopes": key.scopes,
+        "created_at": iso(key.created_at_ms),
+        "last_used_at": iso(key.last_used_at_ms),
+    }

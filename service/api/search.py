@@ -1,0 +1,100 @@
+"""Search: words in all transcripts the caller may see."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from service.api.auth import Caller, Reader, RelayOf
+from service.api.cursors import decode, encode
+from service.api.listing import Text
+from service.errors import InvalidRequest
+from service.ids import is_uuid
+from service.relay import Relay
+from service.store import search, transcripts
+from service.store.search import Wanted
+from service.tables import Passage
+from service.transcripts.hits import hit_in
+from service.transcripts.query import Phrase, parse
+
+router = APIRouter(prefix="/v1", tags=["Search"])
+
+LONGEST_QUERY = 256  # characters
+
+Chunks = dict[tuple[str, int], bytes]
+
+
+class Search(BaseModel):
+    """What to look for."""
+
+    q: str = Field(
+        max_length=LONGEST_QUERY,
+        description='Words that are said together, `"phrases"`, and beginnings of words such as `transcr*`. '
+        "Case and accents make no difference.",
+    )
+    limit: int = Field(20, ge=1, le=100, description="Most hits of this page.")
+    cursor: str = Field("", description="`next_page_cursor` of the page before.")
+    speaker: list[Text] = Field([], description="Only these speakers. May be given several times.")
+    transcription_id: str | None = Field(None, description="Only this transcription.")
+
+
+@router.get("/search", summary="Search the transcripts")
+async def find(asked: Annotated[Search, Query()], caller: Reader, relay: RelayOf) -> dict[str, Any]:
+    if not asked.q.strip():
+        raise InvalidRequest("Invalid request.", problems=(("query.q", "say what to look for"),))
+    wanted = _wanted(asked, caller)
+    if not wanted.phrases:
+        return {"hits": [], "next_page_cursor": None}
+    async with relay.db.read() as connection:
+        found = await search.find(connection, wanted)
+    page = found[: asked.limit]
+    more = encode(page[-1].id, page[-1].transcription_id) if len(found) > asked.limit else None
+    return {"hits": await _hits(relay, page, wanted.phrases), "next_page_cursor": more}
+
+
+def _wanted(asked: Search, caller: Caller) -> Wanted:
+    """Raises InvalidCursor."""
+    position = decode(asked.cursor)
+    return Wanted(
+        phrases=parse(asked.q),
+        limit=asked.limit + 1,
+        owner=caller.sees,
+        speakers=tuple(asked.speaker),
+        transcription_id=_known_form(asked.transcription_id),
+        before_id=position[0] if position else None,
+    )
+
+
+def _known_form(transcription_id: str | None) -> str | None:
+    if transcription_id is not None and not is_uuid(transcription_id):
+        raise InvalidRequest("Invalid request.", problems=(("query.transcription_id", "is not an id"),))
+    return transcription_id.lower() if transcription_id else None
+
+
+async def _hits(relay: Relay, passages: Sequence[Passage], phrases: Sequence[Phrase]) -> list[dict[str, Any]]:
+    """The hits as the caller reads them; those whose transcript was deleted meanwhile are left out."""
+    async with relay.db.read() as connection:
+        chunks = await transcripts.chunks_of(connection, passages)
+    hits = []
+    for passage in passages:
+        if (passage.transcription_id, passage.chunk) in chunks:
+            hits.append(_hit_object(passage, chunks, phrases))
+        await asyncio.sleep(0)  # unpacking is work: others get their turn
+    return hits
+
+
+def _hit_object(passage: Passage, chunks: Chunks, phrases: Sequence[Phrase]) -> dict[str, Any]:
+    positions = (passage.chunk, passage.chunk + 1)
+    packed = [chunks[key] for position in positions if (key := (passage.transcription_id, position)) in chunks]
+    hit = hit_in(packed, passage.first_token, passage.token_count, phrases)
+    return {
+        "transcription_id": passage.transcription_id,
+        "start_ms": passage.start_ms if hit.start_ms is None else hit.start_ms,
+        "end_ms": hit.end_ms,
+        "speaker": passage.speaker,
+        "language": hit.language,
+        "translation": hit.translation,
+        "snippet": hit.snippet,
+    }

@@ -1,0 +1,107 @@
+"""What a caller may say of an endpoint, checked at the door."""
+
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import httpx
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from service.api.listing import Moment
+from service.api.submission import HTTP_URL
+from service.downstream.guard import Guard, Refused
+from service.downstream.headers import mistakes_in
+from service.errors import InvalidRequest
+
+EVENT_TYPES = (
+    "transcription.completed",
+    "transcription.failed",
+    "transcription.deleted",
+    "endpoint.disabled",
+    "ping",
+)
+LONGEST_OVERLAP_S = 7 * 24 * 3600
+
+Url = Annotated[str, Field(max_length=2048, pattern=HTTP_URL)]
+
+
+class ChangedEndpoint(BaseModel):
+    """PATCH: what is not named stays; `headers` and `event_types` are replaced as a whole."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    url: Url = ""
+    event_types: list[str] = Field(default_factory=list, max_length=20)
+    include: Literal["none", "text", "transcript"] = "none"
+    enabled: bool = True
+    description: str | None = Field(None, max_length=500)
+    headers: dict[str, str] = Field(default_factory=dict)
+    rate_per_s: float | None = Field(None, gt=0, le=10_000, description="Most deliveries begun in a second.")
+    max_in_flight: int = Field(10, ge=1, le=64, description="Most deliveries under way at once.")
+
+    @field_validator("event_types")
+    @classmethod
+    def _are_known(cls, types: list[str]) -> list[str]:
+        for name in types:
+            if name not in EVENT_TYPES:
+                raise ValueError(f"unknown event type; there are {', '.join(EVENT_TYPES)}")
+        return sorted(set(types), key=types.index)
+
+    @field_validator("description")
+    @classmethod
+    def _has_no_nul(cls, text: str | None) -> str | None:
+        if text and "\0" in text:
+            raise ValueError("a NUL character is not allowed")
+        return text
+
+    @field_validator("headers")
+    @classmethod
+    def _are_allowed(cls, headers: dict[str, str]) -> dict[str, str]:
+        if mistakes := mistakes_in(headers):
+            raise ValueError("; ".join(mistakes[:5]))
+        return headers
+
+    @field_validator("url")
+    @classmethod
+    def _can_be_called(cls, url: str) -> str:
+        try:
+            host, parts = httpx.URL(url).host, urlsplit(url)
+            port_is_fine = parts.port is None or parts.port > 0
+        except (httpx.InvalidURL, ValueError):
+            raise ValueError("this is not a URL that can be called") from None
+        if not host or not port_is_fine or "\\" in url:
+            raise ValueError("this is not a URL that can be called")
+        if "@" in parts.netloc:
+            raise ValueError("put credentials into `headers`, not into the URL")
+        return url
+
+    def given(self) -> dict[str, Any]:
+        """Only the fields that the caller named."""
+        return self.model_dump(exclude_unset=True)
+
+
+class NewEndpoint(ChangedEndpoint):
+    """POST: `url` must be named."""
+
+    url: Url = Field()
+
+
+class Rotation(BaseModel):
+    """How long the old secret still signs beside the new one."""
+
+    model_config = ConfigDict(extra="forbid")
+    overlap_s: float = Field(24 * 3600, ge=0, le=LONGEST_OVERLAP_S)
+
+
+class RecoveryOrder(BaseModel):
+    """From when on; `dry_run` only counts."""
+
+    model_config = ConfigDict(extra="forbid")
+    since: Moment
+    dry_run: bool = False
+
+
+def refuse_private(guard: Guard, url: str) -> None:
+    """Raise InvalidRequest for a URL that no try could ever reach."""
+    try:
+        guard.vet_url(url)
+    except Refused as error:
+        raise InvalidRequest(f"The URL is refused: {error}.", problems=(("body.url", str(error)),)) from None

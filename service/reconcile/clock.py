@@ -1,0 +1,127 @@
+"""When a sweep runs, and in which process: one holds the office and sweeps each interval for all.
+
+Between sweeps it looks whether new work waits for room at Soniox. Then an early look at the list tells which
+jobs are pending no more, so that the quota of pending ones is used to the full.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service import telemetry
+from service.errors import SonioxError
+from service.ids import new_uuid
+from service.reconcile.finds import Find
+from service.reconcile.leaks import find_leaks, mend_leaks
+from service.reconcile.sweep import sweep
+from service.relay import Relay
+from service.store import heartbeats, offices, sweeps
+from service.store.room import held
+from service.tables import Sweep
+
+log = structlog.get_logger(__name__)
+
+HEARTBEAT = "reconciler"
+OFFICE = "reconciler"
+HELD_FOR_INTERVALS = 1.5
+LEAKS_EVERY = 10  # sweeps
+STALLED_AFTER_MS = 300_000
+EARLY_LOOK_AFTER_MS = 2_000
+
+
+@dataclass
+class Rhythm:
+    """What one process remembers between two ticks."""
+
+    swept_at_ms: int = 0
+    looked_at_ms: int = 0
+    sweeps: int = 0
+    out_of_room: int = 0
+
+
+async def run_when_due(relay: Relay, rhythm: Rhythm) -> None:
+    """One tick: sweep if the office is ours and the interval is over, or look early if work waits for room."""
+    now_ms = relay.clock()
+    interval_ms = int(relay.settings.relay_reconcile_interval_s * 1000)
+    until_ms = now_ms + int(interval_ms * HELD_FOR_INTERVALS)
+    mine = await relay.db.write(
+        lambda connection: offices.take(connection, OFFICE, relay.name, now_ms=now_ms, until_ms=until_ms)
+    )
+    if not mine:
+        return
+    if now_ms - rhythm.swept_at_ms >= interval_ms:
+        rhythm.swept_at_ms = rhythm.looked_at_ms = now_ms
+        rhythm.sweeps += 1
+        await _run(relay, rhythm)
+    elif now_ms - rhythm.looked_at_ms >= EARLY_LOOK_AFTER_MS and await _is_short_of_room(relay):
+        rhythm.looked_at_ms = now_ms
+        await _look_early(relay)
+
+
+async def _run(relay: Relay, rhythm: Rhythm) -> None:
+    started_ms = relay.clock()
+    calls = relay.soniox.made["sweep"]
+    row = Sweep(id=new_uuid(started_ms), started_at_ms=started_ms, finished_at_ms=started_ms, by=relay.name)
+    try:
+        row.asked, found = await _find_and_mend(relay, rhythm)
+        row.finds = dict(found)
+    except SonioxError as error:
+        row.error = error.message[:500]
+        log.warning("sweep_failed", reason=error.message, http_status=error.status_code)
+    row.finished_at_ms = relay.clock()
+    row.calls = relay.soniox.made["sweep"] - calls
+    telemetry.reconciler_runs.labels("failed" if row.error else "ok").inc()
+
+    async def write(connection: AsyncConnection) -> None:
+        await sweeps.add(connection, row)
+        await heartbeats.beat(connection, HEARTBEAT, row.finished_at_ms, {"by": row.by, "finds": row.finds})
+
+    await relay.db.write(write)
+
+
+async def _find_and_mend(relay: Relay, rhythm: Rhythm) -> tuple[int, Counter[str]]:
+    if not _is_time_for_leaks(relay, rhythm):
+        finds = await sweep(relay)
+        return len(finds), _kinds(finds) + await _stalled(relay)
+    listed = [remote async for remote in relay.soniox.list_transcriptions()]
+    finds = await sweep(relay, listed=listed)
+    leaks = await find_leaks(relay, listed)
+    await mend_leaks(relay, leaks)
+    return len(finds), _kinds(finds) + leaks.counts() + await _stalled(relay)
+
+
+def _is_time_for_leaks(relay: Relay, rhythm: Rhythm) -> bool:
+    """Now and then, and at once when Soniox said that a quota is full."""
+    said_full = relay.governor.out_of_room != rhythm.out_of_room
+    rhythm.out_of_room = relay.governor.out_of_room
+    return said_full or rhythm.sweeps % LEAKS_EVERY == 1
+
+
+def _kinds(finds: list[Find]) -> Counter[str]:
+    return Counter(find.kind for find in finds if find.is_news)
+
+
+async def _stalled(relay: Relay) -> Counter[str]:
+    """Rows nobody works on are claimed again by themselves; a count above 0 says that workers are missing."""
+    now_ms = relay.clock()
+    async with relay.db.read() as connection:
+        counts = await sweeps.stalled(connection, now_ms, now_ms - STALLED_AFTER_MS)
+    for lane, number in counts.items():
+        telemetry.work_stalled.labels(lane).set(number)
+    return Counter({f"stalled_{lane}": number for lane, number in counts.items() if number})
+
+
+async def _is_short_of_room(relay: Relay) -> bool:
+    async with relay.db.read() as connection:
+        if not await sweeps.is_waiting_for_room(connection, relay.clock()):
+            return False
+        return (await held(connection)).pending >= relay.governor.quotas.pending
+
+
+async def _look_early(relay: Relay) -> None:
+    try:
+        await sweep(relay, all_submitted=True)
+    except SonioxError as error:
+        log.info("early_look_failed", reason=error.message)

@@ -1,0 +1,130 @@
+"""What lies at Soniox, carries our mark, and is needed by nobody: it is removed, before it fills the quotas.
+
+Foreign transcriptions whose webhook points at us are adopted when RELAY_ADOPT_FOREIGN says so. What is neither
+is counted, so that the governor leaves it the room it takes.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service import telemetry
+from service.ids import new_uuid
+from service.lifecycle import OPEN_STAGES
+from service.marks import job_of_reference
+from service.relay import Relay
+from service.soniox import RemoteTranscription
+from service.soniox.models import FINISHED_BADLY, FINISHED_WELL
+from service.store import removals, sweeps, transcriptions, webhooks
+from service.store.room import Held
+from service.tables import Webhook
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass
+class Leaks:
+    """What was found: (job, id at Soniox) of ours, and foreign ones that point at us."""
+
+    transcriptions: list[tuple[str, str]] = field(default_factory=list)
+    files: list[tuple[str, str]] = field(default_factory=list)
+    foreign: list[RemoteTranscription] = field(default_factory=list)
+
+    def counts(self) -> Counter[str]:
+        """By kind; kinds that were not found are left out."""
+        found = {"leaked_transcription": len(self.transcriptions), "leaked_file": len(self.files)}
+        return Counter(
+            {kind: number for kind, number in {**found, "foreign": len(self.foreign)}.items() if number}
+        )
+
+
+async def find_leaks(relay: Relay, remotes: Sequence[RemoteTranscription]) -> Leaks:
+    """Compare Soniox's lists with our rows. The lists come first: what is submitted meanwhile is not in them."""
+    files = [file async for file in relay.soniox.list_files()]
+    ours = [remote for remote in remotes if _is_marked(relay, remote)]
+    our_files = {file.id: job for file in files if (job := job_of_reference(file.client_reference_id or ""))}
+    relay.governor.others = Held(0, len(remotes) - len(ours), len(files) - len(our_files))
+    async with relay.db.read() as connection:
+        leaks = await _without_row(connection, ours, our_files)
+        if relay.settings.relay_adopt_foreign:
+            leaks.foreign = await _adoptable(connection, relay, remotes)
+    return leaks
+
+
+async def mend_leaks(relay: Relay, leaks: Leaks) -> None:
+    """Order the removals, and put what is to be adopted into the inbox."""
+    now_ms = relay.clock()
+
+    async def mend(connection: AsyncConnection) -> None:
+        for job, soniox_id in leaks.transcriptions:
+            await removals.order(
+                connection, transcription_id=job, soniox_id=soniox_id, soniox_file_id=None, now_ms=now_ms
+            )
+        for job, file_id in leaks.files:
+            await removals.order(
+                connection, transcription_id=job, soniox_id=None, soniox_file_id=file_id, now_ms=now_ms
+            )
+        if leaks.foreign:
+            await webhooks.record(connection, [_as_webhook(remote, now_ms) for remote in leaks.foreign])
+
+    await relay.db.write(mend, wake=("cleanup", "collect"))
+    for kind, number in leaks.counts().items():
+        telemetry.reconciler_found.labels(kind).inc(number)
+        log.warning("leaks_found", kind=kind, number=number)
+
+
+async def _without_row(
+    connection: AsyncConnection, ours: list[RemoteTranscription], our_files: dict[str, str]
+) -> Leaks:
+    rows = await transcriptions.stages_of(
+        connection, list({remote.job() for remote in ours} | set(our_files.values()))
+    )
+    leaving, files_leaving = await sweeps.leaving(connection)
+    needed = {soniox_id for _, soniox_id in rows.values()}
+    unsettled = {job for job, (stage, soniox_id) in rows.items() if stage in OPEN_STAGES and soniox_id is None}
+    used = await sweeps.files_in_use(connection, list(our_files))
+    return Leaks(
+        [
+            (remote.job(), remote.id)
+            for remote in ours
+            if remote.id not in needed | leaving and remote.job() not in unsettled
+        ],
+        [
+            (job, file_id)
+            for file_id, job in our_files.items()
+            if file_id not in used | files_leaving and job not in unsettled
+        ],
+    )
+
+
+async def _adoptable(
+    connection: AsyncConnection, relay: Relay, remotes: Sequence[RemoteTranscription]
+) -> list[RemoteTranscription]:
+    finished = {FINISHED_WELL} | FINISHED_BADLY
+    pointing = [remote for remote in remotes if not remote.job() and remote.status in finished]
+    return [
+        remote
+        for remote in pointing
+        if (remote.webhook_url or "").split("?")[0] == relay.settings.webhook_base
+        and await transcriptions.with_soniox_id(connection, remote.id) is None
+    ]
+
+
+def _is_marked(relay: Relay, remote: RemoteTranscription) -> bool:
+    """Our webhook address and a job: another relay on the same account has another address."""
+    return bool(remote.job()) and (remote.webhook_url or "").split("?")[0] == relay.settings.webhook_base
+
+
+def _as_webhook(remote: RemoteTranscription, now_ms: int) -> Webhook:
+    return Webhook(
+        id=new_uuid(now_ms),
+        soniox_id=remote.id,
+        status=remote.status,
+        source="reconciler",
+        received_at_ms=now_ms,
+        last_seen_at_ms=now_ms,
+        due_at_ms=now_ms,
+    )

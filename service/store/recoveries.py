@@ -1,0 +1,84 @@
+"""Recoveries: orders to send again, in batches, what an endpoint did not take since a moment."""
+
+from sqlalchemy import ColumnElement, and_, func, or_, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.lifecycle import DeliveryStatus
+from service.store import receivers
+from service.store.claims import DONE, FREE, still_held
+from service.store.rows import as_models, insert_all
+from service.tables import Delivery, Recovery, table_of
+
+deliveries = table_of(Delivery)
+recoveries = table_of(Recovery)
+
+
+async def order(connection: AsyncConnection, recovery: Recovery) -> int:
+    """Insert the order, with the number of deliveries it stands for, which is given back."""
+    expected = await count(connection, recovery.endpoint_id, recovery.since_ms, recovery.until_ms)
+    row = Recovery.model_validate({**recovery.model_dump(), "expected": expected})
+    await insert_all(connection, [row])
+    await receivers.mark_healthy(connection, [recovery.endpoint_id])
+    return expected
+
+
+async def count(connection: AsyncConnection, endpoint_id: str, since_ms: int, until_ms: int) -> int:
+    """How many deliveries would be sent again."""
+    wanted = _undelivered(endpoint_id, since_ms, until_ms)
+    return int((await connection.execute(select(func.count()).select_from(deliveries).where(wanted))).scalar_one())
+
+
+async def do_batch(connection: AsyncConnection, row: Recovery, *, size: int, now_ms: int, again_ms: int) -> int:
+    """Make the next deliveries due and remember how far it came, or that it is finished; how many there were.
+
+    Both are one transaction, so that a worker that is killed neither skips nor repeats one.
+    """
+    position = tuple_(deliveries.c.created_at_ms, deliveries.c.id) > (row.at_created_ms, row.at_id)
+    query = (
+        select(deliveries.c.id, deliveries.c.created_at_ms)
+        .where(_undelivered(row.endpoint_id, row.since_ms, row.until_ms), position, _idle(now_ms))
+        .order_by(deliveries.c.created_at_ms, deliveries.c.id)
+        .limit(size)
+    )
+    batch = (await connection.execute(query)).all()
+    done = {"recovered": row.recovered + len(batch)}
+    if batch:
+        values = {**FREE, "due_at_ms": again_ms, "at_created_ms": batch[-1].created_at_ms, "at_id": batch[-1].id}
+    else:
+        values = {**DONE, "finished_at_ms": now_ms}
+    mine = await connection.execute(update(recoveries).where(still_held(Recovery, row)).values(**values, **done))
+    if mine.rowcount != 1:
+        return 0
+    await _send_again(connection, [one.id for one in batch], now_ms)
+    return len(batch)
+
+
+async def of_endpoint(connection: AsyncConnection, endpoint_id: str) -> list[Recovery]:
+    """Its recoveries, newest first."""
+    query = select(recoveries).where(recoveries.c.endpoint_id == endpoint_id)
+    return as_models(
+        Recovery, await connection.execute(query.order_by(recoveries.c.created_at_ms.desc()).limit(100))
+    )
+
+
+async def _send_again(connection: AsyncConnection, ids: list[str], now_ms: int) -> None:
+    if ids:
+        values = {"status": DeliveryStatus.PENDING, "due_at_ms": now_ms, "tries": 0, **FREE}
+        mine = update(deliveries).where(deliveries.c.id.in_(ids))
+        await connection.execute(mine.values(fence=deliveries.c.fence + 1, **values))
+
+
+def _idle(now_ms: int) -> ColumnElement[bool]:
+    """Not in flight just now."""
+    return or_(deliveries.c.lease_until_ms.is_(None), deliveries.c.lease_until_ms <= now_ms)
+
+
+def _undelivered(endpoint_id: str, since_ms: int, until_ms: int) -> ColumnElement[bool]:
+    """Exhausted ones, and those that failed and wait for their next try; not what is on its way anyhow."""
+    waiting = and_(deliveries.c.status == DeliveryStatus.PENDING, deliveries.c.tries > 0)
+    return and_(
+        deliveries.c.endpoint_id == endpoint_id,
+        deliveries.c.created_at_ms >= since_ms,
+        deliveries.c.created_at_ms <= until_ms,
+        or_(deliveries.c.status == DeliveryStatus.EXHAUSTED, waiting),
+    )

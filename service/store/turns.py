@@ -1,0 +1,182 @@
+"""Turns: which deliveries are claimed next, so that no receiver keeps others waiting.
+
+Only the oldest due deliveries of a receiver, as many as it takes at once, may be in flight; whoever of them is
+free is claimed, in turn with the other receivers'. A receiver that hangs thus holds few hands, whatever its
+backlog, and no worker has to know what the others do: a row in flight keeps its place in this window. What is
+not claimed costs nothing, no try and no write.
+"""
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+from sqlalchemy import select, text, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.lifecycle import TRIPPED_AFTER, DeliveryStatus
+from service.store import claims
+from service.store.claims import FREE, Claimant
+from service.store.receivers import receivers
+from service.tables import Delivery, table_of
+
+deliveries = table_of(Delivery)
+
+CALLBACK_IN_FLIGHT = 10  # for the callers' own URLs on one server
+BURST_S = 1.0  # a rate that was not used is carried over for so long
+READ_AT_ONCE = 100  # receivers in one statement
+
+# The distinct receivers by leaps through the index, one for each, however many deliveries wait. Core can say
+# this, but nobody could read it.
+WAITING = text(
+    """
+    WITH RECURSIVE waiting(receiver) AS (
+        SELECT min(receiver) FROM deliveries WHERE due_at_ms IS NOT NULL
+        UNION ALL
+        SELECT (SELECT min(later.receiver) FROM deliveries AS later
+                 WHERE later.due_at_ms IS NOT NULL AND later.receiver > waiting.receiver)
+          FROM waiting WHERE waiting.receiver IS NOT NULL
+    ), heads AS (
+        SELECT receiver,
+               (SELECT min(own.due_at_ms) FROM deliveries AS own
+                 WHERE own.receiver = waiting.receiver AND own.due_at_ms IS NOT NULL) AS head_ms
+          FROM waiting WHERE receiver IS NOT NULL
+    )
+    SELECT heads.receiver, heads.head_ms, endpoints.enabled, endpoints.max_in_flight, endpoints.rate_per_s,
+           COALESCE(receivers.failures, 0) AS failures, receivers.closed_until_ms,
+           COALESCE(receivers.paid_until_ms, 0) AS paid_until_ms
+      FROM heads
+      LEFT JOIN endpoints ON endpoints.id = heads.receiver
+      LEFT JOIN receivers ON receivers.id = heads.receiver
+     WHERE heads.head_ms <= :now_ms
+     ORDER BY heads.head_ms, heads.receiver
+    """
+)
+WINDOW = (
+    "SELECT * FROM (SELECT id, receiver, lease_until_ms FROM deliveries"
+    " WHERE receiver = :receiver_{0} AND due_at_ms <= :now_ms ORDER BY due_at_ms, id LIMIT :window_{0}) AS w{0}"
+)
+
+
+class Turn(NamedTuple):
+    """A receiver with something due. `enabled`, `max_in_flight`, `rate_per_s`: None for a callback."""
+
+    receiver: str
+    head_ms: int
+    enabled: bool | None
+    max_in_flight: int | None
+    rate_per_s: float | None
+    failures: int
+    closed_until_ms: int | None
+    paid_until_ms: int
+
+    def window(self) -> int:
+        """How many deliveries may be in flight."""
+        return 1 if self.failures >= TRIPPED_AFTER else self.max_in_flight or CALLBACK_IN_FLIGHT
+
+    def affordable(self, now_ms: int) -> int:
+        """How many its rate lets begin now."""
+        if self.rate_per_s is None:
+            return self.window()
+        saved_ms = now_ms + max(BURST_S * 1000, 1000 / self.rate_per_s) - max(self.paid_until_ms, now_ms)
+        return max(0, int(saved_ms * self.rate_per_s / 1000 + 1e-6))
+
+
+class _Place(NamedTuple):
+    id: str
+    receiver: str
+    lease_until_ms: int | None
+
+
+async def claim(connection: AsyncConnection, claimant: Claimant, limit: int) -> list[Delivery]:
+    """Take up to `limit` due deliveries, a fair share for each receiver."""
+    turns = await _turns(connection, claimant.now_ms)
+    chosen = await _choose(connection, turns, claimant.now_ms, limit)
+    if not chosen:
+        return []
+    mine = deliveries.c.id.in_(chosen)
+    claimed = await claims.claim(connection, Delivery, claimant, limit=limit, where=mine)
+    await _pay(connection, turns, Counter(row.receiver for row in claimed), claimant.now_ms)
+    return claimed
+
+
+async def _turns(connection: AsyncConnection, now_ms: int) -> list[Turn]:
+    """Receivers that may get something now, the one that waits longest first."""
+    found = cast("list[Turn]", (await connection.execute(WAITING, {"now_ms": now_ms})).all())
+    turns = [Turn(*row) for row in found]
+    for turn in turns:
+        if turn.enabled is not None and not turn.enabled:
+            await hold(connection, turn.receiver, now_ms)
+    ready = [turn for turn in turns if turn.enabled in {None, True} and (turn.closed_until_ms or 0) <= now_ms]
+    return await _without_those_being_paid(connection, ready)
+
+
+async def _without_those_being_paid(connection: AsyncConnection, turns: list[Turn]) -> list[Turn]:
+    """Lock the rows of those with a rate; one that another worker just claims for is left to it."""
+    rated = [turn.receiver for turn in turns if turn.rate_per_s is not None]
+    if not rated:
+        return turns
+    query = select(receivers.c.id, receivers.c.paid_until_ms).where(receivers.c.id.in_(rated))
+    locked = await connection.execute(query.order_by(receivers.c.id).with_for_update(skip_locked=True))
+    paid = {row.id: row.paid_until_ms for row in locked.all()}
+    return [
+        turn._replace(paid_until_ms=paid.get(turn.receiver, 0))
+        for turn in turns
+        if turn.rate_per_s is None or turn.receiver in paid
+    ]
+
+
+async def _choose(connection: AsyncConnection, turns: list[Turn], now_ms: int, limit: int) -> list[str]:
+    """Ids of free deliveries: one of each receiver, then a second one of each, and so on."""
+    free: list[list[str]] = []
+    for begin in range(0, len(turns), READ_AT_ONCE):
+        free += await _free_places(connection, turns[begin : begin + READ_AT_ONCE], now_ms)
+        if sum(len(ids) for ids in free) >= limit:
+            break
+    rounds = itertools.zip_longest(*free)
+    return list(itertools.islice((one for turn in rounds for one in turn if one is not None), limit))
+
+
+async def _free_places(connection: AsyncConnection, turns: Sequence[Turn], now_ms: int) -> list[list[str]]:
+    affordable = {turn.receiver: turn.affordable(now_ms) for turn in turns}
+    asked = [turn for turn in turns if affordable[turn.receiver]]
+    if not asked:
+        return []
+    values: dict[str, str | int] = {"now_ms": now_ms}
+    for number, turn in enumerate(asked):
+        values |= {f"receiver_{number}": turn.receiver, f"window_{number}": turn.window()}
+    statement = text(" UNION ALL ".join(WINDOW.format(number) for number in range(len(asked))))
+    found = cast("list[_Place]", (await connection.execute(statement, values)).all())
+    free: dict[str, list[str]] = {turn.receiver: [] for turn in asked}
+    for place in found:
+        if (place.lease_until_ms or 0) <= now_ms:
+            free[place.receiver].append(place.id)
+    return [ids[: affordable[receiver]] for receiver, ids in free.items()]
+
+
+async def _pay(connection: AsyncConnection, turns: list[Turn], claimed: Counter[str], now_ms: int) -> None:
+    for turn in turns:
+        if turn.rate_per_s is not None and claimed[turn.receiver]:
+            cost_ms = math.ceil(claimed[turn.receiver] * 1000 / turn.rate_per_s)
+            paid = update(receivers).where(receivers.c.id == turn.receiver)
+            await connection.execute(paid.values(paid_until_ms=max(turn.paid_until_ms, now_ms) + cost_ms))
+
+
+async def hold(connection: AsyncConnection, endpoint_id: str, now_ms: int) -> None:
+    """Take what is due from the queue, but not what is in flight; the next claim asks for that again."""
+    idle = deliveries.c.lease_until_ms.is_(None) | (deliveries.c.lease_until_ms <= now_ms)
+    waiting = update(deliveries).where(
+        deliveries.c.receiver == endpoint_id, deliveries.c.due_at_ms.is_not(None), idle
+    )
+    await connection.execute(waiting.values(due_at_ms=None, **FREE))
+
+
+async def give_back(connection: AsyncConnection, endpoint_id: str) -> None:
+    """Make due what was held, in the order in which it came."""
+    held = update(deliveries).where(
+        deliveries.c.endpoint_id == endpoint_id,
+        deliveries.c.status == DeliveryStatus.PENDING,
+        deliveries.c.due_at_ms.is_(None),
+    )
+    await connection.execute(held.values(due_at_ms=deliveries.c.created_at_ms))

@@ -1,0 +1,50 @@
+"""Soniox's own Node SDK against the relay: `node/drive.mjs` calls every async method and asserts."""
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.house import ADMIN_KEY, AUDIO, House
+
+HERE = Path(__file__).parent / "node"
+CACHE = Path(__file__).parents[2] / ".run" / "node-sdk"
+WITHOUT_NODE = shutil.which("node") is None or shutil.which("npm") is None
+
+
+@pytest.fixture(scope="session")
+def installed() -> Path:
+    """The SDK from npm, in a folder that outlives the test run; the script lies beside it to find it."""
+    wanted = (HERE / "package.json").read_text()
+    stamp = CACHE / "installed.json"
+    if not stamp.exists() or stamp.read_text() != wanted:
+        CACHE.mkdir(parents=True, exist_ok=True)
+        shutil.copy(HERE / "package.json", CACHE)
+        command = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"]
+        subprocess.run(command, cwd=CACHE, check=True, timeout=100)  # noqa: S603  # our own words
+        stamp.write_text(wanted)
+    return CACHE
+
+
+@pytest.mark.skipif(WITHOUT_NODE, reason="node and npm are not installed: the Node SDK was not driven")
+async def test_every_method_of_the_node_sdk_does_what_it_does_at_soniox(house: House, installed: Path) -> None:
+    script = shutil.copy(HERE / "drive.mjs", installed / f"drive-{os.getpid()}.mjs")
+    told = {
+        "RELAY_URL": house.server.url,
+        "RELAY_KEY": ADMIN_KEY,
+        "AUDIO_URL": AUDIO,
+        "RECEIVER_URL": f"{house.receiver_url}/node",
+    }
+    node = await asyncio.create_subprocess_exec(
+        "node", script, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | told
+    )
+    out, errors = await asyncio.wait_for(node.communicate(), 60)
+    os.unlink(script)
+    assert node.returncode == 0, errors.decode()
+    assert "stt.transcribe" in json.loads(out)
+    await house.until_received("/node")
+    assert house.receiver.at("/node")[0].headers["x-mine"] == "abc"

@@ -1,0 +1,150 @@
+"""Deliveries by hand: a relay without a worker, a clock that moves when told, and the notify lane run to its end."""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import select, text
+
+from service.downstream.guard import Guard
+from service.downstream.send import Sender
+from service.ids import new_id
+from service.pipeline.notify import notify
+from service.pipeline.recover import recover
+from service.relay import Relay, open_relay
+from service.schemas import event_body
+from service.store import claims, deliveries, endpoints, events
+from service.store.claims import Claimant
+from service.store.deliveries import Parcel
+from service.store.rows import as_models
+from service.tables import Attempt, Delivery, Endpoint, Event, Recovery, table_of
+from service.vault import new_endpoint_secret
+from tests.support.house import settings_for
+
+LEASE_MS = 20_000
+OWNER = "key-of-the-tests"
+
+
+@dataclass
+class Moment:
+    """A clock."""
+
+    now_ms: int
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+    def forward(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now_ms += int(seconds * 1000)
+
+
+@dataclass
+class Dispatch:
+    """What a test holds in its hands."""
+
+    relay: Relay
+    clock: Moment
+    secrets: dict[str, str] = field(default_factory=dict)
+
+    async def add_endpoint(self, url: str, **fields: Any) -> Endpoint:
+        """Subscribe a URL."""
+        secret = new_endpoint_secret()
+        endpoint = Endpoint(
+            id=new_id("ep", self.clock()),
+            owner=OWNER,
+            url=url,
+            secret_sealed=self.relay.vault.seal(secret),
+            created_at_ms=self.clock(),
+            **fields,
+        )
+        await self.relay.db.write(lambda connection: endpoints.add(connection, endpoint))
+        self.secrets[endpoint.id] = secret
+        return endpoint
+
+    async def append(self, number: int = 1, **fields: Any) -> list[Event]:
+        """Write events, and with them their deliveries."""
+        made = [self._event(index, **fields) for index in range(number)]
+
+        async def append(connection: Any) -> None:
+            for event in made:
+                await events.append(connection, event)
+
+        await self.relay.db.write(append)
+        return made
+
+    async def claim(self, limit: int = 64) -> list[Parcel]:
+        """Take what is due."""
+        claimant = Claimant("tester", self.clock(), LEASE_MS)
+        return await self.relay.db.write(lambda connection: deliveries.claim(connection, claimant, limit))
+
+    async def run(self) -> int:
+        """Claim and send until nothing is due; how many tries that were."""
+        tries = 0
+        while parcels := await self.claim():
+            await asyncio.gather(*(notify(self.relay, parcel) for parcel in parcels))
+            tries += len(parcels)
+        return tries
+
+    async def run_recovery_step(self) -> int:
+        """One batch of each recovery that is due."""
+        claimant = Claimant("tester", self.clock(), LEASE_MS)
+        rows = await self.relay.db.write(lambda connection: claims.claim(connection, Recovery, claimant, limit=10))
+        for row in rows:
+            await recover(self.relay, row)
+        return len(rows)
+
+    async def next_due_ms(self) -> int | None:
+        """When the next delivery becomes due."""
+        async with self.relay.db.read() as connection:
+            return await claims.next_due_ms(connection, Delivery, self.clock())
+
+    async def all_of(self, model: Any) -> list[Any]:
+        """Every row of a table."""
+        async with self.relay.db.read() as connection:
+            return list(as_models(model, await connection.execute(select(table_of(model)))))
+
+    async def execute(self, statement: str) -> None:
+        """Run plain SQL."""
+        await self.relay.db.write(lambda connection: connection.execute(text(statement)))
+
+    async def enable(self, endpoint: Endpoint) -> None:
+        """What PATCH does."""
+        await self.relay.db.write(lambda connection: endpoints.enable(connection, endpoint.id))
+
+    async def delivery_to(self, endpoint: Endpoint) -> Delivery:
+        """The only delivery of an endpoint."""
+        (found,) = [row for row in await self.all_of(Delivery) if row.endpoint_id == endpoint.id]
+        return found  # type: ignore[no-any-return]
+
+    async def attempts_at(self, endpoint: Endpoint) -> list[Attempt]:
+        """All tries at an endpoint."""
+        theirs = {row.id for row in await self.all_of(Delivery) if row.endpoint_id == endpoint.id}
+        return [row for row in await self.all_of(Attempt) if row.delivery_id in theirs]
+
+    async def endpoint(self, endpoint_id: str) -> Endpoint:
+        """An endpoint as it is now."""
+        (found,) = [row for row in await self.all_of(Endpoint) if row.id == endpoint_id]
+        return found  # type: ignore[no-any-return]
+
+    def _event(self, index: int, **fields: Any) -> Event:
+        event_type = fields.get("type", "transcription.completed")
+        values: dict[str, Any] = {"owner": OWNER, "type": event_type, "created_at_ms": self.clock(), **fields}
+        body = event_body(event_type, self.clock(), {"id": f"job-{index}"})
+        return Event(**{"id": new_id("evt", self.clock()), "body": body, **values})
+
+
+@asynccontextmanager
+async def open_dispatch(database_url: str, **changes: Any) -> AsyncIterator[Dispatch]:
+    """A relay on its database, loopback allowed; `changes` are settings."""
+    settings = settings_for(database_url, "http://127.0.0.1:9", 0, **changes)
+    async with open_relay(settings) as relay:
+        clock = Moment(relay.clock())
+        sender = Sender(Guard(settings.relay_allowed_destinations), settings.relay_delivery_timeout_s)
+        try:
+            yield Dispatch(dataclasses.replace(relay, clock=clock, sender=sender), clock)
+        finally:
+            await sender.close()

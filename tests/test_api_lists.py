@@ -1,0 +1,172 @@
+"""Lists of transcriptions: filters, order, and pages that hold still while rows come and go."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from service.ids import new_uuid
+from service.lifecycle import SonioxStatus, Stage, soniox_status
+from service.store.rows import insert_all
+from service.tables import Transcription
+from tests.support.house import House
+
+BEGIN_MS = 1_700_000_000_000
+STANDS: list[tuple[Stage, str | None]] = [
+    (Stage.ACCEPTED, None),
+    (Stage.SUBMITTING, None),
+    (Stage.SUBMITTED, None),
+    (Stage.SUBMITTED, "queued"),
+    (Stage.SUBMITTED, "processing"),
+    (Stage.SUBMITTED, "completed"),
+    (Stage.COMPLETED, "completed"),
+    (Stage.FAILED, "error"),
+    (Stage.FAILED, None),
+]
+
+
+def row(number: int, stage: Stage = Stage.COMPLETED, seen: str | None = None, **values: Any) -> Transcription:
+    """A transcription that no worker touches; ten of them share each moment."""
+    at_ms = BEGIN_MS + number // 10
+    fields = {"owner": "bootstrap", "model": "stt-async-v5", "filename": "a.wav", **values}
+    return Transcription(id=new_uuid(at_ms), created_at_ms=at_ms, stage=stage, soniox_status=seen, **fields)
+
+
+async def put(house: House, *rows: Transcription) -> list[str]:
+    await house.relay.db.write(lambda connection: insert_all(connection, rows))
+    return [one.id for one in rows]
+
+
+async def ids_of(house: House, **params: Any) -> list[str]:
+    """All ids of a list, read page by page."""
+    found: list[str] = []
+    cursor = ""
+    while True:
+        answer = await house.client.get("/v1/transcriptions", params={**params, "cursor": cursor})
+        assert answer.status_code == 200, answer.text
+        page = answer.json()
+        found += [job["id"] for job in page["transcriptions"]]
+        cursor = page["next_page_cursor"]
+        if cursor is None:
+            return found
+
+
+async def count_of(house: House, **params: Any) -> int:
+    return int((await house.client.get("/v1/transcriptions/count", params=params)).json()["total"])
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+async def test_pages_neither_repeat_nor_skip_while_rows_come_and_go(house: House, order: str) -> None:
+    rows = [row(number) for number in range(57)]
+    await put(house, *rows)
+    at_first = await house.client.get("/v1/transcriptions", params={"limit": 10, "order": order})
+    page = at_first.json()
+    seen = [job["id"] for job in page["transcriptions"]]
+    in_order = sorted((one.created_at_ms, one.id) for one in rows)
+    expected = [one_id for _, one_id in (in_order if order == "asc" else reversed(in_order))]
+    gone = {seen[-1], seen[0], expected[20], expected[56]}
+    for one_id in gone:
+        assert (await house.client.delete(f"/v1/transcriptions/{one_id}")).status_code == 204
+    await put(house, row(-20), row(900))
+    params = {"limit": 7, "order": order}
+    while page["next_page_cursor"]:
+        params["cursor"] = page["next_page_cursor"]
+        page = (await house.client.get("/v1/transcriptions", params=params)).json()
+        seen += [job["id"] for job in page["transcriptions"]]
+    assert len(seen) == len(set(seen))
+    of_before = [one_id for one_id in seen if one_id in expected]
+    assert of_before == [one_id for one_id in expected if one_id not in gone - {*seen[:10]}]
+
+
+async def test_newest_comes_first_unless_asked_otherwise(house: House) -> None:
+    ids = await put(house, row(0), row(10), row(20))
+    assert await ids_of(house) == await ids_of(house, order="desc") == ids[::-1]
+    assert await ids_of(house, order="asc", limit=1) == ids
+
+
+async def test_every_status_and_stage_can_be_asked_for(house: House) -> None:
+    rows = [row(10 * number, stage, seen) for number, (stage, seen) in enumerate(STANDS)]
+    await put(house, *rows)
+    statuses: list[SonioxStatus] = ["queued", "processing", "completed", "error"]
+    for status in statuses:
+        expected = [one.id for one in rows if soniox_status(Stage(one.stage), one.soniox_status) == status]
+        assert await ids_of(house, status=status, order="asc") == expected
+        assert await count_of(house, status=status) == len(expected) > 0
+    for stage in Stage:
+        expected = [one.id for one in rows if one.stage == stage]
+        assert await ids_of(house, stage=str(stage), order="asc") == expected
+        assert await count_of(house, stage=str(stage)) == len(expected)
+    assert await count_of(house, status=["queued", "error"]) == 6
+    assert await count_of(house, status="queued", stage="submitted") == 2
+
+
+async def test_reference_and_moments_narrow_a_list(house: House) -> None:
+    ids = await put(house, row(0), row(1000, client_reference_id="a"), row(2000, client_reference_id="b"))
+    assert await ids_of(house, client_reference_id="a") == [ids[1]]
+    second = "2023-11-14T22:13:20.100Z"
+    assert await ids_of(house, created_after=second) == [ids[2]]
+    assert await ids_of(house, created_before=second) == [ids[0]]
+    assert await ids_of(house, created_after="2023-11-14T23:13:20.050+01:00", created_before="2024-01-01") == [
+        ids[2],
+        ids[1],
+    ]
+    assert await count_of(house, created_after=second) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("limit", "0"),
+        ("limit", "1001"),
+        ("limit", "many"),
+        ("order", "random"),
+        ("status", "done"),
+        ("stage", "queued"),
+        ("created_after", "yesterday"),
+        ("created_before", ""),
+        ("client_reference_id", "x" * 257),
+        ("client_reference_id", "\0"),
+    ],
+)
+async def test_a_wrong_filter_is_refused_with_its_location(house: House, name: str, value: str) -> None:
+    answer = await house.client.get("/v1/transcriptions", params={name: value})
+    assert answer.status_code == 400
+    body = answer.json()
+    assert body["error_type"] == "invalid_request"
+    assert body["validation_errors"][0]["location"].startswith(f"query.{name}")
+
+
+@pytest.mark.parametrize("cursor", ["nonsense", "%00", "MTIz", "LTE6eA", "é", "OTk5OTk5OTk5OTk5OTk5OTk5OTk6eA"])
+async def test_a_cursor_from_elsewhere_is_refused(house: House, cursor: str) -> None:
+    for path in ("/v1/transcriptions", "/v1/files"):
+        answer = await house.client.get(path, params={"cursor": cursor})
+        assert (answer.status_code, answer.json()["error_type"]) == (400, "invalid_cursor")
+
+
+async def test_a_waiting_request_is_answered_when_the_transcription_ends(house: House) -> None:
+    job = await house.submit(client_reference_id="processing_ms=400")
+    began = asyncio.get_running_loop().time()
+    many = [house.client.get(f"/v1/transcriptions/{job['id']}", params={"wait": 30}) for _ in range(40)]
+    answers = await asyncio.gather(*many)
+    assert {answer.json()["status"] for answer in answers} == {"completed"}
+    assert asyncio.get_running_loop().time() - began < 10
+
+
+async def test_a_waiting_request_ends_with_its_time_or_with_the_transcription(house: House) -> None:
+    job = await house.submit(client_reference_id="processing_ms=60000")
+    path = f"/v1/transcriptions/{job['id']}"
+    answer = await house.client.get(path, params={"wait": 0.2})
+    assert answer.json()["status"] in {"queued", "processing"}
+    waiting = asyncio.create_task(house.client.get(path, params={"wait": 30}))
+    await asyncio.sleep(0.2)
+    await house.client.delete(path)
+    assert (await asyncio.wait_for(waiting, 10)).status_code == 404
+
+
+async def test_what_has_not_changed_is_not_sent_again(house: House) -> None:
+    [job_id] = await put(house, row(0))
+    for path in (f"/v1/transcriptions/{job_id}", "/v1/models"):
+        first = await house.client.get(path)
+        again = await house.client.get(path, headers={"If-None-Match": first.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        assert (await house.client.get(path, headers={"If-None-Match": '"other"'})).status_code == 200

@@ -1,0 +1,185 @@
+"""Claims: leases with a fence. Nobody works on what another holds, and a claim that was lost changes nothing."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.db import Database, open_database
+from service.store import claims
+from service.store.claims import Claimant
+from service.store.rows import as_models, insert_all
+from service.tables import Removal, table_of
+from service.wakeups import Wakeups
+
+NOW_MS = 1_732_060_800_000
+LEASE_MS = 20_000
+removals = table_of(Removal)
+
+
+async def lay_out(db: Database, *due: int | None) -> None:
+    """One row for each moment, in ms after NOW_MS, named in the order given."""
+    rows = [
+        Removal(
+            id=f"r{number:03}",
+            transcription_id="t",
+            created_at_ms=NOW_MS,
+            due_at_ms=None if at_ms is None else NOW_MS + at_ms,
+        )
+        for number, at_ms in enumerate(due)
+    ]
+    await db.write(lambda connection: insert_all(connection, rows))
+
+
+async def claim(db: Database, worker: str = "w1", *, limit: int = 10, after_ms: int = 0) -> list[Removal]:
+    """Claim at `after_ms` after NOW_MS."""
+    claimant = Claimant(worker, NOW_MS + after_ms, LEASE_MS)
+    return await db.write(lambda connection: claims.claim(connection, Removal, claimant, limit=limit))
+
+
+async def stored(db: Database, name: str = "r000") -> Removal:
+    """The row as it is now."""
+    async with db.read() as connection:
+        found = as_models(Removal, await connection.execute(select(removals).where(removals.c.id == name)))
+    return found[0]
+
+
+async def finish(db: Database, row: Removal) -> bool:
+    return await db.write(lambda connection: claims.finish(connection, Removal, row, soniox_file_id="changed"))
+
+
+async def postpone(db: Database, row: Removal, after_ms: int) -> bool:
+    async def step(connection: AsyncConnection) -> bool:
+        return await claims.postpone(connection, Removal, row, due_at_ms=NOW_MS + after_ms, error="not now")
+
+    return await db.write(step)
+
+
+async def renew(db: Database, held: Sequence[Removal], until_ms: int) -> None:
+    pairs = [(row.id, row.fence) for row in held]
+    await db.write(lambda connection: claims.renew(connection, Removal, pairs, NOW_MS + until_ms))
+
+
+async def release(db: Database, worker: str | None, after_ms: int = 0) -> None:
+    await db.write(lambda connection: claims.release(connection, Removal, worker, NOW_MS + after_ms))
+
+
+def ids(rows: Sequence[Removal]) -> list[str]:
+    return [row.id for row in rows]
+
+
+async def test_the_longest_due_come_first_and_what_is_not_due_stays(db: Database) -> None:
+    await lay_out(db, -10, 5, None, -30, -20, 0)
+    assert ids(await claim(db, limit=2)) == ["r003", "r004"]
+    assert ids(await claim(db)) == ["r000", "r005"]
+    assert await claim(db) == []
+
+
+async def test_a_claim_says_who_holds_the_row_and_until_when(db: Database) -> None:
+    await lay_out(db, 0)
+    [row] = await claim(db, "w1")
+    now = await stored(db)
+    assert (now.leased_by, now.lease_until_ms, now.fence) == ("w1", NOW_MS + LEASE_MS, 1)
+    assert row == now
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+async def test_no_row_is_claimed_twice_by_workers_that_claim_at_once(database_url: str, processes: int) -> None:
+    if database_url.startswith("sqlite"):
+        processes = 1  # a SQLite file belongs to one
+    databases = [open_database(database_url, Wakeups()) for _ in range(processes)]
+    opened = [await database.__aenter__() for database in databases]
+    try:
+        await lay_out(opened[0], *[0] * 300)
+        workers = [
+            claim(db, f"w{number}", limit=7) for number in range(30) for db in (opened[number % len(opened)],)
+        ]
+        taken = [row for rows in await asyncio.gather(*workers) for row in rows]
+        while rest := await claim(opened[0], limit=50):
+            taken += rest
+    finally:
+        for database in databases:
+            await database.__aexit__(None, None, None)
+    assert len(taken) == 300
+    assert len({row.id for row in taken}) == 300
+
+
+async def test_a_lease_that_ended_is_taken_over_and_its_first_holder_changes_nothing(db: Database) -> None:
+    await lay_out(db, 0)
+    [late] = await claim(db, "w1")
+    assert await claim(db, "w2", after_ms=LEASE_MS - 1) == []
+    [mine] = await claim(db, "w2", after_ms=LEASE_MS)
+
+    assert not await finish(db, late)
+    assert not await postpone(db, late, 99)
+    await renew(db, [late], 999_999)
+    now = await stored(db)
+    assert now == mine
+    assert (now.soniox_file_id, now.leased_by, now.lease_until_ms) == (None, "w2", NOW_MS + 2 * LEASE_MS)
+
+    assert await finish(db, mine)
+    done = await stored(db)
+    assert (done.soniox_file_id, done.due_at_ms, done.lease_until_ms, done.leased_by) == (
+        "changed",
+        None,
+        None,
+        None,
+    )
+
+
+async def test_a_renewed_lease_is_not_taken_over(db: Database) -> None:
+    await lay_out(db, 0, 0)
+    first, second = await claim(db, "w1")
+    await renew(db, [first], 3 * LEASE_MS)
+    assert ids(await claim(db, "w2", after_ms=2 * LEASE_MS)) == [second.id]
+    assert await finish(db, first)
+    assert not await finish(db, second)
+
+
+async def test_a_postponed_row_is_free_and_due_later_with_one_more_try(db: Database) -> None:
+    await lay_out(db, 0)
+    [row] = await claim(db)
+    assert await postpone(db, row, 500)
+    now = await stored(db)
+    assert (now.due_at_ms, now.lease_until_ms, now.leased_by) == (NOW_MS + 500, None, None)
+    assert (now.tries, now.last_error) == (1, "not now")
+    assert await claim(db, after_ms=499) == []
+    [again] = await claim(db, after_ms=500)
+    assert again.fence == row.fence + 1
+
+
+async def test_a_row_that_is_done_is_never_claimed_again(db: Database) -> None:
+    await lay_out(db, 0)
+    [row] = await claim(db)
+    assert await finish(db, row)
+    assert await claim(db, after_ms=10**9) == []
+    assert not await postpone(db, row, 1)
+    await renew(db, [row], 1)
+    now = await stored(db)
+    assert (now.due_at_ms, now.lease_until_ms) == (None, None)
+
+
+async def test_release_frees_what_one_worker_holds_and_nothing_else(db: Database) -> None:
+    await lay_out(db, 0, 0, 0)
+    mine = await claim(db, "w1", limit=2)
+    [theirs] = await claim(db, "w2")
+    await release(db, "w1", after_ms=10)
+    assert ids(await claim(db, "w3", after_ms=11)) == ids(mine)
+    assert await finish(db, theirs)
+
+
+async def test_release_of_all_frees_all(db: Database) -> None:
+    await lay_out(db, 0, 0)
+    await claim(db, "w1", limit=1)
+    await claim(db, "w2", limit=1)
+    await release(db, None, after_ms=10)
+    assert len(await claim(db, "w3", after_ms=11)) == 2
+
+
+async def test_the_next_due_row_is_the_first_that_still_waits_for_its_time(db: Database) -> None:
+    await lay_out(db, -5, 700, 300, None)
+    async with db.read() as connection:
+        assert await claims.next_due_ms(connection, Removal, NOW_MS) == NOW_MS + 300
+        assert await claims.next_due_ms(connection, Removal, NOW_MS + 700) is None

@@ -1,0 +1,277 @@
+"""The event log: to be pulled, to be followed, and with nothing ever appearing behind a reader."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from service.app import create_app
+from service.db import engine_url
+from service.ids import new_id
+from service.schemas import event_body
+from service.store import events, feed
+from service.store.feed import START, Wanted
+from service.tables import Event
+from tests.support.dispatch import open_dispatch
+from tests.support.house import ADMIN_KEY, House, free_port, settings_for
+from tests.support.servers import serving
+
+
+class Follower:
+    """A client of the stream, as an EventSource is one."""
+
+    def __init__(self, client: httpx.AsyncClient, **parameters: str) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.last_id: str | None = None
+        self.comments = 0
+        self._client, self._parameters = client, parameters
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> "Follower":
+        ready = asyncio.Event()
+        self._task = asyncio.create_task(self._read(ready))
+        waiting = asyncio.create_task(ready.wait())
+        await asyncio.wait([self._task, waiting], return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        assert self._task
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def until(self, number: int, within_s: float = 10) -> list[dict[str, Any]]:
+        """The first so many events."""
+        async with asyncio.timeout(within_s):
+            while len(self.events) < number:  # noqa: ASYNC110  # they come from elsewhere
+                await asyncio.sleep(0.01)
+        return self.events
+
+    async def ended(self) -> None:
+        """Wait for the server to end the stream."""
+        assert self._task
+        async with asyncio.timeout(10):
+            await self._task
+
+    async def _read(self, ready: asyncio.Event) -> None:
+        headers = {"Last-Event-ID": self.last_id} if self.last_id else {}
+        stream = self._client.stream("GET", "/v1/events/stream", params=self._parameters, headers=headers)
+        async with stream as answer:
+            assert answer.status_code == 200
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            frame: dict[str, str] = {}
+            async for line in answer.aiter_lines():
+                if line.startswith(":"):
+                    self.comments += 1
+                elif line:
+                    name, _, value = line.partition(": ")
+                    frame[name] = value
+                else:
+                    self._take(frame)
+                    frame = {}
+                    ready.set()
+
+    def _take(self, frame: dict[str, str]) -> None:
+        self.last_id = frame.get("id", self.last_id)
+        if "data" in frame:
+            event = json.loads(frame["data"])
+            assert (event["id"], event["type"]) == (frame["id"], frame["event"])
+            self.events.append(event)
+
+
+async def _finish_one(house: House) -> str:
+    return str((await house.finished((await house.submit())["id"]))["id"])
+
+
+def _jobs(found: list[dict[str, Any]]) -> list[str]:
+    return [event["data"]["id"] for event in found]
+
+
+async def test_events_are_pulled_in_order_page_by_page(house: House) -> None:
+    made = [await _finish_one(house) for _ in range(5)]
+    first = (await house.client.get("/v1/events", params={"limit": 3})).json()
+    assert _jobs(first["events"]) == made[:3]
+    assert set(first["events"][0]) == {"id", "type", "timestamp", "data"}
+    assert first["next_page_cursor"] == first["events"][-1]["id"]
+    rest = (await house.client.get("/v1/events", params={"after": first["next_page_cursor"]})).json()
+    assert _jobs(rest["events"]) == made[3:]
+    assert rest["next_page_cursor"] is None
+    nothing = await house.client.get("/v1/events", params={"after": rest["events"][-1]["id"]})
+    assert nothing.json() == {"events": [], "next_page_cursor": None}
+
+
+async def test_types_choose_and_what_makes_no_sense_is_refused(house: House) -> None:
+    done = await _finish_one(house)
+    await house.client.delete(f"/v1/transcriptions/{await _finish_one(house)}")
+    found = await house.client.get("/v1/events", params={"types": "transcription.deleted,transcription.failed"})
+    assert [event["type"] for event in found.json()["events"]] == ["transcription.deleted"]
+    found = await house.client.get("/v1/events", params={"types": "transcription.completed"})
+    assert _jobs(found.json()["events"]) == [done]
+    for bad in ({"types": "nonsense"}, {"after": "nonsense"}, {"after": "dlv_" + "0" * 32}, {"limit": "0"}):
+        assert (await house.client.get("/v1/events", params=bad)).status_code == 400, bad
+
+
+async def test_the_number_of_a_deleted_event_is_never_given_again(house: House) -> None:
+    """A reader that has read the newest event still hears of its deletion."""
+    job = await _finish_one(house)
+    newest = (await house.client.get("/v1/events")).json()["events"][-1]["id"]
+    async with Follower(house.client) as follower:
+        await house.client.delete(f"/v1/transcriptions/{job}")
+        assert [event["type"] for event in await follower.until(1)] == ["transcription.deleted"]
+    after = (await house.client.get("/v1/events", params={"after": newest})).json()["events"]
+    assert [event["type"] for event in after] == ["transcription.deleted"]
+
+
+async def test_the_stream_begins_now_or_where_the_reader_says(house: House) -> None:
+    before = await _finish_one(house)
+    async with Follower(house.client) as live, Follower(house.client, after="") as all_of_it:
+        now = await _finish_one(house)
+        assert _jobs(await live.until(1)) == [now]
+        assert _jobs(await all_of_it.until(2)) == [before, now]
+
+
+async def test_nothing_is_missed_between_two_connections_even_before_the_first_event(house: House) -> None:
+    follower = Follower(house.client)
+    made: list[str] = []
+    for _ in range(4):
+        made.append(await _finish_one(house)) if follower.last_id else None
+        async with follower:
+            made.append(await _finish_one(house))
+            await follower.until(len(made))
+    made.append(await _finish_one(house))
+    async with follower:
+        await follower.until(len(made))
+    assert _jobs(follower.events) == made
+
+
+async def test_the_stream_sends_a_comment_when_nothing_happens_and_ends_when_the_service_stops(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.api.events.KEEP_ALIVE_S", 0.1)
+    monkeypatch.setattr("service.api.events.LOOK_EVERY_S", 0.05)
+    async with Follower(house.client) as follower:
+        async with asyncio.timeout(5):
+            while follower.comments < 3:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        house.server.config.app.state.draining = True  # type: ignore[union-attr]
+        await follower.ended()
+    house.server.config.app.state.draining = False  # type: ignore[union-attr]
+
+
+@asynccontextmanager
+async def _replica(house: House) -> AsyncIterator[httpx.AsyncClient]:
+    """A second web process on the same database."""
+    settings = house.relay.settings
+    twin = settings_for(settings.database_url, settings.soniox_api_base_url, free_port())
+    async with serving(create_app(twin, with_worker=False), twin.port) as server:
+        headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
+        async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=30) as client:
+            yield client
+
+
+async def test_a_reader_may_change_to_another_replica_at_any_time(postgres_house: House) -> None:
+    house = postgres_house
+    async with _replica(house) as other:
+        follower = Follower(house.client)
+        made: list[str] = []
+        for number in range(6):
+            follower._client = other if number % 2 else house.client
+            async with follower:
+                made.append(await _finish_one(house))
+                await follower.until(len(made))
+            made.append(await _finish_one(house))
+        async with follower:
+            assert _jobs(await follower.until(len(made))) == made
+
+
+def _event(name: str) -> Event:
+    body = event_body("transcription.completed", 1, {"id": name})
+    values = {"type": "transcription.completed", "owner": "o", "transcription_id": name, "created_at_ms": 1}
+    return Event(id=new_id("evt", 1), body=body, **values)
+
+
+async def test_two_transactions_that_commit_in_reverse_order_are_both_read(postgres_database: str) -> None:
+    """The later number becomes visible first; a reader must wait for the earlier one rather than pass it."""
+    engine = create_async_engine(engine_url(postgres_database))
+    read: list[str] = []
+    position = START
+
+    async def read_on() -> None:
+        nonlocal position
+        async with engine.connect() as connection:
+            found, position = await feed.read_on(connection, position, Wanted(), 10)
+        read.extend(event.transcription_id or "" for event in found)
+
+    async with engine.connect() as slow, engine.connect() as quick:
+        await events.put(slow, _event("first"))
+        await events.put(quick, _event("second"))
+        await quick.commit()
+        await read_on()
+        await read_on()
+        assert read == []
+        await slow.commit()
+        await read_on()
+        assert sorted(read) == ["first", "second"]
+
+        # and the harder case: the older transaction takes the later number
+        await events.put(slow, _event("third"))
+        await events.put(quick, _event("fourth"))
+        await events.put(slow, _event("fifth"))
+        await slow.commit()
+        await read_on()
+        await quick.commit()
+        await read_on()
+        assert sorted(read[2:]) == ["fifth", "fourth", "third"]
+    await engine.dispose()
+
+
+async def test_readers_beside_many_writers_miss_nothing_and_read_nothing_twice(postgres_database: str) -> None:
+    engine = create_async_engine(engine_url(postgres_database), pool_size=12)
+    written: list[str] = []
+    read: list[str] = []
+    done = asyncio.Event()
+
+    async def write(writer: int) -> None:
+        for number in range(25):
+            async with engine.begin() as connection:
+                for part in range(2):
+                    name = f"{writer}-{number}-{part}"
+                    await events.put(connection, _event(name))
+                    await asyncio.sleep(0.001 * (writer % 3))
+                    written.append(name)
+
+    async def follow() -> None:
+        position = START
+        last_round = False
+        while not last_round:
+            last_round = done.is_set()
+            async with engine.connect() as connection:
+                found, position = await feed.read_on(connection, position, Wanted(), 7)
+                while len(found) == 7:
+                    read.extend(event.transcription_id or "" for event in found)
+                    found, position = await feed.read_on(connection, position, Wanted(), 7)
+            read.extend(event.transcription_id or "" for event in found)
+            await asyncio.sleep(0)
+
+    reading = asyncio.create_task(follow())
+    await asyncio.gather(*(write(writer) for writer in range(8)))
+    done.set()
+    await reading
+    await engine.dispose()
+    assert len(read) == len(set(read)) == len(written)
+
+
+async def test_events_restored_from_another_cluster_come_first_and_hide_nothing(postgres_database: str) -> None:
+    async with open_dispatch(postgres_database) as dispatch:
+        await dispatch.append(2)
+        await dispatch.execute("UPDATE events SET xact = xact + 1000000")
+        await dispatch.relay.db.write(feed.adopt_restored)
+        await dispatch.append(1)
+        async with dispatch.relay.db.read() as connection:
+            found = await feed.after(connection, START, Wanted(), 10)
+        assert [event.seq for event in found] == [1, 2, 3]

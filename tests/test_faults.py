@@ -1,0 +1,183 @@
+"""Soniox in trouble: nothing is lost, nothing is done twice, no more calls are made than help."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from service.sandbox import SandboxConfig
+from tests.support.house import House, open_house
+
+SMALL = SandboxConfig(
+    recognise="script",
+    processing_ms=20,
+    requests_per_minute=None,
+    max_pending=20,
+    max_transcriptions=60,
+    max_files=30,
+)
+SMALL_LIMITS = {"relay_max_pending": 20, "relay_max_transcriptions": 60, "relay_max_files": 30}
+
+
+async def submit_many(house: House, number: int, **fields: Any) -> list[str]:
+    """As many, one after the other where order matters, else 50 at a time."""
+    free = asyncio.Semaphore(50)
+
+    async def one() -> str:
+        async with free:
+            return str((await house.submit(**fields))["id"])
+
+    return list(await asyncio.gather(*[one() for _ in range(number)]))
+
+
+async def completed(house: House) -> int:
+    async with house.relay.db.read() as connection:
+        query = "SELECT count(*) FROM transcriptions WHERE stage = 'completed'"
+        return int((await connection.exec_driver_sql(query)).scalar_one())
+
+
+async def until_completed(house: House, number: int, within_s: float = 60) -> None:
+    async def are_there() -> bool:
+        return await completed(house) == number
+
+    await house.until(are_there, within_s)
+
+
+async def calls_made(house: House) -> int:
+    return int(sum((await house.at_soniox())["calls"].values()))
+
+
+async def assert_created_once_each(house: House, number: int) -> None:
+    creates = (await house.at_soniox())["creates_by_webhook_url"]
+    assert sorted(creates.values()) == [1] * number
+
+
+async def test_a_burst_waits_here_and_never_meets_a_quota(database_url: str) -> None:
+    async with open_house(database_url, SMALL, **SMALL_LIMITS) as house:
+        uploaded = await house.client.post("/v1/files", files={"file": ("tokens=7.wav", b"audio" * 100)})
+        file_id = uploaded.json()["id"]
+        await asyncio.gather(
+            submit_many(house, 300),
+            submit_many(house, 100, audio_url=None, file_id=file_id),
+            return_exceptions=False,
+        )
+        await until_completed(house, 400)
+        await house.until_soniox_is_empty()
+        state = await house.at_soniox()
+        assert state["high_water"]["pending"] <= 20
+        assert state["high_water"]["transcriptions"] <= 60
+        assert state["high_water"]["files"] <= 30
+        assert set(state["quota_refusals"].values()) == {0}
+        await assert_created_once_each(house, 400)
+
+
+async def test_no_rolling_minute_sees_more_requests_than_allowed(database_url: str) -> None:
+    limit = 60
+    sandbox = SandboxConfig(recognise="script", processing_ms=10, requests_per_minute=limit)
+    async with open_house(database_url, sandbox, relay_max_requests_per_minute=limit) as house:
+        await submit_many(house, 40)
+        await asyncio.sleep(5)
+        state = await house.at_soniox()
+        assert limit * 0.6 <= state["high_water"]["requests_per_minute"] <= limit
+        assert state["quota_refusals"]["rate"] == 0
+
+
+async def test_jobs_go_to_soniox_in_the_order_they_came(house: House) -> None:
+    ids = [(await house.submit())["id"] for _ in range(40)]
+    await until_completed(house, 40)
+    created = [remote["webhook_url"].rpartition("job=")[2] for remote in await house.created_at_soniox()]
+    if created[0] != ids[0]:
+        created.reverse()  # the double may list the newest first
+    displaced = max(abs(created.index(job) - place) for place, job in enumerate(ids))
+    assert displaced < 16  # as many are submitted at once
+
+
+async def test_a_storm_of_every_fault_loses_nothing_and_doubles_nothing(house: House) -> None:
+    await house.faults(
+        refuse=[{"status": status, "probability": 0.12} for status in (429, 500, 502, 503)],
+        reset={"probability": 0.1},
+        truncate={"probability": 0.1},
+        lose_answer=[{"probability": 0.15, "how": "cut"}],
+        drop_webhook=0.5,
+        duplicate_webhook={"probability": 0.5},
+    )
+    house.relay.governor.rate_pause_ms = 200
+    await submit_many(house, 60)
+    await asyncio.sleep(6)
+    await house.faults()
+    await until_completed(house, 60, within_s=60)
+    await house.until_soniox_is_empty()
+    await assert_created_once_each(house, 60)
+
+
+async def test_while_soniox_is_out_of_order_only_probes_go_out(house: House) -> None:
+    await house.faults(refuse=[{"status": 503}])
+    await submit_many(house, 50)
+    await asyncio.sleep(6)
+    before = await calls_made(house)
+    await asyncio.sleep(3)
+    assert await calls_made(house) - before <= 6
+    assert "out of order" in (house.relay.governor.trouble() or "")
+    await house.faults()
+    await until_completed(house, 50)
+    await assert_created_once_each(house, 50)
+
+
+@pytest.mark.parametrize("status", [401, 402, 403])
+async def test_a_refused_key_parks_all_work_and_its_cure_resumes_it(house: House, status: int) -> None:
+    house.relay.governor.key_probe_every_ms = 500
+    await house.faults(refuse=[{"status": status, "error_type": "permission_denied", "message": "ask your admin"}])
+    await submit_many(house, 30)
+    await asyncio.sleep(2)
+    assert await calls_made(house) < 30
+    assert "ask your admin" in (house.relay.governor.trouble() or "")
+    assert "relay_soniox_parked 1.0" in (await house.client.get("/metrics")).text
+    await house.faults()
+    await until_completed(house, 30)
+    assert house.relay.governor.trouble() is None
+    assert "relay_soniox_parked 0.0" in (await house.client.get("/metrics")).text
+
+
+async def test_a_rate_limit_is_waited_out_for_as_long_as_soniox_asks(house: House) -> None:
+    refusal = {"status": 429, "message": "Requests per minute limit exceeded", "retry_after": "2", "remaining": 1}
+    await house.faults(refuse=[refusal])
+    await submit_many(house, 1)
+    await asyncio.sleep(0.5)
+    before = await calls_made(house)
+    await submit_many(house, 5)
+    await asyncio.sleep(1)
+    assert await calls_made(house) == before
+    await until_completed(house, 6)
+
+
+async def test_a_full_quota_stops_submissions_raises_an_alarm_and_looks_for_leaks(house: House) -> None:
+    house.relay.governor.room_pause_ms = 1_000
+    leaked = {
+        "model": "stt-async-v5",
+        "audio_url": "https://sandbox.invalid/leaked.wav",
+        "webhook_url": house.relay.settings.webhook_url("01890000-0000-7000-8000-000000000000"),
+    }
+    await house.faults(drop_webhook=True)
+    await house.soniox.post("/v1/transcriptions", json=leaked)
+    message = "Total transcription count limit exceeded. Please delete some."
+    await house.faults(
+        refuse=[{"status": 429, "message": message, "remaining": 2, "match": "POST /v1/transcriptions"}]
+    )
+    await submit_many(house, 5)
+    await until_completed(house, 5)
+    await house.until_soniox_is_empty()
+    metrics = (await house.client.get("/metrics")).text
+    assert "relay_soniox_out_of_room_total" in metrics
+    assert house.relay.governor.out_of_room >= 1
+
+
+async def test_clean_up_removes_the_transcription_before_its_file_and_waits_for_a_conflict(house: House) -> None:
+    conflict = {"status": 409, "remaining": 2, "match": "DELETE /v1/transcriptions/*"}
+    await house.faults(refuse=[conflict])
+    uploaded = await house.client.post("/v1/files", files={"file": ("tokens=7.wav", b"audio")})
+    job = await house.submit(audio_url=None, file_id=uploaded.json()["id"])
+    assert (await house.finished(job["id"]))["status"] == "completed"
+    await house.until_soniox_is_empty()
+    calls = (await house.at_soniox())["calls"]
+    assert calls["DELETE /v1/transcriptions/{id}"] == 3
+    assert calls["DELETE /v1/files/{id}"] == 1

@@ -1,0 +1,185 @@
+"""Probes and metrics: alive, ready only when the work is really being done, figures that a scraper can read."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import text
+
+from service.api.health import WORKER_SILENT_MS
+from service.app import create_app
+from service.errors import ConfigurationError
+from service.relay import Relay
+from service.store import heartbeats
+from tests.support.house import House, free_port, settings_for
+from tests.support.postgres import execute
+from tests.support.servers import serving
+
+KICK_OUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'"
+
+
+@asynccontextmanager
+async def relay_without_worker(database_url: str) -> AsyncIterator[tuple[httpx.AsyncClient, Relay]]:
+    """`serve --no-worker`, as it is run beside worker processes."""
+    settings = settings_for(database_url, "http://127.0.0.1:1", free_port())
+    app = create_app(settings, with_worker=False)
+    async with serving(app, settings.port) as server, httpx.AsyncClient(base_url=server.url, timeout=15) as client:
+        yield client, app.state.relay
+
+
+async def beat(relay: Relay, name: str, ago_ms: int = 0) -> None:
+    await relay.db.write(lambda connection: heartbeats.beat(connection, name, relay.clock() - ago_ms, {}))
+
+
+async def checks(client: httpx.AsyncClient) -> tuple[int, dict[str, str]]:
+    answer = await client.get("/readyz")
+    return answer.status_code, answer.json()["checks"]
+
+
+async def test_a_relay_with_its_worker_is_alive_and_ready(house: House) -> None:
+    async def is_ready() -> bool:
+        return (await house.client.get("/readyz")).status_code == 200
+
+    await house.until(is_ready)
+    assert await checks(house.client) == (
+        200,
+        {"database": "ok", "migration": "ok", "worker": "ok", "reconciler": "ok"},
+    )
+    alive = await house.client.get("/livez")
+    assert (alive.status_code, alive.json()["status"]) == (200, "ok")
+
+
+async def test_probes_need_no_key(house: House) -> None:
+    async with httpx.AsyncClient(base_url=house.server.url) as stranger:
+        for path in ("/livez", "/readyz", "/metrics"):
+            assert (await stranger.get(path)).status_code in {200, 503}
+
+
+async def test_without_a_worker_it_is_alive_but_not_ready(database_url: str) -> None:
+    async with relay_without_worker(database_url) as (client, relay):
+        assert (await client.get("/livez")).status_code == 200
+        status, found = await checks(client)
+        assert (status, found["database"]) == (503, "ok")
+        assert (found["worker"], found["reconciler"]) == ("none has started", "none has started")
+
+        await beat(relay, "worker:elsewhere")
+        await beat(relay, "reconciler")
+        assert (await checks(client))[0] == 200
+
+        await beat(relay, "worker:elsewhere", ago_ms=WORKER_SILENT_MS + 1_000)
+        status, found = await checks(client)
+        assert (status, found["worker"], found["reconciler"]) == (503, "silent", "ok")
+
+        await beat(relay, "worker:elsewhere")
+        await beat(relay, "reconciler", ago_ms=3_600_000)
+        status, found = await checks(client)
+        assert (status, found["worker"], found["reconciler"]) == (503, "ok", "silent")
+
+
+async def test_one_living_worker_among_dead_ones_is_enough(database_url: str) -> None:
+    async with relay_without_worker(database_url) as (client, relay):
+        await beat(relay, "reconciler")
+        await beat(relay, "worker:dead", ago_ms=3_600_000)
+        await beat(relay, "worker:living")
+        assert (await checks(client))[0] == 200
+
+
+async def test_with_an_old_schema_it_is_not_ready_and_a_new_process_refuses_to_start(database_url: str) -> None:
+    async with relay_without_worker(database_url) as (client, relay):
+        await beat(relay, "worker:elsewhere")
+        await beat(relay, "reconciler")
+        await relay.db.write(
+            lambda connection: connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        )
+        status, found = await checks(client)
+        assert status == 503
+        assert "soniox-relay migrate" in found["migration"]
+    app = create_app(settings_for(database_url, "http://127.0.0.1:1", free_port()))
+    with pytest.raises(ConfigurationError, match="soniox-relay migrate"):
+        async with app.router.lifespan_context(app):
+            pass
+
+
+async def test_a_second_process_on_one_sqlite_file_is_refused_with_the_reason(database_url: str) -> None:
+    async with relay_without_worker(database_url):
+        second = create_app(settings_for(database_url, "http://127.0.0.1:1", free_port()), with_worker=False)
+        if database_url.startswith("sqlite"):
+            with pytest.raises(ConfigurationError, match="another relay process"):
+                async with second.router.lifespan_context(second):
+                    pass
+        else:
+            async with second.router.lifespan_context(second):
+                pass
+
+
+async def test_without_its_postgresql_it_is_alive_but_not_ready_and_says_nothing_of_the_address(
+    postgres_url: str,
+) -> None:
+    template = f"relay_template_{os.getpid()}"
+    await execute(postgres_url, f"CREATE DATABASE relay_away TEMPLATE {template}")
+    try:
+        async with relay_without_worker(f"{postgres_url}/relay_away") as (client, _):
+            await execute(postgres_url, "ALTER DATABASE relay_away ALLOW_CONNECTIONS false")
+            await execute(postgres_url, KICK_OUT.format("relay_away"))
+            answer = await client.get("/readyz")
+            assert answer.status_code == 503
+            assert answer.json()["checks"]["database"].startswith("the database does not answer")
+            assert "127.0.0.1" not in answer.text
+            assert (await client.get("/livez")).status_code == 200
+            refused = await client.get("/metrics")
+            assert (refused.status_code, refused.json()["error_type"]) == (503, "service_unavailable")
+    finally:
+        await execute(postgres_url, "DROP DATABASE relay_away WITH (FORCE)")
+
+
+async def scrape(client: httpx.AsyncClient) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    answer = await client.get("/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+def figure(figures: dict[Any, float], name: str, **labels: str) -> float:
+    return figures.get((name, frozenset(labels.items())), 0.0)
+
+
+async def test_metrics_tell_what_happened_and_all_their_names_begin_with_relay(house: House) -> None:
+    before = await scrape(house.client)
+    await house.client.post("/webhooks/soniox?job=x", json={})
+    await house.add_endpoint("/events")
+    job = await house.submit()
+    await house.finished(job["id"])
+    await house.until_received("/events")
+    await house.until_soniox_is_empty()
+    after = await scrape(house.client)
+
+    def grown(name: str, **labels: str) -> float:
+        return figure(after, name, **labels) - figure(before, name, **labels)
+
+    assert grown("relay_webhooks_received_total", result="stored") == 1
+    assert grown("relay_webhooks_received_total", result="unauthenticated") == 1
+    assert grown("relay_transcriptions_finished_total", outcome="completed", source="webhook") == 1
+    assert grown("relay_turnaround_seconds_count") == 1
+    assert grown("relay_soniox_requests_total", operation="create_transcription", code="201") == 1
+    assert figure(after, "relay_soniox_quota_limit", kind="pending") == 100
+    assert figure(after, "relay_soniox_quota_used", kind="pending") == 0
+    assert figure(after, "relay_transcriptions", stage="submitted") == 0
+    assert {name for name, _ in after if not name.startswith("relay_")} == set()
+
+
+async def test_work_that_waits_shows_in_the_metrics(database_url: str) -> None:
+    async with relay_without_worker(database_url) as (client, relay):
+        key = relay.settings.relay_api_key
+        assert key
+        body = {"model": "m", "audio_url": "https://example.com/a.wav"}
+        headers = {"Authorization": f"Bearer {key.get_secret_value()}"}
+        assert (await client.post("/v1/transcriptions", json=body, headers=headers)).status_code == 201
+        assert figure(await scrape(client), "relay_transcriptions", stage="accepted") == 1

@@ -1,0 +1,321 @@
+"""The webhook route: the header before the body, 2xx only for what is on disk, nothing written otherwise."""
+
+import asyncio
+import json
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import select
+
+from service import hooks
+from service.app import create_app
+from service.relay import Relay
+from service.store.rows import as_models
+from service.tables import Webhook, table_of
+from service.vault import Vault
+from tests.support.house import MASTER_SECRET, free_port, settings_for
+from tests.support.postgres import execute
+from tests.support.servers import serving
+
+JOB = "0197a1b2-0000-7000-8000-000000000001"
+OTHER_JOB = "0197a1b2-0000-7000-8000-000000000002"
+SONIOX_ID = "84c32fc6-4fb5-4e7a-b656-b5ec70493753"
+PREVIOUS_SECRET = "the-master-secret-before-this-00"
+NOTICE = {"id": SONIOX_ID, "status": "completed"}
+HEADER = "X-Soniox-Webhook-Secret"
+KICK_OUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'"
+
+
+@dataclass
+class Desk:
+    """A relay that takes webhooks in and has nobody who works on them."""
+
+    client: httpx.AsyncClient
+    relay: Relay
+    port: int
+
+    async def post(self, body: Any = NOTICE, job: str = JOB, secret: str | None = None) -> httpx.Response:
+        """A webhook as Soniox sends it; bytes and streams go out as they are."""
+        content = json.dumps(body).encode() if isinstance(body, dict | list | str | int) else body
+        headers = {HEADER: derived(job) if secret is None else secret, "Content-Type": "application/json"}
+        url = f"/webhooks/soniox?job={job}" if job else "/webhooks/soniox"
+        return await self.client.post(url, content=content, headers=headers)
+
+    async def inbox(self) -> list[Webhook]:
+        """What is stored."""
+        table = table_of(Webhook)
+        async with self.relay.db.read() as connection:
+            return as_models(Webhook, await connection.execute(select(table).order_by(table.c.id)))
+
+    async def refuses(self, answer: httpx.Response, status_code: int, error_type: str) -> None:
+        """It was refused in Soniox's error body, without a secret, and nothing was kept."""
+        body = answer.json()
+        assert (answer.status_code, body["status_code"], body["error_type"]) == (
+            status_code,
+            status_code,
+            error_type,
+        )
+        assert body["request_id"] == answer.headers["x-request-id"]
+        assert set(body) == {
+            "status_code",
+            "error_type",
+            "message",
+            "validation_errors",
+            "request_id",
+            "more_info",
+        }
+        for secret in (MASTER_SECRET, PREVIOUS_SECRET, derived(JOB), derived("")):
+            assert secret not in answer.text
+        assert await self.inbox() == []
+
+
+def derived(job: str, master: str = MASTER_SECRET) -> str:
+    """The header value of a job, or the master secret for none."""
+    return Vault([master.encode()]).webhook_secret(job) if job else master
+
+
+@pytest.fixture
+async def desk(database_url: str, capfd: pytest.CaptureFixture[str]) -> AsyncIterator[Desk]:
+    """An open desk; whatever a test does to it, no secret may come out in the log."""
+    settings = settings_for(
+        database_url, "http://127.0.0.1:1", free_port(), soniox_api_webhook_secret_previous=PREVIOUS_SECRET
+    )
+    app = create_app(settings, with_worker=False)
+    async with serving(app, settings.port) as server, httpx.AsyncClient(base_url=server.url, timeout=15) as client:
+        yield Desk(client, app.state.relay, settings.port)
+    logged = "".join(capfd.readouterr())
+    assert "relay_started" in logged
+    for secret in (
+        MASTER_SECRET,
+        PREVIOUS_SECRET,
+        derived(JOB),
+        derived(OTHER_JOB),
+        derived(JOB, PREVIOUS_SECRET),
+    ):
+        assert secret not in logged
+
+
+async def test_a_webhook_is_stored_as_it_came_and_is_due_at_once(desk: Desk) -> None:
+    answer = await desk.post()
+    assert (answer.status_code, answer.json()) == (200, {"received": True})
+    [row] = await desk.inbox()
+    assert (row.job, row.soniox_id, row.status, row.source, row.seen) == (
+        JOB,
+        SONIOX_ID,
+        "completed",
+        "webhook",
+        1,
+    )
+    assert row.due_at_ms == row.received_at_ms
+    assert abs(row.received_at_ms - desk.relay.clock()) < 5_000
+
+
+async def test_a_job_nobody_knows_is_stored_too_for_its_row_may_only_be_late(desk: Desk) -> None:
+    assert (await desk.post(job=OTHER_JOB)).status_code == 200
+    assert [row.job for row in await desk.inbox()] == [OTHER_JOB]
+
+
+async def test_a_webhook_without_a_job_needs_the_master_secret_itself(desk: Desk) -> None:
+    assert (await desk.post(job="", secret=derived(JOB))).status_code == 401
+    assert (await desk.post(job="")).status_code == 200
+    assert [row.job for row in await desk.inbox()] == [""]
+
+
+async def test_duplicates_are_answered_200_and_counted_in_one_row(desk: Desk) -> None:
+    answers = [*await asyncio.gather(*[desk.post() for _ in range(19)]), await desk.post()]
+    assert {answer.status_code for answer in answers} == {200}
+    [row] = await desk.inbox()
+    assert row.seen == 20
+
+
+async def test_another_status_of_the_same_transcription_is_another_row(desk: Desk) -> None:
+    await desk.post()
+    await desk.post({"id": SONIOX_ID, "status": "error"})
+    await desk.post({"id": SONIOX_ID.upper(), "status": "error"})
+    assert sorted((row.status, row.seen) for row in await desk.inbox()) == [("completed", 1), ("error", 2)]
+
+
+async def test_fields_to_come_and_words_to_come_are_taken(desk: Desk) -> None:
+    answer = await desk.post({"id": SONIOX_ID, "status": "partially_done", "more": {"a": [1]}})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("job", [JOB, ""])
+async def test_the_previous_master_secret_is_still_accepted(desk: Desk, job: str) -> None:
+    assert (await desk.post(job=job, secret=derived(job, PREVIOUS_SECRET))).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "",
+        "wrong",
+        MASTER_SECRET,
+        derived(OTHER_JOB),
+        derived(JOB)[:-1],
+        derived(JOB) + "x",
+        derived(JOB).swapcase(),
+        derived(JOB, "some-other-master-secret-000001"),
+        f"Bearer {derived(JOB)}",
+    ],
+)
+async def test_a_wrong_header_is_refused(desk: Desk, secret: str) -> None:
+    await desk.refuses(await desk.post(secret=secret), 401, "unauthenticated")
+
+
+async def test_a_missing_header_is_refused(desk: Desk) -> None:
+    answer = await desk.client.post(f"/webhooks/soniox?job={JOB}", json=NOTICE)
+    await desk.refuses(answer, 401, "unauthenticated")
+
+
+async def test_a_header_that_is_not_ascii_is_refused(desk: Desk) -> None:
+    headers = {HEADER: derived(JOB).encode() + b"\xff\xc3\xa4"}
+    await desk.refuses(
+        await desk.client.post(f"/webhooks/soniox?job={JOB}", json=NOTICE, headers=headers), 401, "unauthenticated"
+    )
+
+
+async def test_a_stranger_learns_the_same_whatever_is_wrong_with_the_body(desk: Desk) -> None:
+    answers = [await desk.post(body, secret="wrong") for body in (NOTICE, b"not json", b"x" * 40_000)]
+    assert {answer.status_code for answer in answers} == {401}
+    assert len({answer.json()["message"] for answer in answers}) == 1
+
+
+async def test_the_header_is_checked_before_the_body_is_read(desk: Desk) -> None:
+    """A stranger who promises a body and never sends it is answered at once."""
+    async with begun(desk, "wrong", "Content-Length: 80", b"") as reader:
+        status = await asyncio.wait_for(reader.readline(), 2)
+        assert status.startswith(b"HTTP/1.1 401")
+    assert await desk.inbox() == []
+
+
+@asynccontextmanager
+async def begun(desk: Desk, secret: str, framing: str, part: bytes) -> AsyncIterator[asyncio.StreamReader]:
+    """A request on the wire whose body is `part` so far, with more to come."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", desk.port)
+    head = [f"POST /webhooks/soniox?job={JOB} HTTP/1.1", "Host: relay", f"{HEADER}: {secret}", framing, "", ""]
+    writer.write("\r\n".join(head).encode() + part)
+    await writer.drain()
+    try:
+        yield reader
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_body_that_does_not_arrive_is_given_up(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hooks, "BODY_WITHIN_S", 0.2)
+    async with begun(desk, derived(JOB), "Content-Length: 80", b'{"id"') as reader:
+        status = await asyncio.wait_for(reader.readline(), 5)
+        assert status.startswith(b"HTTP/1.1 408")
+    assert await desk.inbox() == []
+
+
+def test_the_wait_for_a_body_is_seconds_not_minutes() -> None:
+    assert 1 <= hooks.BODY_WITHIN_S <= 15
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"not json",
+        b"\xff\xfe\x00",
+        b'{"id":',
+        b"[]",
+        b"null",
+        b'"completed"',
+        b"{}",
+        b"[" * 16_000,
+        json.dumps({"id": SONIOX_ID}).encode(),
+        json.dumps({"status": "completed"}).encode(),
+        json.dumps({"id": 7, "status": "completed"}).encode(),
+        json.dumps({"id": SONIOX_ID, "status": None}).encode(),
+        json.dumps({"id": SONIOX_ID, "status": ""}).encode(),
+        json.dumps({"id": SONIOX_ID, "status": "x" * 65}).encode(),
+        json.dumps({"id": SONIOX_ID, "status": "comp\0leted"}).encode(),
+        json.dumps({"id": SONIOX_ID, "status": "a\nb"}).encode(),
+        b'{"id":"' + SONIOX_ID.encode() + b'","status":"\\ud800"}',
+        json.dumps({"id": "../../files", "status": "completed"}).encode(),
+        json.dumps({"id": SONIOX_ID + "0", "status": "completed"}).encode(),
+        json.dumps({"id": "' OR 1=1 --", "status": "completed"}).encode(),
+    ],
+)
+async def test_garbage_is_refused(desk: Desk, body: bytes) -> None:
+    await desk.refuses(await desk.post(body), 400, "invalid_request")
+
+
+async def test_a_body_of_16_kib_is_taken_and_one_byte_more_is_not(desk: Desk) -> None:
+    notice = json.dumps(NOTICE).encode()
+    await desk.refuses(await desk.post(notice.ljust(16 * 1024 + 1)), 413, "request_too_large")
+    assert (await desk.post(notice.ljust(16 * 1024))).status_code == 200
+
+
+async def test_a_body_without_a_length_is_refused_as_soon_as_it_is_too_long(desk: Desk) -> None:
+    """The answer comes while the sender is still in the middle of it."""
+    piece = b"1000\r\n" + b" " * 0x1000 + b"\r\n"
+    async with begun(desk, derived(JOB), "Transfer-Encoding: chunked", piece * 5) as reader:
+        status = await asyncio.wait_for(reader.readline(), 3)
+        assert status.startswith(b"HTTP/1.1 413")
+    assert await desk.inbox() == []
+
+
+async def test_a_chunked_body_of_the_right_size_is_taken(desk: Desk) -> None:
+    async def chunked() -> AsyncIterator[bytes]:
+        for start in range(0, 80, 8):
+            yield json.dumps(NOTICE).encode().ljust(80)[start : start + 8]
+
+    assert (await desk.post(chunked())).status_code == 200
+
+
+async def test_what_cannot_be_stored_is_answered_503_so_that_soniox_sends_it_again(desk: Desk) -> None:
+    async with unable_to_write(desk):
+        started = time.monotonic()
+        answers = await asyncio.gather(*[desk.post() for _ in range(5)])
+        assert time.monotonic() - started < 10
+        for answer in answers:
+            assert answer.status_code == 503
+            assert answer.json()["error_type"] == "service_unavailable"
+            assert int(answer.headers["retry-after"]) > 0
+    assert await desk.inbox() == []
+    assert (await desk.post()).status_code == 200
+    assert len(await desk.inbox()) == 1
+
+
+@asynccontextmanager
+async def unable_to_write(desk: Desk) -> AsyncIterator[None]:
+    """SQLite's file is locked by another program; PostgreSQL sends everybody away."""
+    url = desk.relay.settings.database_url
+    server, name = url.rsplit("/", 1)
+    if desk.relay.db.is_sqlite:
+        other = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
+        other.execute("BEGIN EXCLUSIVE")
+        yield
+        other.execute("ROLLBACK")
+        other.close()
+    else:
+        await execute(server, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        await execute(server, KICK_OUT.format(name))
+        yield
+        await execute(server, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+async def test_only_post_is_taken(desk: Desk, method: str) -> None:
+    answer = await desk.client.request(method, f"/webhooks/soniox?job={JOB}", headers={HEADER: derived(JOB)})
+    assert answer.status_code == 405
+
+
+async def test_the_header_has_the_name_that_the_settings_give_it(database_url: str) -> None:
+    settings = settings_for(database_url, "http://127.0.0.1:1", free_port(), soniox_api_webhook_header="X-Ours")
+    app = create_app(settings, with_worker=False)
+    async with serving(app, settings.port) as server, httpx.AsyncClient(base_url=server.url) as client:
+        for name, expected in ((HEADER, 401), ("x-ours", 200)):
+            answer = await client.post(f"/webhooks/soniox?job={JOB}", json=NOTICE, headers={name: derived(JOB)})
+            assert answer.status_code == expected

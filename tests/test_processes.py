@@ -1,0 +1,112 @@
+"""Several real processes, a database that goes away, an orderly stop."""
+
+import asyncio
+import os
+import shutil
+import signal
+import sqlite3
+from pathlib import Path
+
+from service.clock import wall_ms
+from service.db import open_database
+from service.migrate import upgrade
+from service.wakeups import Wakeups
+from tests.chaos.trial import Theatre, open_theatre
+from tests.support.house import House, open_house
+from tests.support.postgres import own_server
+
+
+async def submit_many(theatre: Theatre, first: int, number: int) -> None:
+    await asyncio.gather(*[theatre.submit(place) for place in range(first, first + number)])
+
+
+async def test_sigterm_under_load_ends_in_time_refuses_nobody_and_releases_every_lease(database_url: str) -> None:
+    async with open_theatre(database_url) as theatre:
+        await theatre.start()
+        submitting = asyncio.create_task(submit_many(theatre, 0, 60))
+        await theatre.until_up()
+        await asyncio.sleep(0.5)
+        started = asyncio.get_running_loop().time()
+        assert await theatre.stop() == 0
+        assert asyncio.get_running_loop().time() - started <= 10
+        assert await leases_held(database_url) == 0
+        await theatre.start()
+        await submitting
+        account = await theatre.settled()
+        assert account.is_clean(), account
+        assert account.jobs == 60
+
+
+async def leases_held(database_url: str) -> int:
+    """Leases that have not ended."""
+    total = 0
+    async with open_database(database_url, Wakeups()) as database, database.read() as connection:
+        for table in ("transcriptions", "webhooks", "deliveries", "removals"):
+            query = f"SELECT count(*) FROM {table} WHERE lease_until_ms > {wall_ms() + 200}"  # noqa: S608
+            total += int((await connection.exec_driver_sql(query)).scalar_one())
+    return total
+
+
+async def test_a_worker_that_slept_through_its_leases_completes_nothing_twice(postgres_database: str) -> None:
+    """Eight workers on one PostgreSQL; one is stopped for twice the lease, then goes on."""
+    async with open_theatre(postgres_database) as theatre:
+        theatre.relay = await theatre.spawn("serve", "--no-worker")
+        await theatre.until_up(within_s=60)
+        workers = [await theatre.spawn("worker") for _ in range(8)]
+        try:
+            await theatre.until_ready(within_s=60)
+            submitting = asyncio.create_task(submit_many(theatre, 0, 150))
+            await asyncio.sleep(2.5)
+            os.kill(workers[0].pid, signal.SIGSTOP)
+            await asyncio.sleep(8)
+            os.kill(workers[0].pid, signal.SIGCONT)
+            await submitting
+            account = await theatre.settled(within_s=100)
+            assert account.is_clean(), account
+            assert account.jobs == 150
+        finally:
+            for worker in workers:
+                worker.kill()
+                await worker.wait()
+
+
+async def test_a_postgresql_that_is_restarted_in_flight_loses_nothing() -> None:
+    with own_server() as server:
+        await asyncio.to_thread(upgrade, f"{server.url}/postgres")
+        async with open_house(f"{server.url}/postgres") as house:
+            jobs = [(await house.submit(client_reference_id="processing_ms=300"))["id"] for _ in range(20)]
+            await asyncio.to_thread(server.stop)
+            answer = await house.client.get("/readyz")
+            assert answer.status_code == 503
+            assert "database" in answer.json()["checks"]
+            assert (await tell(house, jobs[0])) == 503
+            await asyncio.to_thread(server.start)
+            for job in jobs:
+                assert (await house.finished(job, within_s=30))["status"] == "completed"
+            await house.until(lambda: is_ready(house))
+
+
+async def test_a_locked_sqlite_file_answers_503_and_heals_by_itself(tmp_path: Path, sqlite_template: Path) -> None:
+    path = tmp_path / "relay.db"
+    shutil.copy(sqlite_template, path)
+    async with open_house(f"sqlite:///{path}") as house:
+        job = await house.submit(client_reference_id="processing_ms=400")
+        other = sqlite3.connect(path)
+        other.execute("BEGIN EXCLUSIVE")
+        assert await tell(house, job["id"]) == 503
+        other.rollback()
+        other.close()
+        assert (await house.finished(job["id"], within_s=30))["status"] == "completed"
+        await house.until(lambda: is_ready(house))
+
+
+async def tell(house: House, job: str) -> int:
+    """A webhook as Soniox would send it; gives back the status of the answer."""
+    headers = {"X-Soniox-Webhook-Secret": house.relay.vault.webhook_secret(job)}
+    body = {"id": "0b7f9c3e-6c0e-4f0e-9a53-2f0f8f1f7d11", "status": "completed"}
+    answer = await house.client.post(f"/webhooks/soniox?job={job}", json=body, headers=headers)
+    return answer.status_code
+
+
+async def is_ready(house: House) -> bool:
+    return (await house.client.get("/readyz")).status_code == 200

@@ -1,0 +1,149 @@
+"""What is deleted is gone: by DELETE, or when its retention has passed; a receipt stays, no word does."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from service.purge import DAY_MS, purge_once, scrub
+from service.store.rows import insert_all
+from service.tables import Delivery
+from tests.support.house import House, open_house
+from tests.support.transcripts import document, put, said
+
+SECRET = "xylophonquartz"  # a word in no other place
+FILLER = " ".join(f"word{n}" for n in range(3_000))
+PLANTED = document(said(f"{FILLER} {SECRET} {FILLER}"), text=f"otherwise said {SECRET}", note=SECRET)
+DAYS = 3
+
+
+@pytest.fixture
+async def keeping(database_url: str) -> AsyncIterator[House]:
+    """A house that keeps finished transcriptions for some days."""
+    async with open_house(database_url, relay_retention_days=DAYS) as opened:
+        yield opened
+
+
+def days_ago(house: House, days: float) -> dict[str, int]:
+    at_ms = house.relay.clock() - int(days * DAY_MS)
+    return {"created_at_ms": at_ms - 1_000, "finished_at_ms": at_ms}
+
+
+async def remembered(house: House, word: str) -> list[str]:
+    """Where the database still has the word: files on SQLite, rows of any table on PostgreSQL."""
+    needle = word.encode()
+    if house.relay.db.is_sqlite:
+        path = Path(str(house.relay.db.writer.url.database))
+        return [each.name for each in path.parent.glob(f"{path.name}*") if needle in each.read_bytes()]
+    async with house.relay.db.read() as connection:
+        await connection.execute(text("VACUUM"))
+        names = text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        tables = (await connection.execute(names)).scalars().all()
+        found = []
+        for table in tables:
+            rows = text(f"SELECT count(*) FROM {table} AS row WHERE row::text LIKE :word OR row::text LIKE :hex")  # noqa: S608  # our names
+            sought = {"word": f"%{word}%", "hex": f"%{needle.hex()}%"}
+            if (await connection.execute(rows, sought)).scalar_one():
+                found.append(str(table))
+        return found
+
+
+async def receipts(house: House) -> list[dict[str, Any]]:
+    async with house.relay.db.read() as connection:
+        query = text("SELECT body FROM events WHERE type = 'transcription.deleted' ORDER BY seq")
+        return [json.loads(body)["data"] for body in (await connection.execute(query)).scalars()]
+
+
+async def is_there(house: House, transcription_id: str) -> bool:
+    return (await house.client.get(f"/v1/transcriptions/{transcription_id}")).status_code == 200
+
+
+async def test_no_word_of_a_deleted_transcript_stays_in_the_database(house: House) -> None:
+    others = [await put(house.relay, document(said(FILLER))) for _ in range(5)]
+    gone = await put(house.relay, PLANTED, request={"context": {"text": SECRET}}, filename=f"{SECRET}.wav")
+    others.append(await put(house.relay, document(said(FILLER))))
+    await scrub(house.relay)
+    assert await remembered(house, SECRET)
+
+    assert (await house.client.delete(f"/v1/transcriptions/{gone}")).status_code == 204
+    await scrub(house.relay)
+    assert await remembered(house, SECRET) == []
+    found = await house.client.get("/v1/search", params={"q": "word2999", "limit": 100})
+    assert {hit["transcription_id"] for hit in found.json()["hits"]} == set(others)
+
+
+async def test_a_deletion_is_scrubbed_by_itself(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.processes.SHORTEST_PAUSE_S", 0.05)
+    async with open_house(database_url) as house:
+        gone = await put(house.relay, PLANTED)
+        await house.client.delete(f"/v1/transcriptions/{gone}")
+
+        async def is_forgotten() -> bool:
+            return await remembered(house, SECRET) == []
+
+        await house.until(is_forgotten)
+
+
+async def test_what_is_older_than_the_retention_goes_and_the_rest_stays(keeping: House) -> None:
+    old = await put(keeping.relay, PLANTED, **days_ago(keeping, DAYS + 0.01), client_reference_id="order 7")
+    failed = await put(keeping.relay, document([]), stage="failed", **days_ago(keeping, DAYS + 1))
+    young = await put(keeping.relay, document(said("young")), **days_ago(keeping, DAYS - 0.01))
+    long_open = await put(
+        keeping.relay, document([]), stage="submitted", check_at_ms=2**50, created_at_ms=1, finished_at_ms=None
+    )
+    late = await put(keeping.relay, document([]), created_at_ms=1)
+
+    assert await purge_once(keeping.relay) == 2
+    kept = [each for each in (old, failed, young, long_open, late) if await is_there(keeping, each)]
+    assert kept == [young, long_open, late]
+    await scrub(keeping.relay)
+    assert await remembered(keeping, SECRET) == []
+    assert await purge_once(keeping.relay) == 0
+
+
+async def test_a_receipt_says_what_went_and_why(keeping: House) -> None:
+    old = await put(keeping.relay, PLANTED, **days_ago(keeping, DAYS + 1), client_reference_id="order 7")
+    await purge_once(keeping.relay)
+    asked = await put(keeping.relay, document(said("one two three")))
+    await keeping.client.delete(f"/v1/transcriptions/{asked}")
+    purged, deleted = await receipts(keeping)
+    assert (purged["id"], purged["client_reference_id"], purged["reason"]) == (old, "order 7", "retention")
+    assert purged["removed"]["tokens"] == 6_001
+    assert purged["created_at"] < purged["finished_at"] < purged["deleted_at"]
+    assert (deleted["id"], deleted["reason"], deleted["removed"]["tokens"]) == (asked, "request", 3)
+
+
+async def test_what_is_still_to_be_delivered_is_not_purged(keeping: House) -> None:
+    waiting = await put(keeping.relay, document(said("wait")), **days_ago(keeping, DAYS + 1))
+    later_ms = keeping.relay.clock() + DAY_MS
+    delivery = Delivery(
+        id="dlv_1",
+        event_id="evt_1",
+        owner="bootstrap",
+        receiver="ep_1",
+        transcription_id=waiting,
+        created_at_ms=1,
+        due_at_ms=later_ms,
+    )
+    await keeping.relay.db.write(lambda connection: insert_all(connection, [delivery]))
+    assert await purge_once(keeping.relay) == 0
+    assert await is_there(keeping, waiting)
+
+
+async def test_nothing_is_purged_without_a_retention(house: House) -> None:
+    old = await put(house.relay, document(said("old")), created_at_ms=1, finished_at_ms=2)
+    assert await purge_once(house.relay) == 0
+    assert await is_there(house, old)
+
+
+async def test_a_large_backlog_is_purged_while_others_write_and_by_two_at_once(keeping: House) -> None:
+    for _ in range(50):
+        await put(keeping.relay, document(said("old")), **days_ago(keeping, DAYS + 1))
+    counts = await asyncio.gather(purge_once(keeping.relay), purge_once(keeping.relay), keeping.submit())
+    assert counts[0] + counts[1] == 50
+    assert len(await receipts(keeping)) == 50
+    assert (await keeping.client.get("/v1/transcriptions/count")).json()["total"] == 1

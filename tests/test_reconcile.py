@@ -1,0 +1,232 @@
+"""The reconciler: what no webhook told is found, mended, counted and explained."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from service.db import open_database
+from service.reconcile.finds import DEADLINE_MS, Find, next_look_ms
+from service.sandbox import SandboxConfig
+from service.soniox import RemoteTranscription
+from service.store import offices
+from service.tables import Transcription, table_of
+from service.wakeups import Wakeups
+from tests.support.house import MODEL, House, open_house
+
+QUICK = {"relay_reconcile_interval_s": 1.0, "relay_reconcile_grace_s": 0.0}
+
+
+@pytest.fixture
+async def watchful(database_url: str) -> AsyncIterator[House]:
+    """A house whose reconciler sweeps each second and asks about every silence."""
+    async with open_house(database_url, **QUICK) as house:
+        yield house
+
+
+async def runs_of(house: House) -> list[dict[str, Any]]:
+    return list((await house.client.get("/v1/reconciler")).json()["runs"])
+
+
+async def found_in(house: House, kind: str) -> int:
+    return sum(run["finds"].get(kind, 0) for run in await runs_of(house))
+
+
+async def submit_many(house: House, number: int) -> list[str]:
+    """As many, 50 at a time."""
+    free = asyncio.Semaphore(50)
+
+    async def one() -> str:
+        async with free:
+            return str((await house.submit())["id"])
+
+    return list(await asyncio.gather(*[one() for _ in range(number)]))
+
+
+async def all_completed(house: House, number: int) -> bool:
+    async with house.relay.db.read() as connection:
+        query = "SELECT count(*) FROM transcriptions WHERE stage = 'completed'"
+        return bool((await connection.exec_driver_sql(query)).scalar_one() == number)
+
+
+async def slowest_ms(house: House) -> int:
+    """From submitted to stored; the double finishes within 10 ms."""
+    async with house.relay.db.read() as connection:
+        query = "SELECT max(finished_at_ms - submitted_at_ms) FROM transcriptions"
+        return int((await connection.exec_driver_sql(query)).scalar_one())
+
+
+@pytest.mark.parametrize("failing", [0.0, 0.2], ids=["good", "a fifth of the calls fails"])
+async def test_with_every_webhook_dropped_all_jobs_complete_at_few_calls(
+    database_url: str, failing: float
+) -> None:
+    sandbox = SandboxConfig(recognise="script", processing_ms=10, requests_per_minute=None, max_pending=1000)
+    number = 2000 if failing == 0.0 else 200
+    async with open_house(database_url, sandbox, relay_max_pending=1000, **QUICK) as house:
+        faults: dict[str, Any] = {"drop_webhook": True}
+        if failing:
+            faults["refuse"] = [{"status": 503, "probability": failing}]
+        await house.faults(**faults)
+        await submit_many(house, number)
+        await house.until(lambda: all_completed(house, number), within_s=60)
+        if not failing:
+            assert max(run["calls"] for run in await runs_of(house)) <= 3
+            assert await slowest_ms(house) <= 16_000
+        assert len(await house.created_at_soniox()) == number
+
+
+async def test_create_answers_lost_by_the_hundred_make_no_second_transcription(watchful: House) -> None:
+    await watchful.faults(lose_answer=[{"remaining": 100, "how": "cut"}])
+    await submit_many(watchful, 100)
+    await watchful.until(lambda: all_completed(watchful, 100), within_s=60)
+    state = await watchful.at_soniox()
+    assert set(state["creates_by_webhook_url"].values()) == {1}
+    assert state["counts"]["created_ever"] == 100
+    assert state["calls"]["GET /v1/transcriptions"] < 30  # listings are shared, not one for each doubt
+
+
+async def test_a_webhook_that_we_refused_is_told_apart_and_diagnosed(database_url: str) -> None:
+    async with open_house(database_url, **QUICK) as house:
+        job = await house.submit(client_reference_id="processing_ms=600")
+        await house.until(lambda: is_at_soniox(house))
+        await forge_secret(house)
+        done = await house.finished(job["id"])
+        assert done["status"] == "completed"
+        entry = next(entry for entry in done["timeline"] if entry["step"] == "found_completed")
+        assert entry["http_status"] == 401
+        assert "secret" in entry["detail"]
+        await house.until(lambda: positive(found_in(house, "webhook_rejected")))
+
+
+async def is_at_soniox(house: House) -> bool:
+    return bool((await house.at_soniox())["counts"]["transcriptions"])
+
+
+async def positive(number: Any) -> bool:
+    return bool(await number > 0)
+
+
+async def forge_secret(house: House) -> None:
+    """As if the master secret here had been changed without keeping the previous one."""
+    object.__setattr__(house.relay.vault, "masters", (b"another-master-secret-000001",))
+
+
+async def test_a_job_that_vanished_at_soniox_fails_with_the_reason_and_an_event(watchful: House) -> None:
+    await watchful.add_endpoint("/events")
+    await watchful.faults(drop_webhook=True)
+    job = await watchful.submit(client_reference_id="vanish")
+    done = await watchful.finished(job["id"], within_s=30)
+    assert (done["status"], done["error_type"]) == ("error", "transcription_not_found")
+    assert "no longer has" in done["error_message"]
+    await watchful.until_received("/events")
+    assert await found_in(watchful, "vanished") == 1
+
+
+async def test_a_job_stuck_beyond_the_deadline_is_failed(watchful: House) -> None:
+    job = await watchful.submit(client_reference_id="stuck")
+    await watchful.until(lambda: is_at_soniox(watchful))
+    async with watchful.relay.db.writer.begin() as connection:
+        long_ago = table_of(Transcription).c.submitted_at_ms - DEADLINE_MS
+        await connection.execute(update(table_of(Transcription)).values(submitted_at_ms=long_ago))
+    done = await watchful.finished(job["id"])
+    assert done["error_type"] == "deadline_exceeded"
+
+
+async def test_what_is_ours_at_soniox_but_has_no_row_is_removed(watchful: House) -> None:
+    leaked = {
+        "model": MODEL,
+        "audio_url": "https://sandbox.invalid/leaked.wav",
+        "webhook_url": watchful.relay.settings.webhook_url("01890000-0000-7000-8000-000000000000"),
+    }
+    await watchful.faults(drop_webhook=True)
+    await watchful.soniox.post("/v1/transcriptions", json=leaked)
+    reference = {"client_reference_id": "soniox-relay:01890000-0000-7000-8000-000000000000:1"}
+    await watchful.soniox.post("/v1/files", files={"file": ("leaked.wav", b"audio")}, data=reference)
+    theirs = await watchful.soniox.post("/v1/files", files={"file": ("theirs.wav", b"audio")})
+    watchful.relay.governor.out_of_room += 1  # as when Soniox says that a quota is full: look for leaks now
+
+    async def only_theirs_is_left() -> bool:
+        counts = (await watchful.at_soniox())["counts"]
+        return bool(counts["transcriptions"] == 0 and counts["files"] == 1)
+
+    await watchful.until(only_theirs_is_left)
+    assert (await watchful.soniox.get(f"/v1/files/{theirs.json()['id']}")).status_code == 200
+    assert await found_in(watchful, "leaked_transcription") == 1
+    assert await found_in(watchful, "leaked_file") == 1
+
+
+@pytest.mark.parametrize("configured", [True, False])
+async def test_a_foreign_transcription_that_points_at_us_is_adopted_only_when_configured(
+    database_url: str, configured: bool
+) -> None:
+    async with open_house(database_url, relay_adopt_foreign=configured, **QUICK) as house:
+        await house.faults(drop_webhook=True)
+        foreign = {
+            "model": MODEL,
+            "audio_url": "https://sandbox.invalid/tokens=4",
+            "webhook_url": f"{house.server.url}/webhooks/soniox",
+        }
+        created = (await house.soniox.post("/v1/transcriptions", json=foreign)).json()
+        await asyncio.sleep(0.2)
+        house.relay.governor.out_of_room += 1
+        if configured:
+            await house.until(lambda: all_completed(house, 1))
+        else:
+            await asyncio.sleep(2.5)
+        listed = (await house.client.get("/v1/transcriptions")).json()["transcriptions"]
+        assert [job["soniox_id"] for job in listed] == ([created["id"]] if configured else [])
+
+
+async def test_a_webhook_in_the_same_second_as_the_sweep_changes_nothing(watchful: House) -> None:
+    await watchful.add_endpoint("/events")
+    await watchful.faults(drop_webhook=True)
+    job = await watchful.submit()
+    await watchful.finished(job["id"])
+    created = (await watchful.created_at_soniox())[0]
+    for _ in range(3):
+        url = f"/webhooks/soniox?job={job['id']}"
+        headers = {"X-Soniox-Webhook-Secret": watchful.relay.vault.webhook_secret(job["id"])}
+        told = await watchful.client.post(url, json={"id": created["id"], "status": "completed"}, headers=headers)
+        assert told.status_code == 200
+    await asyncio.sleep(0.5)
+    assert len(watchful.receiver.at("/events")) == 1
+
+
+async def test_one_job_is_asked_about_at_once_on_demand(database_url: str) -> None:
+    async with open_house(database_url, relay_reconcile_interval_s=600) as house:
+        await house.faults(drop_webhook=True)
+        job = await house.submit()
+        await house.until(lambda: is_at_soniox(house))
+        await asyncio.sleep(0.3)
+        answer = await house.client.post(f"/v1/transcriptions/{job['id']}/reconcile")
+        assert answer.json()["soniox_says"] == "completed"
+        assert answer.json()["action"] == "collect the result"
+        assert (await house.finished(job["id"]))["status"] == "completed"
+
+
+async def test_the_office_passes_to_another_process_when_its_holder_is_silent(database_url: str) -> None:
+    async with open_database(database_url, Wakeups()) as database:
+
+        async def take(holder: str, now_ms: int) -> bool:
+            return await database.write(
+                lambda connection: offices.take(
+                    connection, "reconciler", holder, now_ms=now_ms, until_ms=now_ms + 45
+                )
+            )
+
+        assert await take("first", 0)
+        assert not await take("second", 30)
+        assert await take("first", 30)
+        assert not await take("second", 60)
+        assert await take("second", 80)
+        assert not await take("first", 90)
+
+
+def test_an_unfinished_job_is_left_alone_while_its_audio_cannot_be_done() -> None:
+    job = Transcription(id="x", owner="o", created_at_ms=0, submitted_at_ms=0, filename="f", model=MODEL)
+    long = RemoteTranscription(id="s", status="processing", audio_duration_ms=300 * 60_000)
+    short = RemoteTranscription(id="s", status="processing", audio_duration_ms=60_000)
+    assert next_look_ms(Find(job, short, 1_000), 30_000) == 31_000
+    assert next_look_ms(Find(job, long, 1_000), 30_000) == 301_000

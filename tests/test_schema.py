@@ -1,0 +1,111 @@
+"""The schema: made by the revisions, equal to the tables, the same on both databases."""
+
+import re
+from collections.abc import AsyncIterator
+from enum import StrEnum
+from pathlib import Path
+
+import pytest
+from alembic import command
+from sqlalchemy import CheckConstraint, inspect, text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlmodel import SQLModel
+
+from service.db import Database, engine_url
+from service.lifecycle import DeliveryStatus, Stage
+from service.migrate import HEAD, behind, configuration, upgrade
+from service.store.rows import insert_all
+from service.tables import Transcription
+from tests.support.postgres import aside, execute
+
+TABLES = set(SQLModel.metadata.tables)
+CHECKED = {"ck_transcriptions_stage": Stage, "ck_deliveries_status": DeliveryStatus}
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    """A database without a table."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'new.db'}"
+        return
+    server = request.getfixturevalue("postgres_url")
+    await execute(server, "CREATE DATABASE relay_empty")
+    yield f"{server}/relay_empty"
+    await execute(server, "DROP DATABASE relay_empty WITH (FORCE)")
+
+
+async def tables_of(url: str) -> set[str]:
+    engine = create_async_engine(engine_url(url))
+    async with engine.connect() as connection:
+        found = await connection.run_sync(lambda sync: set(inspect(sync).get_table_names()))
+    await engine.dispose()
+    return found
+
+
+async def test_the_revisions_lead_from_nothing_to_all_tables_and_back(empty_url: str) -> None:
+    aside(upgrade, empty_url)
+    assert await tables_of(empty_url) >= TABLES | {"alembic_version"}
+    aside(upgrade, empty_url)  # a second time changes nothing
+    aside(command.downgrade, configuration(empty_url), "base")
+    assert await tables_of(empty_url) == {"alembic_version"}
+    aside(upgrade, empty_url)
+    assert await tables_of(empty_url) >= TABLES
+
+
+async def test_the_revisions_and_the_tables_say_the_same(database_url: str) -> None:
+    """Autogenerate finds nothing to add; it raises if it does."""
+    aside(command.check, configuration(database_url))
+
+
+async def test_an_old_schema_is_told_from_the_one_that_is_needed(empty_url: str) -> None:
+    aside(command.upgrade, configuration(empty_url), "0001")
+    engine = create_async_engine(engine_url(empty_url))
+    async with engine.connect() as connection:
+        assert await connection.run_sync(behind) == f"schema is at 0001, needed is {HEAD}"
+    aside(upgrade, empty_url)
+    async with engine.connect() as connection:
+        assert await connection.run_sync(behind) is None
+    await engine.dispose()
+
+
+@pytest.mark.parametrize(("name", "words"), CHECKED.items())
+async def test_the_words_of_the_code_are_those_the_database_allows(
+    database_url: str, name: str, words: type[StrEnum]
+) -> None:
+    engine = create_async_engine(engine_url(database_url))
+    async with engine.connect() as connection:
+        found = await connection.run_sync(
+            lambda sync: {
+                check["name"]: check["sqltext"]
+                for table in TABLES
+                for check in inspect(sync).get_check_constraints(table)
+            }
+        )
+    await engine.dispose()
+    assert set(re.findall(r"'([a-z_]+)'", found[name])) == {str(word) for word in words}
+
+
+def test_every_check_of_the_tables_is_compared_with_its_words() -> None:
+    checks = {
+        constraint.name
+        for table in SQLModel.metadata.tables.values()
+        for constraint in table.constraints
+        if isinstance(constraint, CheckConstraint)
+    }
+    assert checks == set(CHECKED)
+
+
+async def test_another_word_is_refused_by_the_database(db: Database) -> None:
+    stray = Transcription(id="a", owner="o", stage="lost", created_at_ms=1, filename="f", model="m")
+    with pytest.raises(IntegrityError):
+        await db.write(lambda connection: insert_all(connection, [stray]))
+
+
+async def test_moments_after_2038_and_large_sizes_fit_in(db: Database) -> None:
+    far = 2**53
+    row = Transcription(id="a", owner="o", created_at_ms=far, due_at_ms=far, filename="f", model="m")
+    await db.write(lambda connection: insert_all(connection, [row]))
+    async with db.read() as connection:
+        found = await connection.execute(text("SELECT created_at_ms, due_at_ms FROM transcriptions"))
+        assert tuple(found.one()) == (far, far)

@@ -1,0 +1,233 @@
+"""The worker: one bad row stops nobody, a stop gives everything back, and nobody waits longer than needed."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service import worker as worker_module
+from service.errors import DatabaseDown
+from service.relay import Relay, open_relay
+from service.store import claims, heartbeats
+from service.store.claims import Claimant
+from service.store.rows import as_models, insert_all
+from service.tables import Removal, table_of
+from service.worker import LEASE_MS, POLL_EVERY_S, Lane, Worker
+from tests.support.house import settings_for
+
+removals = table_of(Removal)
+Step = Callable[[Relay, Any], Awaitable[None]]
+
+
+@pytest.fixture
+async def relay(database_url: str) -> AsyncIterator[Relay]:
+    """The parts, with nobody at work."""
+    async with open_relay(settings_for(database_url, "http://127.0.0.1:1", 8000)) as opened:
+        yield opened
+
+
+async def claim(connection: AsyncConnection, claimant: Claimant, limit: int) -> Sequence[Removal]:
+    return await claims.claim(connection, Removal, claimant, limit=limit)
+
+
+@asynccontextmanager
+async def at_work(relay: Relay, step: Step, *, at_once: int = 4, claim: Any = claim) -> AsyncIterator[None]:
+    """A worker with one lane until the block ends."""
+    stop = asyncio.Event()
+    running = asyncio.create_task(Worker(relay, [Lane("test", Removal, claim, step, at_once)]).run(stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await running
+
+
+async def lay_out(relay: Relay, *names: str, in_ms: int = 0) -> None:
+    """Rows that are due in so many ms."""
+    at_ms = relay.clock() + in_ms
+    rows = [Removal(id=name, transcription_id="t", created_at_ms=at_ms, due_at_ms=at_ms) for name in names]
+    await relay.db.write(lambda connection: insert_all(connection, rows), wake=("test",))
+
+
+async def rows_of(relay: Relay) -> dict[str, Removal]:
+    async with relay.db.read() as connection:
+        return {row.id: row for row in as_models(Removal, await connection.execute(select(removals)))}
+
+
+async def finish(relay: Relay, row: Removal) -> None:
+    await relay.db.write(lambda connection: claims.finish(connection, Removal, row))
+
+
+async def until(condition: Callable[[], Awaitable[bool]], within_s: float = 10) -> None:
+    async with asyncio.timeout(within_s):
+        while not await condition():  # noqa: ASYNC110  # what is awaited happens in the database
+            await asyncio.sleep(0.01)
+
+
+async def is_done(relay: Relay, *names: str) -> bool:
+    found = await rows_of(relay)
+    return all(found[name].due_at_ms is None for name in names)
+
+
+async def test_a_step_that_breaks_has_its_row_put_aside_and_the_others_go_on(relay: Relay) -> None:
+    async def step(relay: Relay, row: Removal) -> None:
+        if row.id == "bad":
+            raise ZeroDivisionError("with a canary in its message")
+        await finish(relay, row)
+
+    await lay_out(relay, "bad", "good-1", "good-2")
+    before_ms = relay.clock()
+    async with at_work(relay, step, at_once=1):
+        await until(lambda: is_done(relay, "good-1", "good-2"))
+        await until(lambda: is_put_aside(relay, "bad"))
+    bad = (await rows_of(relay))["bad"]
+    assert (bad.tries, bad.lease_until_ms) == (1, None)
+    assert bad.due_at_ms
+    assert bad.due_at_ms >= before_ms + 5_000
+    assert bad.last_error == "unforeseen error: ZeroDivisionError"
+
+
+async def is_put_aside(relay: Relay, name: str) -> bool:
+    return (await rows_of(relay))[name].tries == 1
+
+
+async def test_a_claim_that_breaks_does_not_end_its_lane(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "POLL_EVERY_S", 0.02)
+    faults: list[Exception] = [ZeroDivisionError(), DatabaseDown("away"), KeyError("x")]
+
+    async def moody(connection: AsyncConnection, claimant: Claimant, limit: int) -> Sequence[Removal]:
+        if faults:
+            raise faults.pop()
+        return await claim(connection, claimant, limit)
+
+    await lay_out(relay, "a")
+    async with at_work(relay, finish, claim=moody):
+        await until(lambda: is_done(relay, "a"))
+    assert not faults
+
+
+async def test_a_stop_waits_for_steps_that_end_soon(relay: Relay) -> None:
+    begun = asyncio.Event()
+
+    async def step(relay: Relay, row: Removal) -> None:
+        begun.set()
+        await asyncio.sleep(0.2)
+        await finish(relay, row)
+
+    await lay_out(relay, "a")
+    async with at_work(relay, step):
+        await begun.wait()
+    assert await is_done(relay, "a")
+
+
+async def test_a_stop_gives_back_what_does_not_end_and_claims_nothing_more(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "STOP_WITHIN_S", 0.2)
+    begun: list[str] = []
+    both = asyncio.Event()
+
+    async def step(relay: Relay, row: Removal) -> None:
+        begun.append(row.id)
+        if len(begun) == 2:
+            both.set()
+        await asyncio.sleep(60)
+
+    await lay_out(relay, "a", "b", "c")
+    loop = asyncio.get_running_loop()
+    async with at_work(relay, step, at_once=2):
+        await both.wait()
+        stopped_at = loop.time()
+    assert loop.time() - stopped_at < 2
+    assert begun == ["a", "b"]
+    now_ms = relay.clock()
+    claimant = Claimant("next", now_ms, LEASE_MS)
+    taken = await relay.db.write(lambda connection: claim(connection, claimant, 10))
+    assert [row.id for row in taken] == ["a", "b", "c"]  # at once, long before the leases would have ended
+
+
+async def test_a_row_that_becomes_due_later_is_taken_when_its_time_has_come(relay: Relay) -> None:
+    started: list[int] = []
+
+    async def step(relay: Relay, row: Removal) -> None:
+        started.append(relay.clock())
+        await finish(relay, row)
+
+    async with at_work(relay, step):
+        await asyncio.sleep(0.1)  # the lane sleeps
+        due_ms = relay.clock() + 300
+        await lay_out(relay, "later", in_ms=300)
+        await until(lambda: is_done(relay, "later"))
+    assert 0 <= started[0] - due_ms < POLL_EVERY_S * 1000 / 2
+
+
+async def test_a_ring_wakes_the_lane_at_once(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_module, "POLL_EVERY_S", 60)
+    async with at_work(relay, finish):
+        await asyncio.sleep(0.2)
+        await lay_out(relay, "a")
+        await until(lambda: is_done(relay, "a"), within_s=5)
+
+
+async def test_no_more_steps_run_at_once_than_the_lane_may_and_all_are_done(relay: Relay) -> None:
+    running: set[str] = set()
+    most = 0
+
+    async def step(relay: Relay, row: Removal) -> None:
+        nonlocal most
+        running.add(row.id)
+        most = max(most, len(running))
+        await asyncio.sleep(0.01)
+        running.discard(row.id)
+        await finish(relay, row)
+
+    names = [f"r{number:02}" for number in range(40)]
+    await lay_out(relay, *names)
+    async with at_work(relay, step, at_once=3):
+        await until(lambda: is_done(relay, *names))
+    assert most == 3
+
+
+async def test_a_long_step_keeps_its_row_for_as_long_as_it_works(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "LEASE_MS", 400)
+    monkeypatch.setattr(worker_module, "RENEW_EVERY_S", 0.1)
+    started: list[str] = []
+
+    async def step(relay: Relay, row: Removal) -> None:
+        started.append(row.id)
+        await asyncio.sleep(1.5)
+        await finish(relay, row)
+
+    await lay_out(relay, "long")
+    async with at_work(relay, step):
+        await until(lambda: is_done(relay, "long"))
+    assert started == ["long"]
+
+
+async def test_on_sqlite_the_leases_of_a_killed_process_are_free_at_once_and_on_postgresql_they_end(
+    relay: Relay,
+) -> None:
+    await lay_out(relay, "a")
+    lease_ms = 1_500
+    dead = Claimant("killed", relay.clock(), lease_ms)
+    await relay.db.write(lambda connection: claim(connection, dead, 1))
+    before_ms = relay.clock()
+    async with at_work(relay, finish):
+        await until(lambda: is_done(relay, "a"))
+    waited_ms = relay.clock() - before_ms
+    assert waited_ms < 1_000 if relay.db.is_sqlite else lease_ms - 100 < waited_ms < lease_ms + 2_000
+
+
+async def test_a_worker_gives_signs_of_life(relay: Relay) -> None:
+    async def has_beaten() -> bool:
+        async with relay.db.read() as connection:
+            return f"worker:{relay.name}" in await heartbeats.all_of(connection)
+
+    async with at_work(relay, finish):
+        await until(has_beaten)
