@@ -4,24 +4,20 @@ import asyncio
 import random
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import text
 
+from bench.stored import databases
 from bench.transcripts import report
-from service.migrate import upgrade
 from service.relay import Relay
 from service.store import keys
 from service.tables import ApiKey
 from service.vault import hash_api_key
 from tests.support.house import House, open_house
-from tests.support.postgres import aside, execute, postgres_server
 from tests.support.transcripts import document, put, spoken
 
 HOW_MANY = 10_000
@@ -140,21 +136,10 @@ async def bench(name: str, database_url: str, how_many: int) -> None:
     report(f"{name}, p95 of {len(every)} searches", percentile(every, 0.95), P95_TARGET_MS, "ms")
 
 
-@asynccontextmanager
-async def databases() -> AsyncIterator[Iterator[tuple[str, str]]]:
-    """An empty database of each kind."""
-    with tempfile.TemporaryDirectory() as folder, postgres_server() as server:
-        await execute(server, "CREATE DATABASE relay_bench")
-        urls = {"SQLite": f"sqlite:///{Path(folder) / 'relay.db'}", "PostgreSQL": f"{server}/relay_bench"}
-        for url in urls.values():
-            aside(upgrade, url)
-        yield iter(urls.items())
-
-
 async def main(how_many: int) -> None:
     """Measure and print."""
     async with databases() as urls:
-        for name, url in urls:
+        for name, url in urls.items():
             await bench(name, url, how_many)
 
 

@@ -21,6 +21,7 @@ from service.api import (
     models,
     openapi,
     reconciler,
+    recoveries,
     search,
     transcriptions,
     transcripts,
@@ -69,7 +70,7 @@ def create_app(settings: Settings, *, with_worker: bool = True) -> FastAPI:
     app.add_route("/webhooks/soniox", hooks.receive, methods=["POST"])
     for module in (intake, transcriptions, transcripts, files, models, search):
         app.include_router(module.router)
-    for module in (endpoints, events, deliveries, keys, reconciler, health, docs):
+    for module in (endpoints, recoveries, events, deliveries, keys, reconciler, health, docs):
         app.include_router(module.router)
     openapi.install(app)
     return app

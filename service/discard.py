@@ -14,26 +14,29 @@ from service.store import events, files, removals, timeline, transcriptions, tra
 from service.tables import Event, TimelineEntry, Transcription
 
 Reason = Literal["request", "retention"]
+STAGES: dict[Reason, tuple[Stage, ...]] = {"request": tuple(Stage), "retention": (Stage.COMPLETED, Stage.FAILED)}
 
 
 async def discard(relay: Relay, job: Transcription, reason: Reason = "request") -> bool:
     """Delete everything kept here at once, and have Soniox's copies removed durably behind it.
 
     The event `transcription.deleted` is the receipt: it stays, and says what was removed without repeating it.
-    False when somebody else was quicker.
+    False when somebody else was quicker: deleted it, or had it tried again before its retention ended it.
     """
 
     async def delete(connection: AsyncConnection) -> bool:
-        gone = await transcriptions.remove(connection, job.id)
+        gone = await transcriptions.remove(connection, job.id, STAGES[reason])
         if gone is None:
             return False
         now_ms = relay.clock()
-        tokens = await transcripts.delete_of(connection, job.id)
+        removed = {
+            "tokens": await transcripts.delete_of(connection, job.id),
+            "files": await files.remove_of_transcription(connection, job.id),
+            "deliveries": await events.forget_results(connection, job.id),
+        }
         await timeline.forget(connection, job.id)
         await webhooks.forget(connection, job.id)
-        await files.remove_of_transcription(connection, job.id)
-        await events.forget_results(connection, job.id)
-        await events.append(connection, _receipt(gone, now_ms, reason, tokens))
+        await events.append(connection, _receipt(gone, now_ms, reason, removed))
         await _order_removal(connection, gone, now_ms)
         return True
 
@@ -73,7 +76,7 @@ async def retry(relay: Relay, job: Transcription) -> None:
         raise InvalidState("only a failed transcription can be tried again")
 
 
-def _receipt(job: Transcription, now_ms: int, reason: Reason, tokens: int) -> Event:
+def _receipt(job: Transcription, now_ms: int, reason: Reason, removed: dict[str, int]) -> Event:
     data = {
         "id": job.id,
         "client_reference_id": job.client_reference_id,
@@ -82,7 +85,7 @@ def _receipt(job: Transcription, now_ms: int, reason: Reason, tokens: int) -> Ev
         "deleted_at": iso(now_ms),
         "stage": job.stage,
         "reason": reason,
-        "removed": {"tokens": tokens},
+        "removed": removed,
     }
     return Event(
         id=new_id("evt", now_ms),

@@ -54,8 +54,9 @@ class Governor:
     others: Held = field(default_factory=lambda: Held(0, 0, 0))  # what is not ours at Soniox, as last counted
     out_of_room: int = 0  # how often Soniox said that a quota is full
     _reason: str | None = None  # why the gate is closed
-    _open_at_ms: int = 0
-    _probing: bool = False
+    _closed_until_ms: int = 0
+    _is_firm: bool = False  # a success does not open it before its time: Soniox said how long, or refused the key
+    _probe_until_ms: int = 0  # while a probe is out
     _failures: int = 0  # in a row
     _no_room_until_ms: int = 0
     _no_room_reason: str = ""
@@ -78,19 +79,20 @@ class Governor:
 
     def hear(self, error: SonioxError | None) -> None:
         """Learn from what a request came to; None for one that was answered as wished."""
-        self._probing = False
         match error:
             case SonioxKeyTrouble():
-                self._close(f"{error.status_code} {error.error_type}: {error.message}", self.key_probe_every_ms)
+                self._close(
+                    f"{error.status_code} {error.error_type}: {error.message}", self.key_probe_every_ms, firm=True
+                )
             case SonioxRateLimited():
                 pause_ms = self.rate_pause_ms if error.retry_after_s is None else int(error.retry_after_s * 1000)
-                self._close("Soniox limits the rate of requests", pause_ms)
+                self._close("Soniox limits the rate of requests", pause_ms, firm=True)
             case SonioxUncertain() | SonioxUnreachable():
                 self._failures += 1
                 if self._failures >= OUTAGE_AFTER:
                     tries = self._failures - OUTAGE_AFTER
                     wait_ms = backoff_ms(tries, longest_ms=LONGEST_PROBE_WAIT_MS, chance=self.chance)
-                    self._close(f"Soniox is out of order: {error.message}", wait_ms)
+                    self._close(f"Soniox is out of order: {error.message}", wait_ms, firm=False)
             case _:
                 self._open()
                 if isinstance(error, SonioxOutOfRoom):
@@ -104,29 +106,33 @@ class Governor:
         """Why work is not going on as it could, for operators; None when it is."""
         return self._reason or (self._no_room_reason if self.clock() < self._no_room_until_ms else None)
 
-    def _close(self, reason: str, wait_ms: int) -> None:
+    def _close(self, reason: str, wait_ms: int, *, firm: bool) -> None:
         if self._reason is None:
             log.error("work_parked", reason=reason)
         self._reason = reason
+        self._is_firm = firm
+        self._closed_until_ms = max(self._closed_until_ms, self.clock() + wait_ms)
+        self._probe_until_ms = 0
         telemetry.soniox_parked.set(1)
-        self._open_at_ms = max(self._open_at_ms, self.clock() + wait_ms)
 
     def _open(self) -> None:
+        """Unless the time for it has not come: an answer may belong to a request from before."""
+        self._failures = 0
+        if self._is_firm and self.clock() < self._closed_until_ms:
+            return
         if self._reason is not None:
             log.info("work_resumed", after=self._reason)
         self._reason = None
+        self._closed_until_ms = 0
         telemetry.soniox_parked.set(0)
-        self._failures = 0
 
     async def _pass_gate(self) -> None:
-        """Wait while it is closed; when the wait is over, the first to ask is the probe."""
+        """Wait while it is closed; when its time is over, the first to ask is the probe."""
         while self._reason is not None:
-            if self.clock() >= self._open_at_ms and not self._probing:
-                self._probing = True
-                self._open_at_ms = self.clock() + LONGEST_PROBE_WAIT_MS  # a probe that never reports is replaced
+            now_ms = self.clock()
+            if now_ms >= max(self._closed_until_ms, self._probe_until_ms):
+                self._probe_until_ms = now_ms + LONGEST_PROBE_WAIT_MS  # one that never reports is replaced
                 return
-            if self.clock() >= self._open_at_ms:
-                self._probing = False
             await asyncio.sleep(LOOK_AGAIN_S)
 
     async def _spend(self, connection: AsyncConnection, shares: list[str]) -> list[float]:

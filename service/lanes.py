@@ -11,7 +11,7 @@ from service.pipeline.notify import notify
 from service.pipeline.recover import recover
 from service.pipeline.submit import submit
 from service.relay import Relay
-from service.store import claims, deliveries, room
+from service.store import claims, parcels, room
 from service.store.claims import Claimant
 from service.tables import Delivery, Due, Recovery, Removal, Transcription, Webhook
 from service.worker import Lane
@@ -30,7 +30,7 @@ def lanes_of(relay: Relay) -> list[Lane]:
     return [
         Lane("submit", Transcription, claim_submissions, submit, at_once=16, may_claim=relay.governor.may_submit),
         Lane("collect", Webhook, _oldest_due(Webhook), collect, at_once=32),
-        Lane("notify", Delivery, deliveries.claim, notify, at_once=64),
+        Lane("notify", Delivery, parcels.claim, notify, at_once=256),
         Lane("recover", Recovery, _oldest_due(Recovery), recover, at_once=2),
         Lane("cleanup", Removal, _oldest_due(Removal), cleanup, at_once=8),
     ]

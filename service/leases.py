@@ -6,7 +6,6 @@ finds its leases ended before it does anything that cannot be undone.
 
 from service.clock import Clock
 
-
 SENDING_MS = 1_000  # a request may still wait for a connection after the last look at the lease
 
 

@@ -9,9 +9,10 @@ import structlog
 
 from service.errors import Unavailable
 from service.lanes import lanes_of
-from service.purge import purge_once, scrub
+from service.purge import purge_once, remove_cut_off_uploads, scrub
 from service.reconcile.clock import Rhythm, run_when_due
 from service.relay import Relay
+from service.store import feed
 from service.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -25,6 +26,7 @@ SHORTEST_PAUSE_S = 20  # between two scrubs, however much is deleted
 @asynccontextmanager
 async def start_work(relay: Relay) -> AsyncIterator[None]:
     """Run worker and reconciler until the block ends, then let them finish."""
+    await relay.db.write(feed.adopt_restored)
     stop = asyncio.Event()
     tasks = [
         asyncio.create_task(Worker(relay, lanes_of(relay)).run(stop)),
@@ -75,6 +77,7 @@ async def _repeat(stop: asyncio.Event, turn: Callable[[], Coroutine[Any, Any, No
 async def _purge(relay: Relay) -> None:
     try:
         await purge_once(relay)
+        await remove_cut_off_uploads(relay)
     except Unavailable as error:
         log.warning("purge_waits_for_database", reason=str(error))
     except Exception:  # the next turn may do better

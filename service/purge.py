@@ -11,12 +11,13 @@ import structlog
 
 from service.discard import discard
 from service.relay import Relay
-from service.store import retention, search
+from service.store import files, retention, search
 from service.tables import Transcription
 
 log = structlog.get_logger(__name__)
 
 DAY_MS = 86_400_000
+LONGEST_UPLOAD_MS = DAY_MS
 BATCH = 20  # transcriptions deleted together; others want to write as well
 
 
@@ -32,6 +33,12 @@ async def purge_once(relay: Relay) -> int:
     if purged:
         log.info("purged", transcriptions=purged, retention_days=days)
     return purged
+
+
+async def remove_cut_off_uploads(relay: Relay) -> None:
+    """What processes that died in the middle of an upload have left."""
+    before_ms = relay.clock() - LONGEST_UPLOAD_MS
+    await relay.db.write(partial(files.remove_unfinished, before_ms=before_ms))
 
 
 async def scrub(relay: Relay) -> None:

@@ -59,10 +59,13 @@ def event_body(event_type: str, at_ms: int, data: dict[str, Any]) -> bytes:
     return msgspec.json.encode({"type": event_type, "timestamp": iso(at_ms), "data": data})
 
 
-def transcription_event_body(event_type: str, at_ms: int, job: Transcription, base_url: str) -> bytes:
-    """For `transcription.*`: the object and where its transcript is."""
+def transcription_event_body(
+    event_type: str, at_ms: int, job: Transcription, base_url: str, summary: dict[str, Any] | None
+) -> bytes:
+    """For `transcription.*`: the object, the summary of its transcript, and where that is."""
     link = f"{base_url}/v1/transcriptions/{job.id}/transcript"
-    return event_body(event_type, at_ms, {**transcription_object(job), "transcript_url": link})
+    data = {**transcription_object(job), "summary": summary, "transcript_url": link}
+    return event_body(event_type, at_ms, data)
 
 
 def error_body(

@@ -20,6 +20,9 @@ def _one_of(column: str, words: tuple[str, ...]) -> str:
     return f"{column} IN ({', '.join(repr(str(word)) for word in words)})"
 
 
+IS_OPEN = _one_of("stage", OPEN_STAGES)  # a query must repeat it word for word, or SQLite passes the index by
+
+
 def _partial(name: str, condition: str, *columns: str) -> Index:
     """An index that holds only the rows that still matter, however many finished ones there are."""
     return Index(name, *columns, sqlite_where=text(condition), postgresql_where=text(condition))
@@ -55,7 +58,8 @@ class Transcription(Due, table=True):
         Index("ix_transcriptions_created", "created_at_ms", "id"),
         Index("ix_transcriptions_soniox_id", "soniox_id"),
         Index("ix_transcriptions_reference", "client_reference_id"),
-        _partial("ix_transcriptions_open", _one_of("stage", OPEN_STAGES), "stage", "check_at_ms"),
+        _partial("ix_transcriptions_open", IS_OPEN, "stage", "soniox_status"),
+        _partial("ix_transcriptions_check", "check_at_ms IS NOT NULL", "check_at_ms"),
     )
 
     id: str = Field(primary_key=True)

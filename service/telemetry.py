@@ -38,6 +38,11 @@ delivery_attempts = Counter(
 )
 delivery_seconds = Histogram("relay_delivery_seconds", "Time of one try to deliver.", registry=REGISTRY)
 reconciler_runs = Counter("relay_reconciler_runs_total", "Sweeps.", ["result"], registry=REGISTRY)
+reconciler_last_run = Gauge(
+    "relay_reconciler_last_run_timestamp_seconds",
+    "When the last sweep ended, by whichever process.",
+    registry=REGISTRY,
+)
 reconciler_found = Counter(
     "relay_reconciler_found_total", "What sweeps found and mended, by kind.", ["kind"], registry=REGISTRY
 )

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import func, select
 
 from service.ids import new_uuid
+from service.purge import LONGEST_UPLOAD_MS, remove_cut_off_uploads
 from service.sandbox import SandboxConfig
 from service.store import files
 from service.tables import File, FileChunk, table_of
@@ -136,13 +137,13 @@ async def test_what_a_killed_process_left_is_swept_and_nothing_else(house: House
     now_ms = house.relay.clock()
     rows = [
         File(id=new_uuid(at_ms), owner="bootstrap", filename="a", size=1, created_at_ms=at_ms)
-        for at_ms in (now_ms - 1000, now_ms)
+        for at_ms in (now_ms - LONGEST_UPLOAD_MS - 1000, now_ms)
     ]
     for row in rows:
         chunk = FileChunk(file_id=row.id, position=0, data=b"x")
         await house.relay.db.write(lambda connection, row=row: files.begin(connection, row))
         await house.relay.db.write(lambda connection, chunk=chunk: files.add_chunk(connection, chunk))
-    await house.relay.db.write(lambda connection: files.remove_unfinished(connection, now_ms))
+    await remove_cut_off_uploads(house.relay)
     assert await stored(house, kept) == b"audio"
     assert await stored(house, rows[0].id) == b""
     assert await stored(house, rows[1].id) == b"x"

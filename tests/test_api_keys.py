@@ -134,13 +134,16 @@ def _success_of(names_a_thing: bool) -> set[int]:
 
 async def _things_of(house: House, headers: dict[str, str]) -> dict[str, str]:
     """One thing of each kind, by id, and a word that only its owner may read."""
-    word = "canary-of-the-owner"
+    client, word = house.client, "canary-of-the-owner"
+    endpoint = (await client.post("/v1/endpoints", json={"url": house.receiver_url}, headers=headers)).json()
     body = {**BODY, "client_reference_id": word, "metadata": {"word": word}}
-    job = (await house.client.post("/v1/transcriptions", json=body, headers=headers)).json()
+    job = (await client.post("/v1/transcriptions", json=body, headers=headers)).json()
     await house.finished(job["id"])
-    file = (await house.client.post("/v1/files", files={"file": (f"{word}.wav", b"x")}, headers=headers)).json()
-    endpoint = (await house.client.post("/v1/endpoints", json={"url": house.receiver_url}, headers=headers)).json()
-    return {"job": job["id"], "file": file["id"], "endpoint": endpoint["id"], "word": word}
+    file = (await client.post("/v1/files", files={"file": (f"{word}.wav", b"x")}, headers=headers)).json()
+    [delivery] = (await client.get("/v1/deliveries", headers=headers)).json()["deliveries"]
+    [event] = (await client.get("/v1/events", headers=headers)).json()["events"]
+    ids = {"job": job["id"], "file": file["id"], "endpoint": endpoint["id"], "delivery": delivery["id"]}
+    return {**ids, "event": event["id"], "word": word}
 
 
 async def test_a_strangers_file_looks_like_none(house: House) -> None:

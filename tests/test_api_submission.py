@@ -58,6 +58,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"context": {"terms": "relay"}}, "context.terms"),
     ({"context": 7}, "context"),
     ({"webhook_url": "https://example.com/" + "a" * 256}, "webhook_url"),
+    ({"webhook_url": "https://\u00f8T\uef48/"}, "webhook_url"),
     ({"webhook_auth_header_name": "X-Mine"}, ""),
     ({"webhook_auth_header_name": "X Mine", "webhook_auth_header_value": "a"}, "webhook_auth_header_name"),
     ({"webhook_auth_header_name": "Host", "webhook_auth_header_value": "a"}, "webhook_auth_header_name"),
@@ -164,6 +165,14 @@ async def test_a_key_belongs_to_the_caller_who_used_it(house: House) -> None:
     second = await house.client.post("/v1/transcriptions", json=GOOD, headers=headers)
     assert second.status_code == 201
     assert second.json()["id"] != first.json()["id"]
+
+
+async def test_deleting_the_transcription_frees_its_key(house: House) -> None:
+    first = await post(house, GOOD, "key")
+    await house.client.delete(f"/v1/transcriptions/{first.json()['id']}")
+    again = await post(house, GOOD, "key")
+    assert again.status_code == 201
+    assert again.json()["id"] != first.json()["id"]
 
 
 async def test_the_content_of_a_file_counts_for_a_key(house: House) -> None:

@@ -45,6 +45,7 @@ class Case:
     stays_enabled: bool = True
 
 
+GZIP = "Content-Encoding: gzip"
 OK = b"HTTP/1.1 200 OK\r\n"
 CASES: dict[str, Case] = {
     "200": Case(answer(200, body=b"thanks"), 200, wait_s=None, delivered=True),
@@ -66,7 +67,9 @@ CASES: dict[str, Case] = {
     "drip": Case(drip, None, "within the deadline"),
     "endless-body": Case(endless, None, "longer than 65536"),
     "endless-head": Case(raw(OK, *[b"A: " + b"b" * 8000 + b"\r\n"] * 100), None, "answer"),
-    "gzip-bomb": Case(lambda: answer(200, "Content-Encoding: gzip", body=bomb()), 200, wait_s=None, delivered=True),
+    "gzip-bomb": Case(
+        lambda: answer(200, "Content-Encoding: gzip", body=bomb()), 200, wait_s=None, delivered=True
+    ),
     "reset": Case(reset, None, "the connection was"),
     "not-http": Case(raw(b"\0\0\xff\xfe garbage\r\n\r\n"), None, "not proper HTTP"),
     "bad-header": Case(raw(b"HTTP/1.1 200 OK\r\nX: \x00\xff\r\n\r\n"), None, "not proper HTTP"),
@@ -224,7 +227,10 @@ async def test_a_410_is_undone_by_one_call_and_nothing_is_lost(database_url: str
 
 
 async def test_nothing_an_attempt_stores_is_longer_than_its_first_kilobyte(database_url: str) -> None:
-    async with hostile_server({"long": answer(500, body=b"y" * 60_000)}) as url, open_dispatch(database_url) as dispatch:
+    async with (
+        hostile_server({"long": answer(500, body=b"y" * 60_000)}) as url,
+        open_dispatch(database_url) as dispatch,
+    ):
         endpoint = await dispatch.add_endpoint(f"{url}/long")
         await dispatch.append()
         await dispatch.run()

@@ -18,7 +18,7 @@ from service.store import events, feed
 from service.store.feed import START, Wanted
 from service.tables import Event
 from tests.support.dispatch import open_dispatch
-from tests.support.house import ADMIN_KEY, House, free_port, settings_for
+from tests.support.house import ADMIN_KEY, House, free_port, open_house, settings_for
 from tests.support.servers import serving
 
 
@@ -139,7 +139,8 @@ async def test_nothing_is_missed_between_two_connections_even_before_the_first_e
     follower = Follower(house.client)
     made: list[str] = []
     for _ in range(4):
-        made.append(await _finish_one(house)) if follower.last_id else None
+        if follower.last_id:
+            made.append(await _finish_one(house))
         async with follower:
             made.append(await _finish_one(house))
             await follower.until(len(made))
@@ -174,9 +175,8 @@ async def _replica(house: House) -> AsyncIterator[httpx.AsyncClient]:
             yield client
 
 
-async def test_a_reader_may_change_to_another_replica_at_any_time(postgres_house: House) -> None:
-    house = postgres_house
-    async with _replica(house) as other:
+async def test_a_reader_may_change_to_another_replica_at_any_time(postgres_database: str) -> None:
+    async with open_house(postgres_database) as house, _replica(house) as other:
         follower = Follower(house.client)
         made: list[str] = []
         for number in range(6):

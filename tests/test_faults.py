@@ -92,7 +92,12 @@ async def test_jobs_go_to_soniox_in_the_order_they_came(house: House) -> None:
     assert displaced < 16  # as many are submitted at once
 
 
-async def test_a_storm_of_every_fault_loses_nothing_and_doubles_nothing(house: House) -> None:
+async def test_a_storm_of_every_fault_loses_nothing_and_doubles_nothing(database_url: str) -> None:
+    async with open_house(database_url, relay_reconcile_grace_s=1.0) as house:
+        await live_through_a_storm(house)
+
+
+async def live_through_a_storm(house: House) -> None:
     await house.faults(
         refuse=[{"status": status, "probability": 0.12} for status in (429, 500, 502, 503)],
         reset={"probability": 0.1},
@@ -181,3 +186,32 @@ async def test_clean_up_removes_the_transcription_before_its_file_and_waits_for_
     calls = (await house.at_soniox())["calls"]
     assert calls["DELETE /v1/transcriptions/{id}"] == 3
     assert calls["DELETE /v1/files/{id}"] == 1
+
+
+async def test_a_transcript_that_stays_unreadable_fails_with_the_reason_and_is_left_at_soniox(
+    house: House,
+) -> None:
+    await house.faults(truncate=[{"match": "GET /v1/transcriptions/{id}/transcript"}])
+    job = await house.submit()
+    done = await house.finished(job["id"], within_s=60)
+    assert (done["status"], done["error_type"]) == ("error", "malformed_transcript")
+    await asyncio.sleep(1)
+    assert (await house.at_soniox())["counts"]["transcriptions"] == 1
+
+
+async def test_the_timeline_tells_every_step_with_its_source_and_code(house: House) -> None:
+    await house.add_endpoint("/events")
+    job = await house.submit()
+    await house.finished(job["id"])
+    await house.until_received("/events")
+    await house.until_soniox_is_empty()
+    told = (await house.client.get(f"/v1/transcriptions/{job['id']}")).json()["timeline"]
+    steps = [(entry["step"], entry["source"], entry["http_status"]) for entry in told]
+    assert steps == [
+        ("accepted", "api", None),
+        ("submitted", "worker", 201),
+        ("webhook_received", "webhook", 200),
+        ("transcript_fetched", "worker", 200),
+        ("completed", "webhook", None),
+        ("delivered", "worker", 200),
+    ]

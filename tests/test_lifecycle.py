@@ -89,7 +89,7 @@ SETTERS: list[tuple[Move, Stage, set[Stage]]] = [
 
 
 async def row_in(db: Database, stage: Stage) -> Transcription:
-    """A transcription that got to `stage` and looks like it; while open it is claimed by somebody."""
+    """A transcription that got to `stage`, whatever its lease: the stage alone must decide."""
     is_open = stage in {Stage.ACCEPTED, Stage.SUBMITTING}
     job = Transcription(
         id="job",
@@ -97,7 +97,7 @@ async def row_in(db: Database, stage: Stage) -> Transcription:
         stage=stage,
         created_at_ms=NOW_MS,
         due_at_ms=NOW_MS if is_open else None,
-        lease_until_ms=NOW_MS + 1000 if stage is Stage.SUBMITTING else None,
+        lease_until_ms=NOW_MS,
         fence=3,
         filename="a.wav",
         model="m",

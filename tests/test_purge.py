@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from service.discard import discard
 from service.purge import DAY_MS, purge_once, scrub
+from service.store import retention
 from service.store.rows import insert_all
 from service.tables import Delivery
 from tests.support.house import House, open_house
@@ -112,7 +114,7 @@ async def test_a_receipt_says_what_went_and_why(keeping: House) -> None:
     await keeping.client.delete(f"/v1/transcriptions/{asked}")
     purged, deleted = await receipts(keeping)
     assert (purged["id"], purged["client_reference_id"], purged["reason"]) == (old, "order 7", "retention")
-    assert purged["removed"]["tokens"] == 6_001
+    assert purged["removed"] == {"tokens": 6_001, "files": 0, "deliveries": 0}
     assert purged["created_at"] < purged["finished_at"] < purged["deleted_at"]
     assert (deleted["id"], deleted["reason"], deleted["removed"]["tokens"]) == (asked, "request", 3)
 
@@ -132,6 +134,15 @@ async def test_what_is_still_to_be_delivered_is_not_purged(keeping: House) -> No
     await keeping.relay.db.write(lambda connection: insert_all(connection, [delivery]))
     assert await purge_once(keeping.relay) == 0
     assert await is_there(keeping, waiting)
+
+
+async def test_what_is_tried_again_while_the_purge_looks_is_not_purged(keeping: House) -> None:
+    failed = await put(keeping.relay, document([]), stage="failed", **days_ago(keeping, DAYS + 1))
+    async with keeping.relay.db.read() as connection:
+        (seen,) = await retention.expired(connection, keeping.relay.clock(), 9)
+    assert (await keeping.client.post(f"/v1/transcriptions/{failed}/retry")).status_code == 200
+    assert await discard(keeping.relay, seen, "retention") is False
+    assert await is_there(keeping, failed)
 
 
 async def test_nothing_is_purged_without_a_retention(house: House) -> None:

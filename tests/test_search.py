@@ -146,7 +146,7 @@ async def test_hits_come_in_pages_newest_transcript_first_and_none_twice(house: 
         found += [(hit["transcription_id"], hit["start_ms"]) for hit in page]
     assert found == expected
     assert when(await hits(house, "alpha", speaker="2", transcription_id=ids[3])) == [5_000]
-    assert when(await hits(house, "alpha", speaker=["2", "3"], limit=100)) == [5_000] * 7
+    assert when(await hits(house, "alpha", speaker="2,3", limit=100)) == [5_000] * 7
     assert await hits(house, "alpha", speaker="9") == []
 
 

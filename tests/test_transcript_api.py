@@ -9,9 +9,12 @@ import httpx
 import pysubs2
 import webvtt
 from hypothesis import HealthCheck, given, settings
+from sqlalchemy import update
 
 from service.reading import text_of
-from tests.support.house import House
+from service.store.transcripts import chunks
+from service.transcripts.formats import FORMATS
+from tests.support.house import House, as_json
 from tests.support.transcripts import document, put, said, spoken
 from tests.test_transcript_codec import SHAPES, strict
 from tests.test_transcript_codec import transcripts as any_transcript
@@ -98,6 +101,16 @@ async def test_a_window_is_the_same_part_of_a_long_transcript_as_filtering_it_by
     for from_ms, to_ms in ((0, 10_000), (299_000, 301_000), (600_000, 660_000), (1_499_000, 10**7)):
         expected = [t for t in long["tokens"] if t["start_ms"] < to_ms and t["end_ms"] > from_ms]
         assert (await served(house, transcription_id, from_ms=from_ms, to_ms=to_ms))["tokens"] == expected
+
+
+async def test_a_window_is_read_without_the_rest_of_the_transcript(house: House) -> None:
+    transcription_id = await put(house.relay, document([spoken(f" w{n}", 300 * n) for n in range(5_000)]))
+    spoil = update(chunks).where(chunks.c.position != 2).values(data=b"cannot be unpacked")
+    await house.relay.db.write(lambda connection: connection.execute(spoil))
+    for fmt in FORMATS:
+        answer = await get(house, transcription_id, format=fmt, from_ms=610_000, to_ms=670_000)
+        assert answer.status_code == 200
+        assert "w2100" in answer.text
 
 
 MISTAKES = [
@@ -211,7 +224,7 @@ async def test_an_unknown_or_deleted_transcription_has_none(house: House) -> Non
 async def test_readers_who_take_their_time_keep_nobody_waiting(house: House) -> None:
     transcription_id = await put(house.relay, document([spoken(f" w{n}", 30 * n) for n in range(40_000)]))
     slow = []
-    for _ in range(12):  # more than there are connections
+    for _ in range(20):  # more than there are connections
         request = house.client.build_request("GET", PATH.format(transcription_id))
         slow.append(await house.client.send(request, stream=True))
     async with asyncio.timeout(5):
@@ -226,8 +239,20 @@ async def test_a_transcription_shows_the_summary_of_its_transcript(house: House)
     assert summary["words"] == 12
     assert set(summary["speakers"]) == {"1", "2"}
     assert summary["translated"] is True
-    job = await house.submit(client_reference_id="stuck")
-    assert job.get("summary") is None
+    await house.submit(client_reference_id="stuck")
+    page = (await house.client.get("/v1/transcriptions")).json()["transcriptions"]
+    assert [job["summary"] for job in page] == [None, summary]
+
+
+async def test_the_event_brings_the_summary_along(house: House) -> None:
+    await house.add_endpoint("/events")
+    job = await house.submit()
+    await house.finished(job["id"])
+    await house.until_received("/events")
+    summary = as_json(house.receiver.at("/events")[0].body)["data"]["summary"]
+    assert summary["token_count"] == 12
+    shown = (await house.client.get(f"/v1/transcriptions/{job['id']}")).json()["summary"]
+    assert summary == shown
 
 
 async def test_the_text_of_a_transcript_is_soniox_own(house: House) -> None:

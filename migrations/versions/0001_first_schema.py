@@ -347,6 +347,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     with op.batch_alter_table("transcriptions", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_transcriptions_check",
+            ["check_at_ms"],
+            unique=False,
+            sqlite_where=sa.text("check_at_ms IS NOT NULL"),
+            postgresql_where=sa.text("check_at_ms IS NOT NULL"),
+        )
         batch_op.create_index("ix_transcriptions_created", ["created_at_ms", "id"], unique=False)
         batch_op.create_index(
             "ix_transcriptions_due",
@@ -357,7 +364,7 @@ def upgrade() -> None:
         )
         batch_op.create_index(
             "ix_transcriptions_open",
-            ["stage", "check_at_ms"],
+            ["stage", "soniox_status"],
             unique=False,
             sqlite_where=sa.text("stage IN ('accepted', 'submitting', 'submitted')"),
             postgresql_where=sa.text("stage IN ('accepted', 'submitting', 'submitted')"),
@@ -435,6 +442,11 @@ def downgrade() -> None:
             postgresql_where=sa.text("due_at_ms IS NOT NULL"),
         )
         batch_op.drop_index("ix_transcriptions_created")
+        batch_op.drop_index(
+            "ix_transcriptions_check",
+            sqlite_where=sa.text("check_at_ms IS NOT NULL"),
+            postgresql_where=sa.text("check_at_ms IS NOT NULL"),
+        )
 
     op.drop_table("transcriptions")
     op.drop_table("transcript_chunks")

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.submission import Lenient
+from service.api.parts import Lenient
 from service.lifecycle import SonioxStatus, Stage
 
 MOMENT: dict[str, Any] = {"format": "date-time"}

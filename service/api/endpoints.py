@@ -10,15 +10,15 @@ from service.announce import ping
 from service.api.auth import Caller, Reader, RelayOf, Submitter
 from service.api.deliveries import attempt_object
 from service.api.listing import PageOf, listed
-from service.api.subscription import ChangedEndpoint, NewEndpoint, RecoveryOrder, Rotation, refuse_private
+from service.api.subscription import ChangedEndpoint, NewEndpoint, Rotation, refuse_private
 from service.clock import iso
 from service.downstream.message import own_headers
 from service.errors import NotFound
 from service.ids import new_id
 from service.relay import Relay
 from service.schemas import MASK
-from service.store import endpoints, recoveries
-from service.tables import Endpoint, Recovery
+from service.store import endpoints
+from service.tables import Endpoint
 from service.vault import new_endpoint_secret
 
 router = APIRouter(prefix="/v1/endpoints", tags=["Endpoints"])
@@ -112,39 +112,6 @@ async def test(endpoint_id: str, caller: Submitter, relay: RelayOf) -> dict[str,
     return {"delivered": delivery.delivered_at_ms is not None, **names, "attempt": attempt_object(attempt)}
 
 
-@router.post("/{endpoint_id}/recover", summary="Send again what was not delivered since a moment")
-async def recover(
-    endpoint_id: str, order: RecoveryOrder, caller: Submitter, relay: RelayOf, response: Response
-) -> dict[str, Any]:
-    await owned(relay, endpoint_id, caller)
-    now_ms = relay.clock()
-    if order.dry_run:
-        async with relay.db.read() as connection:
-            count = await recoveries.count(connection, endpoint_id, order.since, now_ms)
-        return {"endpoint_id": endpoint_id, "since": iso(order.since), "dry_run": True, "count": count}
-    recovery = Recovery(
-        id=new_id("rcv", now_ms),
-        endpoint_id=endpoint_id,
-        since_ms=order.since,
-        until_ms=now_ms,
-        expected=0,
-        at_created_ms=order.since - 1,
-        created_at_ms=now_ms,
-        due_at_ms=now_ms,
-    )
-    count = await relay.db.write(lambda connection: recoveries.order(connection, recovery), wake=("recover",))
-    response.status_code = 202
-    return {**recovery_object(recovery), "dry_run": False, "count": count}
-
-
-@router.get("/{endpoint_id}/recoveries", summary="List the recoveries of an endpoint, newest first")
-async def list_recoveries(endpoint_id: str, caller: Reader, relay: RelayOf) -> dict[str, Any]:
-    await owned(relay, endpoint_id, caller)
-    async with relay.db.read() as connection:
-        found = await recoveries.of_endpoint(connection, endpoint_id)
-    return {"recoveries": [recovery_object(recovery) for recovery in found]}
-
-
 async def owned(relay: Relay, endpoint_id: str, caller: Caller) -> Endpoint:
     """The caller's endpoint. Raises NotFound, the same for a stranger's as for none."""
     async with relay.db.read() as connection:
@@ -166,19 +133,6 @@ def endpoint_object(relay: Relay, endpoint: Endpoint) -> dict[str, Any]:
         "rate_per_s": endpoint.rate_per_s,
         "max_in_flight": endpoint.max_in_flight,
         "created_at": iso(endpoint.created_at_ms),
-    }
-
-
-def recovery_object(recovery: Recovery) -> dict[str, Any]:
-    """How far a recovery has come."""
-    return {
-        "id": recovery.id,
-        "endpoint_id": recovery.endpoint_id,
-        "since": iso(recovery.since_ms),
-        "count": recovery.expected,
-        "recovered": recovery.recovered,
-        "created_at": iso(recovery.created_at_ms),
-        "finished_at": iso(recovery.finished_at_ms),
     }
 
 

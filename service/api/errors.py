@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from service.api.openapi import methods_of
 from service.errors import CallerError, Problems, SonioxError, Unavailable
 from service.schemas import error_body
 
@@ -69,7 +70,10 @@ async def _validation(request: Request, error: RequestValidationError) -> JSONRe
 
 async def _http(request: Request, error: HTTPException) -> JSONResponse:
     error_type = TYPE_OF.get(error.status_code, "invalid_request")
-    return _respond(request, error.status_code, error_type, str(error.detail), (), dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(methods_of(request.app, request.url.path)) or headers.get("allow", "")
+    return _respond(request, error.status_code, error_type, str(error.detail), (), headers)
 
 
 async def _gone(request: Request, _error: Exception) -> JSONResponse:

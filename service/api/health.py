@@ -39,6 +39,9 @@ async def readyz(request: Request, relay: RelayOf) -> JSONResponse:
 async def metrics(relay: RelayOf) -> Response:
     async with relay.db.read() as connection:
         figures = await stats.gauges(connection)
+        beats = await heartbeats.all_of(connection)
+    if HEARTBEAT in beats:
+        telemetry.reconciler_last_run.set(beats[HEARTBEAT].at_ms / 1000)
     for stage, number in figures.stages.items():
         telemetry.transcriptions_open.labels(stage).set(number)
     for lane, number in figures.waiting.items():

@@ -4,8 +4,8 @@ That is: the bodies of the routes that read their requests themselves, the docum
 refusal, Soniox's webhook, and the events that are sent.
 """
 
+import re
 from collections.abc import Iterator
-from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -13,12 +13,10 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from service.api import documents, examples
+from service.api.calls import JSON, REFERENCE, Json, body_of, event, ref_to, refusal, soniox_webhook
 from service.api.submission import Submission
 
-Json = dict[str, Any]
-JSON = "application/json"
 FORM = "multipart/form-data"
-REFERENCE = "#/components/schemas/{model}"
 SOURCES = ("audio_url", "file_id")
 
 DESCRIPTION = """\
@@ -86,6 +84,14 @@ def install(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it
 
 
+def methods_of(app: FastAPI, path: str) -> list[str]:
+    """What a path can be asked: all of it, while FastAPI's 405 names the methods of one router."""
+    for template, operations in app.openapi()["paths"].items():
+        if re.fullmatch(re.sub(r"\\{[^}]*\\}", "[^/]+", re.escape(template)), path):
+            return sorted(method.upper() for method in operations)
+    return []
+
+
 def describe(app: FastAPI) -> Json:
     """The whole document."""
     document = get_openapi(title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes)
@@ -95,9 +101,9 @@ def describe(app: FastAPI) -> Json:
     for name, operation in _operations(document):
         _complete(name, operation)
     document["paths"]["/v1/transcriptions"]["post"]["requestBody"] = _submission_body()
-    document["paths"]["/v1/files"]["post"]["requestBody"] = _body(FORM, _ref(documents.Upload))
-    document["paths"]["/webhooks/soniox"] = {"post": _soniox_webhook()}
-    document["webhooks"] = {name: {"post": _event(name)} for name in examples.EVENTS}
+    document["paths"]["/v1/files"]["post"]["requestBody"] = body_of(FORM, ref_to(documents.Upload))
+    document["paths"]["/webhooks/soniox"] = {"post": soniox_webhook()}
+    document["webhooks"] = {name: {"post": event(name)} for name in examples.EVENTS}
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     return document
@@ -136,14 +142,14 @@ def _complete(name: str, operation: Json) -> None:
     given = tuple(int(code) for code in answers if int(code) >= 400)
     missing = (404,) if "{" in name else ()
     for code in sorted({400, 401, 403, 429, 500, 503, *given, *missing, *REFUSALS.get(name, ())}):
-        answers[str(code)] = _refusal(code, answers.get(str(code), {}))
+        answers[str(code)] = refusal(code, answers.get(str(code), {}))
 
 
 def _describe_success(name: str, answers: Json) -> None:
     code = next(code for code in answers if code.startswith("2"))
     if name in ANSWERS:
         model, example = ANSWERS[name]
-        answers[code]["content"] = {JSON: {"schema": _ref(model), "example": example}}
+        answers[code]["content"] = {JSON: {"schema": ref_to(model), "example": example}}
     headers = {header: {"schema": {"type": "string"}} for header in HEADERS.get(name, ())}
     if headers:
         answers[code]["headers"] = headers
@@ -151,69 +157,14 @@ def _describe_success(name: str, answers: Json) -> None:
         answers["304"] = {"description": "If-None-Match names what would be answered", "headers": headers}
 
 
-def _refusal(code: int, told: Json) -> Json:
-    content = {JSON: {"schema": _ref(documents.Error), "example": examples.error(code)}}
-    answer = {"description": told.get("description") or examples.ERRORS[code][0], "content": content}
-    if code in {429, 503}:
-        answer["headers"] = {"Retry-After": {"schema": {"type": "string"}, "description": "Seconds."}}
-    return answer
-
-
-def _ref(model: type[BaseModel]) -> Json:
-    return {"$ref": REFERENCE.format(model=model.__name__)}
-
-
-def _body(kind: str, schema: Json, **more: Any) -> Json:
-    return {"required": True, "content": {kind: {"schema": schema, **more}}}
-
-
 def _submission_body() -> Json:
     with_file = {"$ref": REFERENCE.format(model="SubmissionWithFile")}
     parts = {"file": {"type": "string", "format": "binary"}, "request": with_file}
     form = {"type": "object", "required": ["file", "request"], "properties": parts}
-    body = _body(JSON, _ref(Submission), example=examples.SUBMISSION)
+    body = body_of(JSON, ref_to(Submission), example=examples.SUBMISSION)
     body["content"][FORM] = {
         "schema": form,
         "encoding": {"request": {"contentType": JSON}},
         "example": examples.FORM,
     }
     return body
-
-
-def _soniox_webhook() -> Json:
-    refusals = {str(code): _refusal(code, {}) for code in (400, 401, 408, 413, 500, 503)}
-    job = {"name": "job", "in": "query", "schema": {"type": "string"}, "description": "The relay's id."}
-    return {
-        "tags": ["Soniox"],
-        "summary": "What Soniox calls when a transcription has ended",
-        "operationId": "soniox_webhook",
-        "description": "The header SONIOX_API_WEBHOOK_HEADER must carry the secret of the job.",
-        "parameters": [job],
-        "requestBody": _body(JSON, _ref(documents.Notice), example={"id": examples.JOB, "status": "completed"}),
-        "responses": {"200": {"description": "It is on disk"}, **refusals},
-    }
-
-
-def _event(name: str) -> Json:
-    summary, data = examples.EVENTS[name]
-    model = {"transcription.deleted": documents.DeletedTranscription}.get(name, documents.FinishedTranscription)
-    told = _ref(model) if name.startswith("transcription.") else {"type": "object"}
-    properties = {
-        "type": {"const": name},
-        "timestamp": {"type": "string", "format": "date-time"},
-        "data": told,
-    }
-    schema = {"type": "object", "required": list(properties), "properties": properties}
-    example = {"type": name, "timestamp": examples.AT, "data": data}
-    signed = [
-        {"name": header, "in": "header", "required": True, "schema": {"type": "string"}}
-        for header in ("webhook-id", "webhook-timestamp", "webhook-signature")
-    ]
-    return {
-        "tags": ["Events"],
-        "summary": summary,
-        "operationId": f"event_{name.replace('.', '_')}",
-        "parameters": signed,
-        "requestBody": _body(JSON, schema, example=example),
-        "responses": {"2XX": {"description": "Delivered; anything else is sent again"}},
-    }

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from service.api.auth import Caller, Reader, RelayOf
 from service.api.cursors import decode, encode
 from service.api.listing import Text
-from service.errors import InvalidRequest
+from service.api.parameters import SEVERAL, several, wrong
 from service.ids import is_uuid
 from service.relay import Relay
 from service.store import search, transcripts
@@ -36,14 +36,14 @@ class Search(BaseModel):
     )
     limit: int = Field(20, ge=1, le=100, description="Most hits of this page.")
     cursor: str = Field("", description="`next_page_cursor` of the page before.")
-    speaker: list[Text] = Field([], description="Only these speakers. May be given several times.")
+    speaker: list[Text] = Field([], description=f"Only these speakers. {SEVERAL}")
     transcription_id: str | None = Field(None, description="Only this transcription.")
 
 
 @router.get("/search", summary="Search the transcripts")
 async def find(asked: Annotated[Search, Query()], caller: Reader, relay: RelayOf) -> dict[str, Any]:
     if not asked.q.strip():
-        raise InvalidRequest("Invalid request.", problems=(("query.q", "say what to look for"),))
+        raise wrong("q", "must have something to look for")
     wanted = _wanted(asked, caller)
     if not wanted.phrases:
         return {"hits": [], "next_page_cursor": None}
@@ -61,7 +61,7 @@ def _wanted(asked: Search, caller: Caller) -> Wanted:
         phrases=parse(asked.q),
         limit=asked.limit + 1,
         owner=caller.sees,
-        speakers=tuple(asked.speaker),
+        speakers=several(asked.speaker),
         transcription_id=_known_form(asked.transcription_id),
         before_id=position[0] if position else None,
     )
@@ -69,7 +69,7 @@ def _wanted(asked: Search, caller: Caller) -> Wanted:
 
 def _known_form(transcription_id: str | None) -> str | None:
     if transcription_id is not None and not is_uuid(transcription_id):
-        raise InvalidRequest("Invalid request.", problems=(("query.transcription_id", "is not an id"),))
+        raise wrong("transcription_id", "is not an id")
     return transcription_id.lower() if transcription_id else None
 
 

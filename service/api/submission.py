@@ -2,23 +2,14 @@
 
 import math
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import msgspec
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    ValidationError,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from service.api.parts import BRANCHES, LONGEST_CONTEXT, AnyContext, Context, Language, Lenient, Translation
 from service.errors import InvalidRequest
 
 HTTP_URL = r"^https?://[^\s\x00-\x1f\x7f]+$"
@@ -26,92 +17,13 @@ HEADER_NAME = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
 HEADER_VALUE = r"^[\x20-\x7e]*$"
 FILE_ID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 LARGEST_METADATA = 16 * 1024  # bytes of JSON
-LONGEST_CONTEXT = 10_000  # characters; Soniox counts 8,000 tokens
 MOST_PROBLEMS = 50  # told at once
-BRANCHES = frozenset({"one_way", "two_way", "plain", "structured"})  # of unions; no part of a location
 OURS = ("metadata", "webhook_url", "webhook_auth_header_name", "webhook_auth_header_value")
-
-_CODES = (
-    "af sq ar az eu be bn bs bg ca zh hr cs da nl en et fi fr gl de el gu he hi hu id it ja kn kk ko lv "
-    "lt mk ms ml mr no fa pl pt pa ro ru sr sk sl es sw sv tl ta te th tr uk ur vi cy"
-)
-LANGUAGES = frozenset(_CODES.split())
 
 # The relay or HTTP itself sets these.
 FORBIDDEN_HEADERS = frozenset(
     {"host", "content-length", "content-type", "transfer-encoding", "connection", "upgrade", "te", "trailer"}
 )
-
-
-def _known_language(code: str) -> str:
-    if code not in LANGUAGES:
-        raise ValueError(f"`{code[:10]}` is not the code of a language that Soniox transcribes")
-    return code
-
-
-Language = Annotated[
-    str, AfterValidator(_known_language), WithJsonSchema({"type": "string", "enum": sorted(LANGUAGES)})
-]
-
-
-class Lenient(BaseModel):
-    """Types are strict, as they are at Soniox; fields we do not know are kept."""
-
-    model_config = ConfigDict(extra="allow", strict=True)
-
-
-class OneWay(Lenient):
-    """All speech into one language."""
-
-    type: Literal["one_way"]
-    target_language: Language
-
-
-class TwoWay(Lenient):
-    """Two languages into each other."""
-
-    type: Literal["two_way"]
-    language_a: Language
-    language_b: Language
-
-    @model_validator(mode="after")
-    def _languages_differ(self) -> "TwoWay":
-        if self.language_a == self.language_b:
-            raise ValueError("`language_a` and `language_b` must differ")
-        return self
-
-
-class ContextItem(Lenient):
-    """Something Soniox should know of the recording, such as its domain."""
-
-    key: str
-    value: str
-
-
-class ContextTranslation(Lenient):
-    """How one term is to be translated."""
-
-    source: str
-    target: str
-
-
-class Context(Lenient):
-    """What helps to recognise and translate."""
-
-    general: list[ContextItem] | None = None
-    text: str | None = None
-    terms: list[str] | None = None
-    translation_terms: list[ContextTranslation] | None = None
-
-
-def _kind_of_context(value: Any) -> str:
-    return "plain" if isinstance(value, str) else "structured"
-
-
-PlainContext = Annotated[str, Field(max_length=LONGEST_CONTEXT)]
-AnyContext = Annotated[
-    Annotated[Context, Tag("structured")] | Annotated[PlainContext, Tag("plain")], Discriminator(_kind_of_context)
-]
 
 
 class Submission(Lenient):
@@ -124,7 +36,7 @@ class Submission(Lenient):
     language_hints_strict: bool | None = None
     enable_speaker_diarization: bool | None = None
     enable_language_identification: bool | None = None
-    translation: Annotated[OneWay | TwoWay, Field(discriminator="type")] | None = None
+    translation: Translation | None = None
     context: AnyContext | None = None
     webhook_url: str | None = Field(None, max_length=256, pattern=HTTP_URL, description="Your own callback.")
     webhook_auth_header_name: str | None = Field(None, max_length=256, pattern=HEADER_NAME)
@@ -159,6 +71,15 @@ class Submission(Lenient):
     def _has_a_host(cls, url: str | None) -> str | None:
         if url is not None and not urlsplit(url).hostname:
             raise ValueError("the URL has no host")
+        return url
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _can_be_called(cls, url: str | None) -> str | None:
+        try:
+            httpx.URL(url or "")
+        except httpx.InvalidURL:
+            raise ValueError("this is not a URL that can be called") from None
         return url
 
     @field_validator("webhook_auth_header_name")

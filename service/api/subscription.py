@@ -35,7 +35,7 @@ class ChangedEndpoint(BaseModel):
     description: str | None = Field(None, max_length=500)
     headers: dict[str, str] = Field(default_factory=dict)
     rate_per_s: float | None = Field(None, gt=0, le=10_000, description="Most deliveries begun in a second.")
-    max_in_flight: int = Field(10, ge=1, le=64, description="Most deliveries under way at once.")
+    max_in_flight: int = Field(10, ge=1, le=100, description="Most deliveries under way at once.")
 
     @field_validator("event_types")
     @classmethod

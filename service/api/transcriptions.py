@@ -25,7 +25,10 @@ LONGEST_WAIT_S = 60
 async def list_page(relay: RelayOf, wanted: WantedOf, page: PageOf) -> dict[str, Any]:
     async with relay.db.read() as connection:
         found = await browse.page_of(connection, wanted, page)
-    return listed("transcriptions", found, page, transcription_object)
+        summaries = await transcripts.summaries(connection, [job.id for job in found])
+    return listed(
+        "transcriptions", found, page, lambda job: {**transcription_object(job), "summary": summaries.get(job.id)}
+    )
 
 
 @router.get("/count", summary="Count transcriptions")

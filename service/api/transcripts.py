@@ -12,8 +12,9 @@ from service import __version__
 from service.api.auth import Reader, RelayOf
 from service.api.downloads import disposition
 from service.api.etags import is_known
+from service.api.parameters import SEVERAL, several, wrong
 from service.api.transcriptions import owned
-from service.errors import InvalidRequest, InvalidState
+from service.errors import InvalidState
 from service.lifecycle import Stage
 from service.relay import Relay
 from service.store import transcripts
@@ -26,7 +27,6 @@ from service.transcripts.options import RenderOptions, Stream
 router = APIRouter(prefix="/v1/transcriptions", tags=["Transcripts"])
 
 LATEST_MS = 2**31 - 1
-SEVERAL = "May be given several times, or several separated by commas."
 
 
 class Wanted(BaseModel):
@@ -51,12 +51,12 @@ class Wanted(BaseModel):
     def chosen(self) -> TokenFilter:
         """The condition on tokens. Raises InvalidRequest for a window that ends before it begins."""
         if self.from_ms is not None and self.to_ms is not None and self.to_ms < self.from_ms:
-            raise _invalid("to_ms", "must not be less than from_ms")
+            raise wrong("to_ms", "must not be less than from_ms")
         return TokenFilter(
             from_ms=self.from_ms,
             to_ms=self.to_ms,
-            speakers=_several(self.speaker),
-            languages=_several(self.language),
+            speakers=several(self.speaker),
+            languages=several(self.language),
             translation=self.translation,
             max_confidence=self.max_confidence,
         )
@@ -64,7 +64,7 @@ class Wanted(BaseModel):
     def options(self, transcription_id: str) -> RenderOptions:
         """Everything the formats ask for. Raises InvalidRequest."""
         if self.max_duration_ms < self.min_duration_ms:
-            raise _invalid("max_duration_ms", "must not be less than min_duration_ms")
+            raise wrong("max_duration_ms", "must not be less than min_duration_ms")
         return RenderOptions(
             chosen=self.chosen(),
             transcription_id=transcription_id,
@@ -140,12 +140,3 @@ async def _stored(relay: Relay, job: Transcription) -> Transcript:
 
 def _unavailable() -> InvalidState:
     return InvalidState("The transcript is no longer available.")
-
-
-def _several(values: list[str]) -> tuple[str, ...]:
-    """What was given several times or with commas; sorted, since the order means nothing."""
-    return tuple(sorted({part.strip() for value in values for part in value.split(",") if part.strip()}))
-
-
-def _invalid(name: str, text: str) -> InvalidRequest:
-    return InvalidRequest("Invalid request.", problems=((f"query.{name}", text),))

@@ -20,7 +20,7 @@ from service.http import Caps, Disconnected, NotHttp, TooLong, new_client, read_
 MOST_OF_ANSWER = 64 * 1024  # bytes read of an answer; more counts as a broken receiver
 KEPT_OF_ANSWER = 1024  # bytes of it that are stored
 LONGEST_RETRY_AFTER_S = 24 * 3600
-CONNECTIONS = 100
+CONNECTIONS = 300  # more than the notify lane has hands
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ The row is a hint. What is stored is what Soniox says when asked with the key; a
 job's own only if its `webhook_url` names the job, so that a leaked header cannot bring in a stranger's result.
 """
 
-import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,13 +20,14 @@ from service.pipeline.keep import parts_of
 from service.relay import Relay
 from service.soniox import RemoteTranscription
 from service.soniox.models import FINISHED_BADLY, FINISHED_WELL
-from service.store import claims, removals, transcriptions, transcripts, webhooks
-from service.tables import Transcription, Webhook
+from service.store import claims, removals, timeline, transcriptions, transcripts, webhooks
+from service.tables import TimelineEntry, Transcription, Webhook
 from service.transcripts.codec import MalformedTranscript, Packed, pack
 
 log = structlog.get_logger(__name__)
 
 LOOKS_AT_A_LAGGARD = 8  # Soniox may say "processing" for a moment after its webhook; then the reconciler's turn
+LOOKS_AT_A_MALFORMED_ONE = 6  # an answer cut on the way is malformed too
 LOOKS_FOR_A_LOST_ONE = 3  # a 404 may be a replica that lags
 
 
@@ -36,7 +36,9 @@ class Result:
     """What Soniox has to say: how it ended, and the transcript when it ended well."""
 
     remote: RemoteTranscription
-    packed: Packed | None
+    packed: Packed | None = None
+    fetched_ms: int | None = None
+    keep_there: bool = False  # what could not be stored here is not removed at Soniox
 
 
 async def collect(relay: Relay, row: Webhook) -> None:
@@ -109,31 +111,87 @@ def _overdue(remote: RemoteTranscription) -> RemoteTranscription:
 
 
 async def _complete(relay: Relay, row: Webhook, job: Transcription, remote: RemoteTranscription) -> None:
+    started_ms = relay.clock()
     try:
         packed = await pack(await relay.soniox.get_transcript(remote.id))
     except MalformedTranscript as error:
-        raise SonioxNotReady(f"the transcript cannot be read: {error}") from error
-    await _store(relay, row, job, Stage.COMPLETED, Result(remote, packed))
+        if row.tries < LOOKS_AT_A_MALFORMED_ONE:
+            raise SonioxNotReady(f"the transcript cannot be read: {error}") from error
+        await _store(relay, row, job, Stage.FAILED, Result(_unreadable(remote, error), keep_there=True))
+        return
+    fetched_ms = relay.clock() - started_ms
+    await _store(relay, row, job, Stage.COMPLETED, Result(remote, packed, fetched_ms))
+
+
+def _unreadable(remote: RemoteTranscription, error: MalformedTranscript) -> RemoteTranscription:
+    """Our own verdict on a transcript that stays malformed; it is not removed at Soniox."""
+    reason = f"Soniox's transcript cannot be read: {error}"
+    return msgspec.structs.replace(remote, error_type="malformed_transcript", error_message=reason)
 
 
 async def _fail(relay: Relay, row: Webhook, job: Transcription, remote: RemoteTranscription) -> None:
-    await _store(relay, row, job, Stage.FAILED, Result(remote, None))
+    await _store(relay, row, job, Stage.FAILED, Result(remote))
 
 
 async def _store(relay: Relay, row: Webhook, job: Transcription, stage: Stage, result: Result) -> None:
     """One transaction: result, event, deliveries, removal, and the inbox row."""
     values = _values(result.remote, stage)
     parts = parts_of(job.id, result.packed, relay.clock()) if result.packed else None
+    summary = parts.head.summary if parts else None
+
+    async def put(connection: AsyncConnection) -> None:
+        await timeline.note(connection, *_entries(row, job, result, relay.clock()))
+        if parts:
+            await transcripts.put(connection, parts, job.owner)
 
     async def keep(connection: AsyncConnection) -> bool:
-        extra = functools.partial(transcripts.put, parts=parts, owner=job.owner) if parts else None
-        stored = await finish(connection, relay, job.id, stage, source=row.source, extra=extra, **values)
+        stored = await finish(
+            connection,
+            relay,
+            job.id,
+            stage,
+            source=row.source,
+            extra=put,
+            remove=not result.keep_there,
+            summary=summary,
+            **values,
+        )
         await webhooks.handle(connection, row, "stored" if stored else "already_finished", relay.clock())
         return stored
 
     if await relay.db.write(keep, wake=NEXT_LANES):
         count_finished(job, stage, row.source, relay.clock())
         log.info("transcription_finished", job_id=job.id, stage=str(stage), source=row.source)
+
+
+def _entries(row: Webhook, job: Transcription, result: Result, now_ms: int) -> list[TimelineEntry]:
+    """What led to the result: how we heard of it, and the fetching."""
+    entries = []
+    if row.source == "webhook":
+        heard = f"Soniox says {row.status}"
+        entries.append(
+            TimelineEntry(
+                transcription_id=job.id,
+                at_ms=row.received_at_ms,
+                step="webhook_received",
+                source="webhook",
+                http_status=200,
+                detail=heard,
+            )
+        )
+    if result.packed:
+        entries.append(
+            TimelineEntry(
+                transcription_id=job.id,
+                at_ms=now_ms,
+                step="transcript_fetched",
+                source="worker",
+                http_status=200,
+                duration_ms=result.fetched_ms,
+                detail=f"{result.packed.token_count} tokens",
+            )
+        )
+    return entries
 
 
 def _values(remote: RemoteTranscription, stage: Stage) -> dict[str, Any]:

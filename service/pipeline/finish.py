@@ -35,11 +35,14 @@ async def finish(
     *,
     source: str,
     extra: Extra | None = None,
+    remove: bool = True,
+    summary: dict[str, Any] | None = None,
     **values: Any,
 ) -> bool:
     """Moves e, f and g. False when it was finished already or is gone: then nothing is written.
 
-    `extra` writes what belongs to the same moment, such as the transcript.
+    `extra` writes what belongs to the same moment, such as the transcript; `remove` has Soniox's copies removed;
+    `summary` is the transcript's, for the event.
     """
     now_ms = relay.clock()
     job = await transcriptions.mark_finished(
@@ -49,8 +52,8 @@ async def finish(
         return False
     if extra:
         await extra(connection)
-    await events.append(connection, _event(relay, job, stage, now_ms), callback_url=job.callback_url)
-    if not job.adopted:
+    await events.append(connection, _event(relay, job, stage, now_ms, summary), callback_url=job.callback_url)
+    if remove and not job.adopted:
         await removals.order(
             connection,
             transcription_id=job.id,
@@ -73,8 +76,8 @@ def count_finished(job: Transcription, stage: Stage, source: str, now_ms: int) -
     telemetry.turnaround_seconds.observe((now_ms - job.created_at_ms) / 1000)
 
 
-def _event(relay: Relay, job: Transcription, stage: Stage, now_ms: int) -> Event:
-    body = transcription_event_body(EVENT_OF[stage], now_ms, job, relay.settings.base_url)
+def _event(relay: Relay, job: Transcription, stage: Stage, now_ms: int, summary: dict[str, Any] | None) -> Event:
+    body = transcription_event_body(EVENT_OF[stage], now_ms, job, relay.settings.base_url, summary)
     return Event(
         id=new_id("evt", now_ms),
         type=EVENT_OF[stage],

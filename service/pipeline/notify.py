@@ -18,13 +18,19 @@ from service.lifecycle import DeliveryStatus
 from service.pipeline.enclose import ANNOUNCED, enclosed
 from service.relay import Relay
 from service.store import deliveries, endpoints
-from service.store.deliveries import Parcel, Settlement
+from service.store.deliveries import Settlement
+from service.store.parcels import Parcel
 from service.store.receivers import Failure
 from service.tables import Attempt, TimelineEntry
 
 log = structlog.get_logger(__name__)
 
 STATUS_OF = {"transcription.completed": "completed", "transcription.failed": "error"}  # in Soniox's words
+OUTCOMES = {
+    DeliveryStatus.DELIVERED: "delivered",
+    DeliveryStatus.PENDING: "failed",
+    DeliveryStatus.EXHAUSTED: "exhausted",
+}
 GONE = Outcome(None, "the receiver is gone", 0)
 
 
@@ -73,7 +79,7 @@ async def _settle(relay: Relay, parcel: Parcel, outcome: Outcome, at_ms: int, ve
         await _settle_and_disable(relay, settlement, verdict.disable)
     else:
         await relay.db.write_one_of(deliveries.settle, settlement)
-    telemetry.delivery_attempts.labels("delivered" if outcome.delivered else "failed").inc()
+    telemetry.delivery_attempts.labels("disabled" if verdict.disable else OUTCOMES[verdict.status]).inc()
     telemetry.delivery_seconds.observe(outcome.duration_ms / 1000)
     if not outcome.delivered:
         log.warning("delivery_failed", delivery_id=parcel.id, endpoint_id=parcel.endpoint_id, reason=outcome.error)

@@ -29,6 +29,7 @@ HELD_FOR_INTERVALS = 1.5
 LEAKS_EVERY = 10  # sweeps
 STALLED_AFTER_MS = 300_000
 EARLY_LOOK_AFTER_MS = 2_000
+FORGOTTEN_AFTER_MS = 24 * 3600 * 1000  # signs of life of processes that are gone
 
 
 @dataclass
@@ -76,6 +77,7 @@ async def _run(relay: Relay, rhythm: Rhythm) -> None:
 
     async def write(connection: AsyncConnection) -> None:
         await sweeps.add(connection, row)
+        await heartbeats.forget_before(connection, row.started_at_ms - FORGOTTEN_AFTER_MS)
         await heartbeats.beat(connection, HEARTBEAT, row.finished_at_ms, {"by": row.by, "finds": row.finds})
 
     await relay.db.write(write)

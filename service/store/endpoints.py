@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.store import deliveries, receivers, turns
+from service.store import deliveries, holding, receivers
 from service.store.paging import Page, cut
 from service.store.rows import as_model, as_models, insert_all
 from service.tables import Endpoint, Receiver, table_of
@@ -74,7 +74,7 @@ async def disable(
     values = {"enabled": False, "disabled_at_ms": now_ms, "disabled_reason": reason}
     disabled = as_model(Endpoint, await connection.execute(mine.values(**values).returning(*endpoints.c)))
     if disabled is not None:
-        await turns.hold(connection, endpoint_id, now_ms)
+        await holding.hold(connection, endpoint_id, now_ms)
     return disabled
 
 
@@ -83,7 +83,7 @@ async def enable(connection: AsyncConnection, endpoint_id: str) -> None:
     values = {"enabled": True, "disabled_at_ms": None, "disabled_reason": None}
     await connection.execute(update(endpoints).where(endpoints.c.id == endpoint_id).values(**values))
     await receivers.mark_healthy(connection, [endpoint_id])
-    await turns.give_back(connection, endpoint_id)
+    await holding.give_back(connection, endpoint_id)
 
 
 async def remove(connection: AsyncConnection, endpoint_id: str) -> None:

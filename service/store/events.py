@@ -43,13 +43,13 @@ async def put(connection: AsyncConnection, event: Event) -> None:
     await connection.execute(insert(events).values({**values_of(event), **order}))
 
 
-async def forget_results(connection: AsyncConnection, transcription_id: str) -> None:
-    """Delete what was told about one transcription, and the deliveries that carried it."""
+async def forget_results(connection: AsyncConnection, transcription_id: str) -> int:
+    """Delete what was told about one transcription, and the deliveries that carried it; how many those were."""
     theirs = deliveries.c.transcription_id == transcription_id
     old = select(deliveries.c.id).where(theirs)
     await connection.execute(delete(attempts).where(attempts.c.delivery_id.in_(old)))
-    await connection.execute(delete(deliveries).where(theirs))
     await connection.execute(delete(events).where(events.c.transcription_id == transcription_id))
+    return (await connection.execute(delete(deliveries).where(theirs))).rowcount
 
 
 async def get(connection: AsyncConnection, event_id: str) -> Event | None:

@@ -86,11 +86,12 @@ async def remove_incomplete(connection: AsyncConnection, file_id: str) -> None:
     await connection.execute(delete(files).where(files.c.id == file_id, ~files.c.complete))
 
 
-async def remove_of_transcription(connection: AsyncConnection, transcription_id: str) -> None:
-    """Delete what was uploaded as part of one submission."""
+async def remove_of_transcription(connection: AsyncConnection, transcription_id: str) -> int:
+    """Delete what was uploaded as part of one submission; gives back how many files that were."""
     theirs = select(files.c.id).where(files.c.transcription_id == transcription_id)
     await connection.execute(delete(chunks).where(chunks.c.file_id.in_(theirs)))
-    await connection.execute(delete(files).where(files.c.transcription_id == transcription_id))
+    gone = delete(files).where(files.c.transcription_id == transcription_id)
+    return (await connection.execute(gone)).rowcount
 
 
 async def remove_unfinished(connection: AsyncConnection, before_ms: int) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.rows import as_models, upsert
@@ -22,3 +22,8 @@ async def all_of(connection: AsyncConnection) -> dict[str, Heartbeat]:
     """All of them by name."""
     rows = as_models(Heartbeat, await connection.execute(select(heartbeats)))
     return {row.name: row for row in rows}
+
+
+async def forget_before(connection: AsyncConnection, at_ms: int) -> None:
+    """Delete those of processes that are long gone."""
+    await connection.execute(delete(heartbeats).where(heartbeats.c.at_ms < at_ms))

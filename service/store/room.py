@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.lifecycle import Stage
 from service.store.claims import Claimant, claim
-from service.tables import Removal, Transcription, table_of
+from service.tables import IS_OPEN, Removal, Transcription, table_of
 
 jobs = table_of(Transcription)
 removals = table_of(Removal)
@@ -36,7 +36,7 @@ class Held:
 
 async def held(connection: AsyncConnection) -> Held:
     """Count; a job whose create is under way counts as there."""
-    at_soniox = jobs.c.stage.in_((Stage.SUBMITTING, Stage.SUBMITTED))
+    at_soniox = and_(text(IS_OPEN), jobs.c.stage != Stage.ACCEPTED)
     waits = and_(at_soniox, or_(jobs.c.soniox_status.is_(None), jobs.c.soniox_status == "queued"))
     has_file = and_(at_soniox, or_(jobs.c.soniox_file_id.is_not(None), jobs.c.file_id.is_not(None)))
     open_jobs = select(

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import SQLModel
 
 from service.lifecycle import OPEN_STAGES
 from service.store.room import Held, held
-from service.tables import Delivery, Removal, Transcription, Webhook, table_of
+from service.tables import IS_OPEN, Delivery, Removal, Transcription, Webhook, table_of
 
 jobs = table_of(Transcription)
 QUEUES: dict[str, type[SQLModel]] = {"collect": Webhook, "notify": Delivery, "cleanup": Removal}
@@ -25,7 +25,7 @@ class Gauges:
 
 async def gauges(connection: AsyncConnection) -> Gauges:
     """Count."""
-    by_stage = select(jobs.c.stage, func.count()).where(jobs.c.stage.in_(OPEN_STAGES)).group_by(jobs.c.stage)
+    by_stage = select(jobs.c.stage, func.count()).where(text(IS_OPEN)).group_by(jobs.c.stage)
     found = {row[0]: int(row[1]) for row in (await connection.execute(by_stage)).all()}
     stages = {str(stage): found.get(stage, 0) for stage in OPEN_STAGES}
     waiting = {}

@@ -1,12 +1,12 @@
 """The reconciler's own record, and what it looks for in our tables."""
 
-from sqlalchemy import delete, func, or_, select
+from sqlalchemy import delete, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import SQLModel
 
 from service.lifecycle import Stage
 from service.store.rows import as_models, insert_all
-from service.tables import Delivery, Removal, Sweep, Transcription, Webhook, table_of
+from service.tables import IS_OPEN, Delivery, Removal, Sweep, Transcription, Webhook, table_of
 
 sweeps = table_of(Sweep)
 jobs = table_of(Transcription)
@@ -61,7 +61,6 @@ async def leaving(connection: AsyncConnection) -> tuple[set[str], set[str]]:
 
 async def files_in_use(connection: AsyncConnection, ids: list[str]) -> set[str]:
     """Those files at Soniox that an open transcription needs."""
-    at_work = jobs.c.stage.in_((Stage.ACCEPTED, Stage.SUBMITTING, Stage.SUBMITTED))
-    query = select(jobs.c.soniox_file_id).where(at_work, jobs.c.soniox_file_id.is_not(None))
+    query = select(jobs.c.soniox_file_id).where(text(IS_OPEN), jobs.c.soniox_file_id.is_not(None))
     used = {row[0] for row in (await connection.execute(query)).all()}
     return used & set(ids)

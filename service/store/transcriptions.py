@@ -156,11 +156,14 @@ async def mark_for_another_attempt(connection: AsyncConnection, job: Transcripti
     ).rowcount == 1
 
 
-async def remove(connection: AsyncConnection, transcription_id: str) -> Transcription | None:
-    """Delete the row; gives back what it was."""
-    gone = delete(jobs).where(jobs.c.id == transcription_id).returning(*jobs.c)
+async def remove(
+    connection: AsyncConnection, transcription_id: str, stages: Sequence[Stage] = tuple(Stage)
+) -> Transcription | None:
+    """Delete the row if it is in one of these stages; gives back what it was."""
+    gone = delete(jobs).where(jobs.c.id == transcription_id, jobs.c.stage.in_(stages)).returning(*jobs.c)
     removed = as_model(Transcription, await connection.execute(gone))
-    await connection.execute(delete(keys).where(keys.c.transcription_id == transcription_id))
+    if removed is not None:
+        await connection.execute(delete(keys).where(keys.c.transcription_id == transcription_id))
     return removed
 
 

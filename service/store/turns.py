@@ -15,9 +15,9 @@ from typing import NamedTuple, cast
 from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.lifecycle import TRIPPED_AFTER, DeliveryStatus
-from service.store import claims
-from service.store.claims import FREE, Claimant
+from service.lifecycle import TRIPPED_AFTER
+from service.store import claims, holding
+from service.store.claims import Claimant
 from service.store.receivers import receivers
 from service.tables import Delivery, table_of
 
@@ -107,7 +107,7 @@ async def _turns(connection: AsyncConnection, now_ms: int) -> list[Turn]:
     turns = [Turn(*row) for row in found]
     for turn in turns:
         if turn.enabled is not None and not turn.enabled:
-            await hold(connection, turn.receiver, now_ms)
+            await holding.hold(connection, turn.receiver, now_ms)
     ready = [turn for turn in turns if turn.enabled in {None, True} and (turn.closed_until_ms or 0) <= now_ms]
     return await _without_those_being_paid(connection, ready)
 
@@ -161,22 +161,3 @@ async def _pay(connection: AsyncConnection, turns: list[Turn], claimed: Counter[
             cost_ms = math.ceil(claimed[turn.receiver] * 1000 / turn.rate_per_s)
             paid = update(receivers).where(receivers.c.id == turn.receiver)
             await connection.execute(paid.values(paid_until_ms=max(turn.paid_until_ms, now_ms) + cost_ms))
-
-
-async def hold(connection: AsyncConnection, endpoint_id: str, now_ms: int) -> None:
-    """Take what is due from the queue, but not what is in flight; the next claim asks for that again."""
-    idle = deliveries.c.lease_until_ms.is_(None) | (deliveries.c.lease_until_ms <= now_ms)
-    waiting = update(deliveries).where(
-        deliveries.c.receiver == endpoint_id, deliveries.c.due_at_ms.is_not(None), idle
-    )
-    await connection.execute(waiting.values(due_at_ms=None, **FREE))
-
-
-async def give_back(connection: AsyncConnection, endpoint_id: str) -> None:
-    """Make due what was held, in the order in which it came."""
-    held = update(deliveries).where(
-        deliveries.c.endpoint_id == endpoint_id,
-        deliveries.c.status == DeliveryStatus.PENDING,
-        deliveries.c.due_at_ms.is_(None),
-    )
-    await connection.execute(held.values(due_at_ms=deliveries.c.created_at_ms))

@@ -1,6 +1,7 @@
 """Deliveries by hand: a relay without a worker, a clock that moves when told, and the notify lane run to its end."""
 
 import asyncio
+import contextlib
 import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,9 +17,9 @@ from service.pipeline.notify import notify
 from service.pipeline.recover import recover
 from service.relay import Relay, open_relay
 from service.schemas import event_body
-from service.store import claims, deliveries, endpoints, events
+from service.store import claims, deliveries, endpoints, events, parcels, recoveries
 from service.store.claims import Claimant
-from service.store.deliveries import Parcel
+from service.store.parcels import Parcel
 from service.store.rows import as_models
 from service.tables import Attempt, Delivery, Endpoint, Event, Recovery, table_of
 from service.vault import new_endpoint_secret
@@ -26,6 +27,10 @@ from tests.support.house import settings_for
 
 LEASE_MS = 20_000
 OWNER = "key-of-the-tests"
+
+
+class KilledWorker(Exception):
+    """Stands for a process that is gone."""
 
 
 @dataclass
@@ -79,7 +84,7 @@ class Dispatch:
     async def claim(self, limit: int = 64) -> list[Parcel]:
         """Take what is due."""
         claimant = Claimant("tester", self.clock(), LEASE_MS)
-        return await self.relay.db.write(lambda connection: deliveries.claim(connection, claimant, limit))
+        return await self.relay.db.write(lambda connection: parcels.claim(connection, claimant, limit))
 
     async def run(self) -> int:
         """Claim and send until nothing is due; how many tries that were."""
@@ -97,6 +102,33 @@ class Dispatch:
             await recover(self.relay, row)
         return len(rows)
 
+    async def kill_recovery_step(self) -> None:
+        """A worker claims what is due and dies, its transaction rolled back at the last moment."""
+        claimant = Claimant("killed", self.clock(), LEASE_MS)
+        rows = await self.relay.db.write(lambda connection: claims.claim(connection, Recovery, claimant, limit=10))
+
+        async def die(connection: Any) -> None:
+            for row in rows:
+                await recoveries.do_batch(connection, row, size=7, now_ms=self.clock(), again_ms=self.clock())
+            raise KilledWorker
+
+        with contextlib.suppress(KilledWorker):
+            await self.relay.db.write(die)
+
+    async def notify(self, parcel: Parcel) -> None:
+        """Send one that was claimed."""
+        await notify(self.relay, parcel)
+
+    async def send_again(self, delivery_id: str) -> None:
+        """What the retry of a delivery does."""
+
+        async def again(connection: Any) -> None:
+            delivery = await deliveries.get(connection, delivery_id, None)
+            assert delivery
+            await deliveries.again(connection, delivery, self.clock())
+
+        await self.relay.db.write(again)
+
     async def next_due_ms(self) -> int | None:
         """When the next delivery becomes due."""
         async with self.relay.db.read() as connection:
@@ -106,6 +138,20 @@ class Dispatch:
         """Every row of a table."""
         async with self.relay.db.read() as connection:
             return list(as_models(model, await connection.execute(select(table_of(model)))))
+
+    async def append_callback(self, url: str, number: int = 1) -> None:
+        """Write events that go to a caller's own URL only."""
+        made = [self._event(index, owner="somebody-else") for index in range(number)]
+
+        async def append(connection: Any) -> None:
+            for event in made:
+                await events.append(connection, event, callback_url=url)
+
+        await self.relay.db.write(append)
+
+    async def all_deliveries(self) -> list[Delivery]:
+        """Every delivery."""
+        return await self.all_of(Delivery)
 
     async def execute(self, statement: str) -> None:
         """Run plain SQL."""

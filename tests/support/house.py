@@ -83,13 +83,13 @@ class House:
 
         await self.until(is_empty)
 
-    async def until_received(self, path: str, number: int = 1) -> None:
+    async def until_received(self, path: str, number: int = 1, within_s: float = 15) -> None:
         """Wait for that many requests at the receiver."""
 
         async def are_there() -> bool:
             return len(self.receiver.at(path)) >= number
 
-        await self.until(are_there)
+        await self.until(are_there, within_s)
 
 
 def settings_for(database_url: str, soniox_url: str, port: int, **changes: Any) -> Settings:

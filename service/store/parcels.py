@@ -1,0 +1,69 @@
+"""Parcels: claimed deliveries with all that is needed to send them, read at once rather than one by one."""
+
+from typing import Any, NamedTuple
+
+from sqlalchemy import Select, and_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.store import turns
+from service.store.claims import Claimant
+from service.tables import Delivery, Endpoint, Event, Receiver, Transcription, table_of
+
+deliveries = table_of(Delivery)
+endpoints = table_of(Endpoint)
+events = table_of(Event)
+health = table_of(Receiver)
+jobs = table_of(Transcription)
+
+
+class Parcel(NamedTuple):
+    """A claimed delivery with all that is needed to send it; None where there is no such thing."""
+
+    id: str
+    fence: int
+    tries: int
+    event_id: str
+    owner: str
+    transcription_id: str | None
+    endpoint_id: str | None
+    receiver: str
+    event_type: str | None
+    body: bytes | None
+    url: str | None
+    include: str | None
+    headers_sealed: str | None
+    secret_sealed: str | None
+    past_secrets: list[dict[str, Any]] | None
+    failures: int | None
+    failing_since_ms: int | None
+    callback_url: str | None
+    callback_header: str | None
+    callback_secret_sealed: str | None
+
+
+_OWN = ("id", "fence", "tries", "event_id", "owner", "transcription_id", "endpoint_id", "receiver")
+_ENDPOINT = ("url", "include", "headers_sealed", "secret_sealed", "past_secrets")
+PARCELS: Select[Any] = (
+    select(
+        *[deliveries.c[name] for name in _OWN],
+        events.c.type,
+        events.c.body,
+        *[endpoints.c[name] for name in _ENDPOINT],
+        *[health.c[name] for name in ("failures", "failing_since_ms")],
+        *[jobs.c[name] for name in ("callback_url", "callback_header", "callback_secret_sealed")],
+    )
+    .select_from(deliveries)
+    .outerjoin(events, events.c.id == deliveries.c.event_id)
+    .outerjoin(endpoints, endpoints.c.id == deliveries.c.endpoint_id)
+    .outerjoin(health, health.c.id == deliveries.c.receiver)
+    .outerjoin(jobs, and_(deliveries.c.endpoint_id.is_(None), jobs.c.id == deliveries.c.transcription_id))
+)
+
+
+async def claim(connection: AsyncConnection, claimant: Claimant, limit: int) -> list[Parcel]:
+    """Take due deliveries in fair turns, and read what belongs to them at once rather than one by one."""
+    ids = [row.id for row in await turns.claim(connection, claimant, limit)]
+    if not ids:
+        return []
+    found = (await connection.execute(PARCELS.where(deliveries.c.id.in_(ids)))).all()
+    return [Parcel(*row) for row in found]

@@ -1,0 +1,236 @@
+"""The governor: no quota of Soniox is exceeded, and trouble there holds the work back until a probe is through."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service import governor as governor_module
+from service.db import Database, open_database
+from service.errors import (
+    SonioxError,
+    SonioxKeyTrouble,
+    SonioxOutOfRoom,
+    SonioxRateLimited,
+    SonioxRefused,
+    SonioxUncertain,
+    SonioxUnreachable,
+)
+from service.governor import FLOORS, OUTAGE_AFTER, Governor, may_spend
+from service.lifecycle import Stage
+from service.store import room
+from service.store.claims import Claimant
+from service.store.room import Held, Quotas
+from service.store.rows import insert_all
+from service.tables import Transcription
+from service.wakeups import Wakeups
+
+NOW_MS = 1_732_060_800_000
+PLENTY = Quotas(1000, 1000, 1000)
+SHARES = list(FLOORS)
+
+
+class Time:
+    """A clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now_ms = NOW_MS
+
+    def __call__(self) -> int:
+        return self.now_ms
+
+
+@pytest.fixture(autouse=True)
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(governor_module, "LOOK_AGAIN_S", 0.005)
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def governor(db: Database, time: Time) -> Governor:
+    return Governor(db, time, 100_000, PLENTY)
+
+
+@pytest.fixture
+async def databases(database_url: str) -> AsyncIterator[list[Database]]:
+    """The databases of two processes, or of the only one that SQLite allows."""
+    number = 1 if database_url.startswith("sqlite") else 2
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(open_database(database_url, Wakeups())) for _ in range(number)]
+
+
+async def granted(governors: Sequence[Governor], shares: Sequence[str], within_s: float = 0.4) -> Counter[str]:
+    """How many of each share get their permit soon, when all ask at once."""
+    asking = {
+        asyncio.create_task(governors[number % len(governors)].permit(share)): share
+        for number, share in enumerate(shares)
+    }
+    done, waiting = await asyncio.wait(asking, timeout=within_s)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    return Counter(asking[task] for task in done)
+
+
+async def test_all_processes_together_stay_within_the_rate(databases: list[Database], time: Time) -> None:
+    governors = [Governor(database, time, 40, PLENTY) for database in databases]
+    first = await granted(governors, ["live"] * 60)
+    assert first == {"live": 40 - 8 - 4}  # the floors of the other two are left alone
+    rest = await granted(governors, [*["live"] * 5, *["sweep"] * 30, *["clean"] * 30])
+    assert rest == {"clean": 8, "sweep": 4}
+
+
+async def test_after_a_minute_there_are_permits_again(databases: list[Database], time: Time) -> None:
+    governors = [Governor(database, time, 20, PLENTY) for database in databases]
+    assert (await granted(governors, ["live"] * 30))["live"] == 14
+    time.now_ms += 59_000
+    assert not await granted(governors, ["live"] * 5, within_s=0.1)
+    time.now_ms += 2_000
+    assert (await granted(governors, ["live"] * 30))["live"] == 14
+
+
+@given(st.integers(10, 1000), st.lists(st.sampled_from(SHARES), max_size=1500))
+def test_no_order_of_askers_exceeds_the_rate(limit: int, askers: list[str]) -> None:
+    used: dict[str, int] = {}
+    for share in askers:
+        if may_spend(share, used, limit):
+            used[share] = used.get(share, 0) + 1
+    assert sum(used.values()) <= limit
+
+
+@given(st.integers(10, 1000), st.sampled_from(SHARES), st.sampled_from(SHARES))
+def test_nobody_can_take_the_floor_of_another(limit: int, greedy: str, other: str) -> None:
+    used: dict[str, int] = {}
+    while may_spend(greedy, used, limit):
+        used[greedy] = used.get(greedy, 0) + 1
+    if other != greedy:
+        for _ in range(int(limit * FLOORS[other])):
+            assert may_spend(other, used, limit)
+            used[other] = used.get(other, 0) + 1
+
+
+@pytest.mark.parametrize("status", [401, 402, 403])
+async def test_a_refused_key_parks_all_work_and_says_why_until_a_probe_comes_through(
+    governor: Governor, time: Time, status: int
+) -> None:
+    governor.hear(SonioxKeyTrouble("pay first", status_code=status, error_type="payment_required"))
+    assert not governor.may_submit()
+    assert governor.trouble() == f"{status} payment_required: pay first"
+    assert not await granted([governor], ["live"] * 5, within_s=0.1)
+
+    time.now_ms += governor.key_probe_every_ms
+    assert await granted([governor], ["live"] * 5, within_s=0.1) == {"live": 1}  # the probe
+    governor.hear(SonioxKeyTrouble("pay first", status_code=status, error_type="payment_required"))
+    assert not await granted([governor], ["live"] * 5, within_s=0.1)
+
+    time.now_ms += governor.key_probe_every_ms
+    assert await granted([governor], ["live"] * 5, within_s=0.1) == {"live": 1}
+    governor.hear(None)
+    assert governor.trouble() is None
+    assert governor.may_submit()
+    assert await granted([governor], ["live"] * 5) == {"live": 5}
+
+
+async def test_a_probe_that_never_reports_is_replaced(governor: Governor, time: Time) -> None:
+    governor.hear(SonioxKeyTrouble("no", status_code=401))
+    time.now_ms += governor.key_probe_every_ms
+    assert await granted([governor], ["live"] * 5, within_s=0.1) == {"live": 1}
+    time.now_ms += 60_000
+    assert await granted([governor], ["live"] * 5, within_s=0.1) == {"live": 1}
+
+
+@pytest.mark.parametrize(("told_s", "wait_ms"), [(30.0, 30_000), (0.5, 500), (None, 60_000)])
+async def test_a_rate_limit_is_waited_out_even_if_an_older_request_succeeds(
+    governor: Governor, time: Time, told_s: float | None, wait_ms: int
+) -> None:
+    governor.hear(SonioxRateLimited("slow down", status_code=429, retry_after_s=told_s))
+    governor.hear(None)
+    time.now_ms += wait_ms - 1
+    assert not governor.may_submit()
+    assert not await granted([governor], ["live"], within_s=0.1)
+    time.now_ms += 1
+    assert await granted([governor], ["live"]) == {"live": 1}
+    governor.hear(None)
+    assert governor.may_submit()
+
+
+@pytest.mark.parametrize("kind", [SonioxUncertain, SonioxUnreachable])
+async def test_only_many_failures_in_a_row_are_an_outage(
+    governor: Governor, time: Time, kind: type[SonioxError]
+) -> None:
+    for _ in range(3):
+        for _ in range(OUTAGE_AFTER - 1):
+            governor.hear(kind("away"))
+        assert governor.trouble() is None
+        governor.hear(None)
+    for _ in range(OUTAGE_AFTER):
+        governor.hear(kind("away"))
+    assert governor.trouble() == "Soniox is out of order: away"
+    assert not await granted([governor], ["live"] * 3, within_s=0.1)
+    time.now_ms += 60_000
+    assert await granted([governor], ["live"] * 3, within_s=0.1) == {"live": 1}
+    governor.hear(None)
+    assert governor.trouble() is None
+
+
+def test_an_answer_that_soniox_gave_on_purpose_is_no_outage(governor: Governor) -> None:
+    for _ in range(3 * OUTAGE_AFTER):
+        governor.hear(SonioxUnreachable("away"))
+        governor.hear(SonioxRefused("no", status_code=400))
+    assert governor.trouble() is None
+
+
+async def test_a_full_quota_holds_submissions_but_lets_cleaning_go_on(governor: Governor, time: Time) -> None:
+    governor.hear(SonioxOutOfRoom("Total transcriptions limit reached", status_code=429))
+    assert not governor.may_submit()
+    assert governor.out_of_room == 1
+    assert governor.trouble() == "Total transcriptions limit reached"
+    assert await granted([governor], ["clean"] * 3) == {"clean": 3}
+    time.now_ms += governor.room_pause_ms
+    assert governor.may_submit()
+    assert governor.trouble() is None
+
+
+def test_what_others_hold_at_soniox_is_left_out_of_our_share(governor: Governor) -> None:
+    governor.others = Held(0, 300, 20)
+    assert governor.quotas == Quotas(1000, 700, 980)
+
+
+@pytest.mark.parametrize(
+    ("quotas", "expected"),
+    [(Quotas(7, 99, 99), 7), (Quotas(99, 5, 99), 5), (Quotas(99, 99, 3), 3), (Quotas(0, 9, 9), 0)],
+)
+async def test_no_more_jobs_are_begun_at_once_than_there_is_room_for(
+    databases: list[Database], quotas: Quotas, expected: int
+) -> None:
+    await databases[0].write(lambda connection: insert_all(connection, [waiting(number) for number in range(40)]))
+
+    async def claim(database: Database, number: int) -> list[Transcription]:
+        claimant = Claimant(f"w{number}", NOW_MS, 20_000)
+        return await database.write(lambda connection: room.claim_submissions(connection, quotas, claimant, 4))
+
+    workers = [claim(databases[number % len(databases)], number) for number in range(12)]
+    begun = [job for jobs in await asyncio.gather(*workers) for job in jobs]
+    assert len(begun) == len({job.id for job in begun}) == expected
+    assert {job.stage for job in begun} <= {Stage.SUBMITTING}
+
+
+def waiting(number: int) -> Transcription:
+    """An accepted job with a file of its own."""
+    return Transcription(
+        id=f"job-{number:02}",
+        owner="o",
+        created_at_ms=NOW_MS,
+        due_at_ms=NOW_MS,
+        filename="a.wav",
+        file_id=f"file-{number:02}",
+        model="m",
+    )
