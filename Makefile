@@ -9,7 +9,7 @@ ARGS ?=
 BENCHES := $(filter-out bench.__init__,$(subst /,.,$(basename $(wildcard bench/*.py))))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test check format bench clean
+.PHONY: help install demo run test chaos check format bench clean
 
 help: ## Show what there is
 	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' \
@@ -32,6 +32,9 @@ run: $(INSTALLED) ## Run sandbox and relay until Ctrl-C, and print how to reach 
 
 test: $(INSTALLED) ## Run every test, on SQLite and on PostgreSQL; ARGS goes to pytest
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+chaos: $(INSTALLED) ## Kill the relay a thousand times while jobs come in, and count; ARGS="--kills 100"
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 check: $(INSTALLED) ## Check format, lint, types and import contracts
 	$(BIN)/ruff format --check .

@@ -38,6 +38,8 @@ class Language:
         letters = "etaoinshrdlucmfwypvbgk"
         made = ("".join(self.dice.choices(letters, k=self.dice.randint(2, 9))) for _ in range(VOCABULARY))
         self.words = sorted(made, key=len)
+        self.stored: list[str] = []
+        """Ids of the transcripts that `fill` stored."""
         self._weights = list(accumulate(1 / rank for rank in range(1, VOCABULARY + 1)))
 
     def speech(self) -> list[str]:
@@ -71,6 +73,7 @@ class Language:
         yield "a short beginning", {"q": f"{self.usual()[:2]}*"}
         yield "a word nobody says", {"q": "xylophon"}
         yield "one speaker's common word", {"q": self.common(), "speaker": "3"}
+        yield "a common word in one transcript", {"q": self.common(), "transcription_id": self.stored[0]}
         yield "one of 100 keys' usual word", {"q": self.usual(), "key": KEY}
         yield "one of 100 keys' common word", {"q": self.common(), "key": KEY}
 
@@ -93,7 +96,8 @@ async def fill(relay: Relay, language: Language, how_many: int) -> None:
     for start in range(0, how_many, AT_ONCE):
         bodies = [transcript(language.speech(), language.dice) for _ in range(min(AT_ONCE, how_many - start))]
         owners = [key.id if (start + n) % 100 == 0 else "bootstrap" for n in range(len(bodies))]
-        await asyncio.gather(*(put(relay, each, owner=owner) for each, owner in zip(bodies, owners, strict=True)))
+        puts = [put(relay, each, owner=owner) for each, owner in zip(bodies, owners, strict=True)]
+        language.stored += await asyncio.gather(*puts)
 
 
 async def settle(relay: Relay) -> None:

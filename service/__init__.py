@@ -1,4 +1,4 @@
-"""Soniox Relay: submits recordings to Soniox, takes its webhooks in, keeps the transcripts, tells whoever subscribed.
+"""Soniox Relay: brings recordings to Soniox, takes its webhooks in, keeps the transcripts, tells who subscribed.
 
 The flow, each step leaving a due row for the next and calling none of them:
 

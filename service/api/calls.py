@@ -12,6 +12,7 @@ REFERENCE = "#/components/schemas/{model}"
 
 
 def refusal(code: int, told: Json) -> Json:
+    """The answer with this status; `told` is what the route itself says of it."""
     content = {JSON: {"schema": ref_to(documents.Error), "example": examples.error(code)}}
     answer = {"description": told.get("description") or examples.ERRORS[code][0], "content": content}
     if code in {429, 503}:
@@ -20,14 +21,17 @@ def refusal(code: int, told: Json) -> Json:
 
 
 def ref_to(model: type[BaseModel]) -> Json:
+    """Where its schema is."""
     return {"$ref": REFERENCE.format(model=model.__name__)}
 
 
 def body_of(kind: str, schema: Json, **more: Any) -> Json:
+    """A body that must be there."""
     return {"required": True, "content": {kind: {"schema": schema, **more}}}
 
 
 def soniox_webhook() -> Json:
+    """POST /webhooks/soniox."""
     refusals = {str(code): refusal(code, {}) for code in (400, 401, 408, 413, 500, 503)}
     job = {"name": "job", "in": "query", "schema": {"type": "string"}, "description": "The relay's id."}
     return {
@@ -44,6 +48,7 @@ def soniox_webhook() -> Json:
 
 
 def event(name: str) -> Json:
+    """One event as it is sent, signed."""
     summary, data = examples.EVENTS[name]
     model = {"transcription.deleted": documents.DeletedTranscription}.get(name, documents.FinishedTranscription)
     told = ref_to(model) if name.startswith("transcription.") else {"type": "object"}

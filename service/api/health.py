@@ -25,7 +25,7 @@ async def livez() -> dict[str, str]:
     return {"status": "ok", "version": __version__}
 
 
-@router.get("/readyz", summary="It can do its work")
+@router.get("/readyz", summary="It can do its work", responses={503: {"description": "It cannot, and why"}})
 async def readyz(request: Request, relay: RelayOf) -> JSONResponse:
     checks = await _checks(relay)
     if request.app.state.draining:

@@ -111,8 +111,10 @@ def parse_submission(body: bytes, *, brings_file: bool) -> Submission:
         submission = Submission.model_validate_json(body)
     except ValidationError as error:
         raise _explained(error) from None
-    if problems := tuple(_unstorable(submission.model_dump(exclude_unset=True), "body.payload")):
-        raise _refusal(problems)
+    if problems := [
+        (_location(path), text) for path, text in _unstorable(submission.model_dump(exclude_unset=True))
+    ]:
+        raise _refusal(tuple(problems[:MOST_PROBLEMS]))
     sources = [submission.audio_url is not None, submission.file_id is not None, brings_file]
     if sum(sources) != 1:
         text = (
@@ -129,19 +131,31 @@ def refuse_unknown_model(submission: Submission, known: frozenset[str]) -> None:
         raise InvalidRequest(f"Invalid request: {text}", problems=(("body.payload.model", text),))
 
 
-def _unstorable(value: Any, location: str) -> Iterator[tuple[str, str]]:
-    """What JSON allows, or Python's reader of it, but no database keeps: NUL, NaN and the infinities."""
+def _may_be_unstorable(body: bytes) -> bool:
+    """A quick look that finds too much rather than too little."""
+    try:
+        msgspec.json.decode(body)
+    except msgspec.MsgspecError:
+        return True
+    return rb"\u0000" in body
+
+
+def _refuse_unstorable(submission: Submission) -> None:
+    found = _unstorable(submission.model_dump(exclude_unset=True))
+    if problems := tuple((_location(path), text) for path, text in found):
+        raise _refusal(problems[:MOST_PROBLEMS])
+
+
+def _unstorable(value: Any) -> Iterator[tuple[tuple[int | str, ...], str]]:
+    """Where there is what JSON allows, or Python's reader of it, but no database keeps: NUL, NaN, infinities."""
     if isinstance(value, str) and "\0" in value:
-        yield location, "a NUL character is not allowed"
+        yield (), "a NUL character is not allowed"
     elif isinstance(value, float) and not math.isfinite(value):
-        yield location, "the number is too large, or none at all"
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _unstorable(item, f"{location}.{index}")
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            yield from _unstorable(name, location)
-            yield from _unstorable(item, f"{location}.{name}")
+        yield (), "the number is too large, or none at all"
+    elif isinstance(value, dict | list):
+        for name, item in value.items() if isinstance(value, dict) else enumerate(value):
+            for path, text in (*_unstorable(name), *_unstorable(item)):
+                yield (name, *path), text
 
 
 def _explained(error: ValidationError) -> InvalidRequest:

@@ -4,41 +4,23 @@ The row is a hint. What is stored is what Soniox says when asked with the key; a
 job's own only if its `webhook_url` names the job, so that a leaked header cannot bring in a stranger's result.
 """
 
-from dataclasses import dataclass
-from typing import Any
-
-import msgspec
-import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import SonioxError, SonioxNotFound, SonioxNotReady
 from service.lifecycle import OPEN_STAGES, Stage, backoff_ms
 from service.marks import STUCK
 from service.pipeline.adopt import adopted
-from service.pipeline.finish import NEXT_LANES, count_finished, finish
-from service.pipeline.keep import parts_of
+from service.pipeline.results import Result, overdue, store_result, unreadable, vanished
 from service.relay import Relay
 from service.soniox import RemoteTranscription
 from service.soniox.models import FINISHED_BADLY, FINISHED_WELL
-from service.store import claims, removals, timeline, transcriptions, transcripts, webhooks
-from service.tables import TimelineEntry, Transcription, Webhook
-from service.transcripts.codec import MalformedTranscript, Packed, pack
-
-log = structlog.get_logger(__name__)
+from service.store import claims, removals, transcriptions, webhooks
+from service.tables import Transcription, Webhook
+from service.transcripts.codec import MalformedTranscript, pack
 
 LOOKS_AT_A_LAGGARD = 8  # Soniox may say "processing" for a moment after its webhook; then the reconciler's turn
 LOOKS_AT_A_MALFORMED_ONE = 6  # an answer cut on the way is malformed too
 LOOKS_FOR_A_LOST_ONE = 3  # a 404 may be a replica that lags
-
-
-@dataclass(frozen=True)
-class Result:
-    """What Soniox has to say: how it ended, and the transcript when it ended well."""
-
-    remote: RemoteTranscription
-    packed: Packed | None = None
-    fetched_ms: int | None = None
-    keep_there: bool = False  # what could not be stored here is not removed at Soniox
 
 
 async def collect(relay: Relay, row: Webhook) -> None:
@@ -73,7 +55,7 @@ async def _collect_from(
     elif remote.status == FINISHED_WELL:
         await _complete(relay, row, job, remote)
     elif remote.status in FINISHED_BADLY or row.status == STUCK:
-        await _fail(relay, row, job, _overdue(remote) if row.status == STUCK else remote)
+        await _fail(relay, row, job, overdue(remote) if row.status == STUCK else remote)
     else:
         await _not_finished(relay, row, job, remote)
 
@@ -104,12 +86,6 @@ async def _turn_away(relay: Relay, row: Webhook, remote: RemoteTranscription) ->
     await relay.db.write(turn_away, wake=("cleanup",))
 
 
-def _overdue(remote: RemoteTranscription) -> RemoteTranscription:
-    """Our own verdict on a job that Soniox does not finish."""
-    reason = f"Soniox has not finished it within 24 hours; it says {remote.status}"
-    return msgspec.structs.replace(remote, error_type="deadline_exceeded", error_message=reason)
-
-
 async def _complete(relay: Relay, row: Webhook, job: Transcription, remote: RemoteTranscription) -> None:
     started_ms = relay.clock()
     try:
@@ -117,96 +93,14 @@ async def _complete(relay: Relay, row: Webhook, job: Transcription, remote: Remo
     except MalformedTranscript as error:
         if row.tries < LOOKS_AT_A_MALFORMED_ONE:
             raise SonioxNotReady(f"the transcript cannot be read: {error}") from error
-        await _store(relay, row, job, Stage.FAILED, Result(_unreadable(remote, error), keep_there=True))
+        await store_result(relay, row, job, Stage.FAILED, Result(unreadable(remote, error), keep_there=True))
         return
     fetched_ms = relay.clock() - started_ms
-    await _store(relay, row, job, Stage.COMPLETED, Result(remote, packed, fetched_ms))
-
-
-def _unreadable(remote: RemoteTranscription, error: MalformedTranscript) -> RemoteTranscription:
-    """Our own verdict on a transcript that stays malformed; it is not removed at Soniox."""
-    reason = f"Soniox's transcript cannot be read: {error}"
-    return msgspec.structs.replace(remote, error_type="malformed_transcript", error_message=reason)
+    await store_result(relay, row, job, Stage.COMPLETED, Result(remote, packed, fetched_ms))
 
 
 async def _fail(relay: Relay, row: Webhook, job: Transcription, remote: RemoteTranscription) -> None:
-    await _store(relay, row, job, Stage.FAILED, Result(remote))
-
-
-async def _store(relay: Relay, row: Webhook, job: Transcription, stage: Stage, result: Result) -> None:
-    """One transaction: result, event, deliveries, removal, and the inbox row."""
-    values = _values(result.remote, stage)
-    parts = parts_of(job.id, result.packed, relay.clock()) if result.packed else None
-    summary = parts.head.summary if parts else None
-
-    async def put(connection: AsyncConnection) -> None:
-        await timeline.note(connection, *_entries(row, job, result, relay.clock()))
-        if parts:
-            await transcripts.put(connection, parts, job.owner)
-
-    async def keep(connection: AsyncConnection) -> bool:
-        stored = await finish(
-            connection,
-            relay,
-            job.id,
-            stage,
-            source=row.source,
-            extra=put,
-            remove=not result.keep_there,
-            summary=summary,
-            **values,
-        )
-        await webhooks.handle(connection, row, "stored" if stored else "already_finished", relay.clock())
-        return stored
-
-    if await relay.db.write(keep, wake=NEXT_LANES):
-        count_finished(job, stage, row.source, relay.clock())
-        log.info("transcription_finished", job_id=job.id, stage=str(stage), source=row.source)
-
-
-def _entries(row: Webhook, job: Transcription, result: Result, now_ms: int) -> list[TimelineEntry]:
-    """What led to the result: how we heard of it, and the fetching."""
-    entries = []
-    if row.source == "webhook":
-        heard = f"Soniox says {row.status}"
-        entries.append(
-            TimelineEntry(
-                transcription_id=job.id,
-                at_ms=row.received_at_ms,
-                step="webhook_received",
-                source="webhook",
-                http_status=200,
-                detail=heard,
-            )
-        )
-    if result.packed:
-        entries.append(
-            TimelineEntry(
-                transcription_id=job.id,
-                at_ms=now_ms,
-                step="transcript_fetched",
-                source="worker",
-                http_status=200,
-                duration_ms=result.fetched_ms,
-                detail=f"{result.packed.token_count} tokens",
-            )
-        )
-    return entries
-
-
-def _values(remote: RemoteTranscription, stage: Stage) -> dict[str, Any]:
-    values: dict[str, Any] = {
-        "soniox_id": remote.id,
-        "soniox_status": remote.status,
-        "audio_duration_ms": remote.audio_duration_ms,
-        "webhook_status_code": remote.webhook_status_code,
-    }
-    if remote.model:
-        values["model"] = remote.model
-    if stage is Stage.FAILED:
-        values["error_type"] = remote.error_type or "unknown_error"
-        values["error_message"] = remote.error_message or "Soniox gave no reason"
-    return values
+    await store_result(relay, row, job, Stage.FAILED, Result(remote))
 
 
 async def _gone(relay: Relay, row: Webhook, job: Transcription | None) -> None:
@@ -216,11 +110,7 @@ async def _gone(relay: Relay, row: Webhook, job: Transcription | None) -> None:
     elif row.tries < LOOKS_FOR_A_LOST_ONE:
         await _again(relay, row, "Soniox does not have it")
     else:
-        reason = "Soniox no longer has the transcription; it was deleted there or expired before it was collected"
-        remote = RemoteTranscription(
-            id=row.soniox_id, status="error", error_type="transcription_not_found", error_message=reason
-        )
-        await _fail(relay, row, job, remote)
+        await _fail(relay, row, job, vanished(row.soniox_id))
 
 
 async def _not_finished(relay: Relay, row: Webhook, job: Transcription, remote: RemoteTranscription) -> None:

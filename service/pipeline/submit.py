@@ -22,12 +22,11 @@ from service.errors import (
     SonioxUncertain,
 )
 from service.lifecycle import Stage, backoff_ms
-from service.marks import file_reference
 from service.pipeline.finish import NEXT_LANES, count_finished, finish
+from service.pipeline.upload import find_or_upload, unclear_since_ms
 from service.relay import Relay
-from service.soniox import Upload
-from service.store import files, removals, timeline, transcriptions
-from service.tables import File, TimelineEntry, Transcription
+from service.store import removals, timeline, transcriptions
+from service.tables import TimelineEntry, Transcription
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +50,7 @@ async def _find_or_create(relay: Relay, job: Transcription) -> str:
         found = await _find(relay, job)
         if found:
             return found
-    soniox_file_id = job.soniox_file_id or await _find_or_upload(relay, job)
+    soniox_file_id = job.soniox_file_id or await find_or_upload(relay, job)
     created = await relay.soniox.create_transcription(
         _payload(relay, job, soniox_file_id), lambda: relay.leases.holds(job.id)
     )
@@ -60,55 +59,8 @@ async def _find_or_create(relay: Relay, job: Transcription) -> str:
 
 async def _find(relay: Relay, job: Transcription) -> str | None:
     """The transcription that an earlier call made, if it did."""
-    listed = await relay.listing.transcriptions(since_ms=_unclear_since_ms(job))
+    listed = await relay.listing.transcriptions(since_ms=unclear_since_ms(job))
     return next((remote.id for remote in listed.get(job.id, ()) if remote.id not in job.past_soniox_ids), None)
-
-
-def _unclear_since_ms(job: Transcription) -> int:
-    """An older listing may miss what was under way: the row became due only after that had time to show."""
-    return job.due_at_ms or 0
-
-
-async def _find_or_upload(relay: Relay, job: Transcription) -> str | None:
-    """The id of the job's file at Soniox; None when the job needs no file of ours."""
-    if job.file_id is None:
-        return None
-    async with relay.db.read() as connection:
-        file = await files.get(connection, job.file_id)
-    if file is None:
-        raise SonioxRefused("the file was deleted before the transcription started", error_type="file_not_found")
-    reference = file_reference(job)
-    soniox_file_id = None
-    if job.unsettled:
-        soniox_file_id = (await relay.listing.files(since_ms=_unclear_since_ms(job))).get(reference)
-    if soniox_file_id is None:
-        soniox_file_id = await _upload(relay, job, file, reference)
-    await _remember_file(relay, job, soniox_file_id)
-    return soniox_file_id
-
-
-async def _upload(relay: Relay, job: Transcription, file: File, reference: str) -> str:
-    upload = Upload(file.filename, file.size, reference, lambda: files.read_chunks(relay.db, file))
-    return (await relay.soniox.upload_file(upload, lambda: relay.leases.holds(job.id))).id
-
-
-async def _remember_file(relay: Relay, job: Transcription, soniox_file_id: str) -> None:
-    """Before the create: so that a crash in between leaks no file."""
-
-    async def remember(connection: AsyncConnection) -> bool:
-        if await transcriptions.mark_uploaded(connection, job, soniox_file_id):
-            return True
-        await removals.order(
-            connection,
-            transcription_id=job.id,
-            soniox_id=None,
-            soniox_file_id=soniox_file_id,
-            now_ms=relay.clock(),
-        )
-        return False
-
-    if not await relay.db.write(remember):
-        raise SonioxUncertain("the claim ended while the file was being uploaded")
 
 
 def _payload(relay: Relay, job: Transcription, soniox_file_id: str | None) -> dict[str, Any]:

@@ -25,32 +25,28 @@ deliveries = table_of(Delivery)
 
 CALLBACK_IN_FLIGHT = 10  # for the callers' own URLs on one server
 BURST_S = 1.0  # a rate that was not used is carried over for so long
-READ_AT_ONCE = 100  # receivers in one statement
+READ_AT_ONCE = 32  # receivers in one statement
 
 # The distinct receivers by leaps through the index, one for each, however many deliveries wait. Core can say
 # this, but nobody could read it.
 WAITING = text(
     """
-    WITH RECURSIVE waiting(receiver) AS (
-        SELECT min(receiver) FROM deliveries WHERE due_at_ms IS NOT NULL
+    WITH RECURSIVE waiting(receiver, head_ms) AS (
+        SELECT CAST('' AS VARCHAR), CAST(0 AS BIGINT)
         UNION ALL
-        SELECT (SELECT min(later.receiver) FROM deliveries AS later
-                 WHERE later.due_at_ms IS NOT NULL AND later.receiver > waiting.receiver)
-          FROM waiting WHERE waiting.receiver IS NOT NULL
-    ), heads AS (
-        SELECT receiver,
-               (SELECT min(own.due_at_ms) FROM deliveries AS own
-                 WHERE own.receiver = waiting.receiver AND own.due_at_ms IS NOT NULL) AS head_ms
-          FROM waiting WHERE receiver IS NOT NULL
+        SELECT head.receiver, head.due_at_ms FROM waiting JOIN deliveries AS head ON head.id = (
+            SELECT later.id FROM deliveries AS later
+             WHERE later.due_at_ms IS NOT NULL AND later.receiver > waiting.receiver
+             ORDER BY later.receiver, later.due_at_ms, later.id LIMIT 1)
     )
-    SELECT heads.receiver, heads.head_ms, endpoints.enabled, endpoints.max_in_flight, endpoints.rate_per_s,
+    SELECT waiting.receiver, waiting.head_ms, endpoints.enabled, endpoints.max_in_flight, endpoints.rate_per_s,
            COALESCE(receivers.failures, 0) AS failures, receivers.closed_until_ms,
            COALESCE(receivers.paid_until_ms, 0) AS paid_until_ms
-      FROM heads
-      LEFT JOIN endpoints ON endpoints.id = heads.receiver
-      LEFT JOIN receivers ON receivers.id = heads.receiver
-     WHERE heads.head_ms <= :now_ms
-     ORDER BY heads.head_ms, heads.receiver
+      FROM waiting
+      LEFT JOIN endpoints ON endpoints.id = waiting.receiver
+      LEFT JOIN receivers ON receivers.id = waiting.receiver
+     WHERE waiting.receiver <> '' AND waiting.head_ms <= :now_ms
+     ORDER BY waiting.head_ms, waiting.receiver
     """
 )
 WINDOW = (

@@ -23,6 +23,7 @@ from service.soniox import Soniox
 from service.soniox.client import Call
 from service.store.room import Quotas
 from service.vault import Vault
+from service.wakeups import Wakeups
 
 T = TypeVar("T")
 
@@ -131,7 +132,7 @@ def new_process(name: str, settings: Settings, db: Database, clock: Ticking, sen
         db=mortal,
         clock=clock,
         vault=Vault(settings.master_secrets),
-        wakeups=db._wakeups,
+        wakeups=Wakeups(),
         governor=governor,
         soniox=soniox,
         sender=sender,

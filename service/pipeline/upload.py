@@ -1,0 +1,62 @@
+"""Upload: bring the file of a submission to Soniox, at most once, known again by its reference."""
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.errors import SonioxRefused, SonioxUncertain
+from service.lifecycle import OPEN_STAGES
+from service.marks import file_reference
+from service.relay import Relay
+from service.soniox import Upload
+from service.store import files, removals, transcriptions
+from service.tables import File, Transcription
+
+
+async def find_or_upload(relay: Relay, job: Transcription) -> str | None:
+    """The id of the job's file at Soniox; None when the job needs no file of ours. Raises SonioxError."""
+    if job.file_id is None:
+        return None
+    async with relay.db.read() as connection:
+        file = await files.get(connection, job.file_id)
+    if file is None:
+        raise SonioxRefused("the file was deleted before the transcription started", error_type="file_not_found")
+    soniox_file_id = await _find(relay, job) if job.unsettled else None
+    if soniox_file_id is None:
+        soniox_file_id = await _upload(relay, job, file)
+    await _remember(relay, job, soniox_file_id)
+    return soniox_file_id
+
+
+def unclear_since_ms(job: Transcription) -> int:
+    """An older listing may miss what was under way: the row became due only after that had time to show."""
+    return job.due_at_ms or 0
+
+
+async def _find(relay: Relay, job: Transcription) -> str | None:
+    """The file that an earlier call brought there, if it did."""
+    return (await relay.listing.files(since_ms=unclear_since_ms(job))).get(file_reference(job))
+
+
+async def _upload(relay: Relay, job: Transcription, file: File) -> str:
+    upload = Upload(file.filename, file.size, file_reference(job), lambda: files.read_chunks(relay.db, file))
+    return (await relay.soniox.upload_file(upload, lambda: relay.leases.holds(job.id))).id
+
+
+async def _remember(relay: Relay, job: Transcription, soniox_file_id: str) -> None:
+    """Before the create, so that a crash in between leaks no file."""
+
+    async def remember(connection: AsyncConnection) -> bool:
+        if await transcriptions.mark_uploaded(connection, job, soniox_file_id):
+            return True
+        present = await transcriptions.get(connection, job.id, None)
+        if present is None or present.stage not in OPEN_STAGES:
+            await removals.order(
+                connection,
+                transcription_id=job.id,
+                soniox_id=None,
+                soniox_file_id=soniox_file_id,
+                now_ms=relay.clock(),
+            )
+        return False  # whoever claimed it since may find and use the file; if not, the reconciler removes it
+
+    if not await relay.db.write(remember, wake=("cleanup",)):
+        raise SonioxUncertain("the claim ended while the file was being uploaded")

@@ -1,0 +1,279 @@
+"""A whole world on one event loop that stands still between two calls: Soniox's double, receivers, a database.
+
+No worker runs in it. Whoever holds it claims rows and runs steps, and can have the process die or stand still in
+the middle. The double's own webhooks are all dropped: they are delivered by hand, when and as often as wanted.
+"""
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+from sqlalchemy import select
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import Route
+
+from service import hooks
+from service.db import Database, open_database
+from service.downstream.guard import Guard
+from service.downstream.send import Sender
+from service.lanes import lanes_of
+from service.sandbox import SandboxConfig, create_sandbox
+from service.sandbox.desk import Desk
+from service.sandbox.faults import Faults
+from service.settings import Settings
+from service.store import claims, endpoints
+from service.store.claims import Claimant
+from service.store.rows import as_models
+from service.tables import Endpoint, Event, File, Passage, Transcript, TranscriptChunk, Transcription, table_of
+from service.vault import new_endpoint_secret
+from service.wakeups import Wakeups
+from service.worker import LEASE_MS, Lane
+from tests.support import witness
+from tests.support.house import settings_for
+from tests.support.model import RESULTS, Creation, Sight
+from tests.support.mortal import Death, Fuse, Process, Ticking, new_process
+from tests.support.receiver import Received, Receiver
+from tests.support.servers import serving
+
+OWNER = "key-of-the-tests"
+BEGINNING_MS = 1_800_000_000_000
+ENDPOINTS = ("/a", "/b")
+GRACE_S = 30.0
+
+
+@dataclass
+class Neighbours:
+    """What is not the relay's: they outlive the databases."""
+
+    soniox_url: str
+    desk: Desk
+    receiver: Receiver
+    receiver_url: str
+
+
+@asynccontextmanager
+async def open_neighbours() -> AsyncIterator[Neighbours]:
+    """Serve them until the block ends."""
+    sandbox = create_sandbox(SandboxConfig(recognise="script", processing_ms=0, requests_per_minute=None))
+    receiver = Receiver()
+    async with serving(sandbox) as soniox, serving(receiver.app()) as downstream:
+        yield Neighbours(soniox.url, sandbox.state.desk, receiver, downstream.url)
+
+
+@dataclass
+class Sleeper:
+    """A process that stands still in the middle of a step."""
+
+    process: Process
+    task: asyncio.Task[None]
+
+
+@dataclass
+class World:
+    """One database and the processes on it, one after the other."""
+
+    neighbours: Neighbours
+    settings: Settings
+    db: Database
+    clock: Ticking
+    sender: Sender
+    hook: httpx.AsyncClient
+    app: Starlette
+    sleepers: list[Sleeper] = field(default_factory=list)
+    processes: list[Process] = field(default_factory=list)
+    answers: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))  # by path, then 200
+    counts: Counter[str] = field(default_factory=Counter)
+    seen: int = 0  # notes of the witness
+
+    @property
+    def process(self) -> Process:
+        """The one at work."""
+        return self.processes[-1]
+
+    @property
+    def desk(self) -> Desk:
+        """The inside of Soniox."""
+        return self.neighbours.desk
+
+    def start_process(self) -> None:
+        """The next one, with nothing in its memory."""
+        name = f"process-{len(self.processes)}"
+        self.processes.append(new_process(name, self.settings, self.db, self.clock, self.sender))
+        self.app.state.relay = self.process.relay
+
+    def faults(self, **knobs: Any) -> None:
+        """Turn Soniox's knobs; those not named are off."""
+        self.desk.faults.set(Faults.model_validate({"drop_webhook": True, **knobs}))
+
+    async def run(self, step: Coroutine[Any, Any, None], fuse: Fuse | None = None) -> str:
+        """Run a step with a fuse: how it ended. A process that died or stands still is replaced."""
+        armed = self.process.fuse
+        if fuse:
+            armed.at, armed.when, armed.how = fuse.at, fuse.when, fuse.how
+        task = asyncio.ensure_future(step)
+        stopping = asyncio.ensure_future(armed.stopped.wait())
+        await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        armed.at = 0
+        if not task.done():
+            self.sleepers.append(Sleeper(self.process, task))
+            self.start_process()
+            return "stopped"
+        if isinstance(task.exception(), Death):
+            self.start_process()
+            return "died"
+        task.result()
+        return "done"
+
+    async def wake(self, sleeper: Sleeper, *, kill: bool = False) -> None:
+        """It goes on where it stood, however late it is meanwhile; or it never does."""
+        self.sleepers.remove(sleeper)
+        sleeper.process.fuse.killed = kill
+        sleeper.process.fuse.may_go_on.set()
+        try:
+            await sleeper.task
+        except Death:
+            assert kill
+
+    async def claim(self, name: str, limit: int) -> tuple[Lane, list[Any]]:
+        """What the worker's own lane would take now."""
+        relay = self.process.relay
+        lane = next(lane for lane in lanes_of(relay) if lane.name == name)
+        if not lane.may_claim():
+            return lane, []
+        claimant = Claimant(relay.name, self.clock(), LEASE_MS)
+        rows = list(await self.db.write(lambda connection: lane.claim(connection, claimant, limit)))
+        for row in rows:
+            relay.leases.hold(row.id, claimant.now_ms + LEASE_MS)
+        return lane, rows
+
+    async def work(self, name: str, limit: int = 1, fuse: Fuse | None = None) -> list[str]:
+        """Claim and run steps one after the other; how each ended. After a death the others are left as claimed."""
+        lane, rows = await self.claim(name, limit)
+        ends: list[str] = []
+        for row in rows:
+            if set(ends) - {"done"}:
+                break
+            process = self.process
+            ends.append(await self.run(lane.step(process.relay, row), fuse))
+            process.relay.leases.drop(row.id)
+            await self.soniox_is_idle()
+        self.counts.update(f"{name} {end}" for end in ends)
+        return ends
+
+    async def end_leases(self, worker: str | None) -> None:
+        """What a process does for its own rows when it is stopped, and on SQLite for all when it starts."""
+        for lane in lanes_of(self.process.relay):
+            await self.db.write(lambda connection: claims.release(connection, lane.model, worker, self.clock()))  # noqa: B023  # awaited at once
+
+    async def soniox_is_idle(self) -> None:
+        """Wait until the double has done all that it will do by itself."""
+        async with asyncio.timeout(10):
+            while any(job.status in {"queued", "processing"} and not job.script.stuck for job in self.living()):
+                await asyncio.sleep(0.0005)
+
+    def living(self) -> list[Any]:
+        """The transcriptions that lie at Soniox."""
+        return list(self.desk.soniox.transcriptions.values())
+
+    async def post_webhook(self, url: str, secret: str, soniox_id: str, status: str) -> int:
+        """One webhook, as Soniox or as a stranger."""
+        parts = urlsplit(url)
+        answer = await self.hook.post(
+            f"{parts.path}?{parts.query}",
+            json={"id": soniox_id, "status": status},
+            headers={self.settings.soniox_api_webhook_header: secret},
+        )
+        return answer.status_code
+
+    async def rows(self, model: Any) -> list[Any]:
+        """Every row of a table."""
+        async with self.db.read() as connection:
+            return list(as_models(model, await connection.execute(select(table_of(model)))))
+
+    async def sight(self) -> Sight:
+        """Everything that counts."""
+        async with self.db.read() as connection:
+            notes = await witness.notes_since(connection, self.seen)
+        self.seen = notes[-1].seq if notes else self.seen
+        jobs, events = await self.rows(Transcription), await self.rows(Event)
+        transcripts = {row.transcription_id: row.digest for row in await self.rows(Transcript)}
+        results = {
+            job.id: (transcripts[job.id], job.soniox_id, job.finished_at_ms)
+            for job in jobs
+            if job.id in transcripts
+        }
+        kept = [row for model in (Transcript, TranscriptChunk, Passage, File) for row in await self.rows(model)]
+        told = {event.transcription_id for event in events if event.type in RESULTS}
+        return Sight(
+            notes=notes,
+            jobs=jobs,
+            events=events,
+            results=results,
+            leftovers={row.transcription_id for row in kept if row.transcription_id} | told,
+            creations=[_creation(job) for job in self.desk.soniox.created.values()],
+            references=[file.client_reference_id or "" for file in self.desk.soniox.files.values()],
+            received=[(one.path, one.headers["webhook-id"], one.body) for one in self.neighbours.receiver.requests],
+        )
+
+    def answer(self, request: Received) -> Response:
+        """How the receivers answer."""
+        waiting = self.answers[request.path]
+        return Response(status_code=waiting.pop(0) if waiting else 200)
+
+
+def _creation(job: Any) -> Creation:
+    query = parse_qs(urlsplit(job.request.webhook_url).query)
+    return Creation(job.id, query["job"][0], vanished=job.script.vanish)
+
+
+@asynccontextmanager
+async def open_world(neighbours: Neighbours, database_url: str, clock: Ticking) -> AsyncIterator[World]:
+    """A world with nothing in it but two endpoints that want to hear of everything."""
+    settings = settings_for(
+        database_url,
+        neighbours.soniox_url,
+        8000,
+        relay_reconcile_interval_s=10.0,
+        relay_reconcile_grace_s=GRACE_S,
+        relay_delivery_schedule_s=(5.0, 60.0),
+    )
+    await neighbours.desk.reset()
+    neighbours.receiver.requests.clear()
+    app = Starlette(routes=[Route("/webhooks/soniox", hooks.receive, methods=["POST"])])
+    hook = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://relay")
+    sender = Sender(Guard(settings.relay_allowed_destinations), settings.relay_delivery_timeout_s)
+    async with open_database(database_url, Wakeups()) as db:
+        world = World(neighbours, settings, db, clock, sender, hook, app)
+        neighbours.receiver.answer = world.answer
+        world.faults()
+        world.start_process()
+        try:
+            await db.write(witness.install)
+            for path in ENDPOINTS:
+                await _subscribe(world, path)
+            yield world
+        finally:
+            for sleeper in list(world.sleepers):
+                await world.wake(sleeper, kill=True)
+            for process in world.processes:
+                await process.relay.soniox.close()
+            await sender.close()
+            await hook.aclose()
+
+
+async def _subscribe(world: World, path: str) -> None:
+    endpoint = Endpoint(
+        id=f"ep_{path[1:]}",
+        owner=OWNER,
+        url=world.neighbours.receiver_url + path,
+        secret_sealed=world.process.relay.vault.seal(new_endpoint_secret()),
+        created_at_ms=world.clock(),
+    )
+    await world.db.write(lambda connection: endpoints.add(connection, endpoint))
