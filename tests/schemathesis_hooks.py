@@ -13,7 +13,7 @@ RULES = (
     "Invalid cursor",
     "ids of events",
     "unknown event type",
-    "say what to look for",
+    "to look for",
     "is not an id",
     "must not be less than",
     "go together",

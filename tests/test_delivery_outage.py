@@ -138,13 +138,14 @@ async def test_recover_does_not_wait_for_the_next_try_of_the_schedule(database_u
         await house.until_received("/events", 1)
         house.receiver.answer = lambda _request: Response()
 
-        async def is_recovered() -> bool:
-            body = {"since": job["created_at"]}
-            return (await house.client.post(f"/v1/endpoints/{endpoint['id']}/recover", json=body)).json()[
-                "count"
-            ] == 1
+        async def has_failed() -> bool:
+            listed = (await house.client.get("/v1/deliveries")).json()["deliveries"]
+            return [row["attempt_count"] for row in listed] == [1]
 
-        await house.until(is_recovered)
+        await house.until(has_failed)
+        body = {"since": job["created_at"]}
+        ordered = await house.client.post(f"/v1/endpoints/{endpoint['id']}/recover", json=body)
+        assert ordered.json()["count"] == 1
         await house.until_received("/events", 2)
 
 
@@ -219,12 +220,17 @@ async def test_the_callers_own_webhook_is_tried_with_the_same_patience(house: Ho
     await house.until_received("/mine", 2)
     await asyncio.sleep(0.3)
     assert len(house.receiver.at("/mine")) == 2  # 410: it wants no more
-    (row,) = (await house.client.get("/v1/deliveries")).json()["deliveries"]
-    assert (row["status"], row["endpoint_id"]) == ("exhausted", None)
+    (row,) = (await house.client.get("/v1/deliveries", params={"status": "exhausted"})).json()["deliveries"]
+    assert row["endpoint_id"] is None
     await house.client.post(f"/v1/deliveries/{row['id']}/retry")
     await house.until_received("/mine", 4)
     assert {request.body for request in house.receiver.at("/mine")} == {house.receiver.at("/mine")[0].body}
     assert as_json(house.receiver.at("/mine")[0].body) == {"id": job["id"], "status": "completed"}
+
+    async def is_delivered() -> bool:
+        return (await house.client.get(f"/v1/deliveries/{row['id']}")).json()["status"] == "delivered"
+
+    await house.until(is_delivered)
     shown = (await house.client.get(f"/v1/deliveries/{row['id']}")).json()
     assert [attempt["status_code"] for attempt in shown["attempts"]] == [500, 410, 429, 200]
 

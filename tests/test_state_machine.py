@@ -72,12 +72,14 @@ FAULTS: dict[str, dict[str, Any]] = {
 }
 
 some = st.integers(0, 11)
-fuses = st.none() | st.builds(
+few = st.integers(1, 3)
+breaks = st.builds(
     Fuse,
     at=st.integers(1, 5),
-    when=st.sampled_from(["before", "after"]),
-    how=st.sampled_from(["die", "stop"]),
+    when=st.sampled_from(["after", "before"]),
+    how=st.sampled_from(["stop", "die"]),
 )
+fuses = st.none() | breaks
 
 
 @dataclass
@@ -180,16 +182,28 @@ class Lifecycle(RuleBasedStateMachine):
 
     # the workers
 
-    @rule(lane=st.sampled_from(LANES), limit=st.integers(1, 4), fuse=fuses)
-    def work(self, lane: str, limit: int, fuse: Fuse | None) -> None:
+    @rule(lane=st.sampled_from(LANES), limit=few)
+    def work(self, lane: str, limit: int) -> None:
+        self.run(self.world.work(lane, limit))
+
+    @rule(limit=few, fuse=breaks)
+    def break_down_submitting(self, limit: int, fuse: Fuse) -> None:
+        self.run(self.world.work("submit", limit, fuse))
+
+    @rule(limit=few, fuse=breaks)
+    def break_down_collecting(self, limit: int, fuse: Fuse) -> None:
+        self.run(self.world.work("collect", limit, fuse))
+
+    @rule(lane=st.sampled_from(["cleanup", "notify", "recover"]), limit=few, fuse=breaks)
+    def break_down_later(self, lane: str, limit: int, fuse: Fuse) -> None:
         self.run(self.world.work(lane, limit, fuse))
 
-    @rule(limit=st.integers(1, 4))
-    def submit_and_collect(self, limit: int) -> None:
+    @rule(limit=few, fuse=fuses)
+    def submit_and_tell(self, limit: int, fuse: Fuse | None) -> None:
         """The usual way, so that much gets far."""
         self.run(self.world.work("submit", limit))
         self.deliver(0, 1, late=False, lie=False)
-        self.run(self.world.work("collect", limit))
+        self.run(self.world.work("collect", limit, fuse))
 
     @precondition(lambda self: self.world.sleepers)
     @rule(which=some, kill=st.booleans())
@@ -368,6 +382,7 @@ def ground(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
     with asyncio.Runner() as runner:
         opening = open_neighbours()
         neighbours = runner.run(opening.__aenter__())
+        monkeypatch.setattr(client, "new_client", lambda **_: neighbours.soniox_client)
         yield Ground(runner, neighbours, clock, lambda: "", Counter())
         runner.run(opening.__aexit__(None, None, None))
 

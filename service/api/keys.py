@@ -10,6 +10,7 @@ from service.api.listing import Text
 from service.clock import iso
 from service.errors import NotFound
 from service.ids import new_id
+from service.relay import Relay
 from service.store import keys
 from service.tables import ApiKey
 from service.vault import hash_api_key, new_api_key
@@ -31,18 +32,9 @@ class NewKey(BaseModel):
 async def create(
     new: Annotated[NewKey, Body()], _caller: Admin, relay: RelayOf, response: Response
 ) -> dict[str, Any]:
-    now_ms = relay.clock()
-    secret = new_api_key()
-    key = ApiKey(
-        id=new_id("key", now_ms),
-        name=new.name,
-        hash=hash_api_key(secret),
-        scopes=sorted(set(new.scopes)),
-        created_at_ms=now_ms,
-    )
-    await relay.db.write(lambda connection: keys.add(connection, key))
-    response.headers["Location"] = f"/v1/keys/{key.id}"
-    return {**key_object(key), "key": secret}
+    made = await issue(relay, new)
+    response.headers["Location"] = f"/v1/keys/{made['id']}"
+    return made
 
 
 @router.get("", summary="List the valid keys")
@@ -58,6 +50,21 @@ async def revoke(key_id: str, _caller: Admin, relay: RelayOf) -> Response:
     if "\0" in key_id or not await relay.db.write(lambda connection: keys.revoke(connection, key_id, now_ms)):
         raise NotFound("Key not found.", error_type="key_not_found")
     return Response(status_code=204)
+
+
+async def issue(relay: Relay, new: NewKey) -> dict[str, Any]:
+    """Make a key. The only document that ever shows it, as `key`."""
+    now_ms = relay.clock()
+    secret = new_api_key()
+    key = ApiKey(
+        id=new_id("key", now_ms),
+        name=new.name,
+        hash=hash_api_key(secret),
+        scopes=sorted(set(new.scopes)),
+        created_at_ms=now_ms,
+    )
+    await relay.db.write(lambda connection: keys.add(connection, key))
+    return {**key_object(key), "key": secret}
 
 
 def key_object(key: ApiKey) -> dict[str, Any]:

@@ -111,10 +111,8 @@ def parse_submission(body: bytes, *, brings_file: bool) -> Submission:
         submission = Submission.model_validate_json(body)
     except ValidationError as error:
         raise _explained(error) from None
-    if problems := [
-        (_location(path), text) for path, text in _unstorable(submission.model_dump(exclude_unset=True))
-    ]:
-        raise _refusal(tuple(problems[:MOST_PROBLEMS]))
+    if _may_be_unstorable(body):
+        _refuse_unstorable(submission)
     sources = [submission.audio_url is not None, submission.file_id is not None, brings_file]
     if sum(sources) != 1:
         text = (

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import override
 
-from service.cli.problems import Misused, NotThere, Problem, TimedOut
+from service.cli.problems import Misused, NotThere, Passing, Problem, TimedOut
 from service.settings import SecretFiles
 
 ANSWER_WITHIN_S = 75  # more than the longest `wait` the API takes
@@ -46,6 +46,11 @@ class ClientSettings(BaseSettings):
         host = EVERYWHERE.get(self.host, self.host)
         return self.relay_url or self.public_base_url or f"http://{host}:{self.port}"
 
+    @property
+    def key(self) -> str:
+        """Empty when there is none."""
+        return self.relay_api_key.get_secret_value() if self.relay_api_key else ""
+
 
 @dataclass(frozen=True)
 class RelayClient:
@@ -59,29 +64,40 @@ class RelayClient:
 
     def ask(self, method: str, path: str, **request: Any) -> httpx.Response:
         """The answer to one request, if it is a good one."""
-        try:
+        with self._explained():
             answer = self.http.request(method, path, **request)
-        except httpx.ConnectError:
-            cure = "start it with `soniox-relay serve`, or name another with --url or RELAY_URL"
-            raise Problem(f"no relay answers at {self.http.base_url}", cure) from None
-        except httpx.TimeoutException:
-            raise TimedOut(f"the relay at {self.http.base_url} does not answer in time") from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise Problem(f"the request to {self.http.base_url} failed ({type(error).__name__})") from None
         if not answer.is_success:
             raise _problem(answer)
         return answer
+
+    @contextmanager
+    def stream(self, path: str, **request: Any) -> Iterator[Iterator[bytes]]:
+        """The answer of one GET piece by piece, as it comes."""
+        with self._explained(), self.http.stream("GET", path, **request) as answer:
+            if not answer.is_success:
+                answer.read()
+                raise _problem(answer)
+            yield answer.iter_bytes()
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        url = self.http.base_url
+        try:
+            yield
+        except httpx.ConnectError:
+            cure = "start it with `soniox-relay serve`, or name another with --url or RELAY_URL"
+            raise Passing(f"no relay answers at {url}", cure) from None
+        except httpx.TimeoutException:
+            raise TimedOut(f"the relay at {url} does not answer in time") from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise Passing(f"the request to {url} failed ({type(error).__name__})") from None
 
 
 @contextmanager
 def connect(url: str | None, key: str | None) -> Iterator[RelayClient]:
     """A client for what the options say, or else the settings. Raises Misused without a key."""
-    try:
-        settings = ClientSettings()
-    except OSError as error:
-        raise Misused(f"a secret's file cannot be read: {error.filename} ({error.strerror})") from None
-    if key is None and settings.relay_api_key is not None:
-        key = settings.relay_api_key.get_secret_value()
+    settings = client_settings()
+    key = key or settings.key
     if not key:
         raise Misused("no API key", "set RELAY_API_KEY or give --key")
     address = (url or settings.url).rstrip("/")
@@ -89,6 +105,14 @@ def connect(url: str | None, key: str | None) -> Iterator[RelayClient]:
         raise Misused(f"{address} is not an http:// or https:// URL")
     with open_client(address, key) as client:
         yield client
+
+
+def client_settings() -> ClientSettings:
+    """Where the relay is. Raises Misused when the key's file cannot be read."""
+    try:
+        return ClientSettings()
+    except OSError as error:
+        raise Misused(f"a secret's file cannot be read: {error.filename} ({error.strerror})") from None
 
 
 @contextmanager
@@ -99,9 +123,19 @@ def open_client(address: str, key: str) -> Iterator[RelayClient]:
         yield RelayClient(http)
 
 
+def path_of(collection: str, item_id: str) -> str:
+    """Where one thing of a collection is, whatever was typed as its id."""
+    return f"{collection}/{quote(item_id, safe='')}"
+
+
 def job_path(job_id: str) -> str:
-    """Where a transcription is, whatever was typed as its id."""
-    return f"{JOBS}/{quote(job_id, safe='')}"
+    """Where a transcription is."""
+    return path_of(JOBS, job_id)
+
+
+def given(**values: Any) -> dict[str, Any]:
+    """What was given of the parameters or fields; the rest is left to the relay's own defaults."""
+    return {name: value for name, value in values.items() if value is not None and value != []}
 
 
 def _problem(answer: httpx.Response) -> Problem:
@@ -109,12 +143,17 @@ def _problem(answer: httpx.Response) -> Problem:
         body = answer.json()
         message, details = str(body["message"]), body.get("validation_errors") or []
     except (ValueError, KeyError, TypeError):
-        return Problem(f"what answers at {answer.url.copy_with(path='/', query=None)} is not a Soniox relay")
+        kind = Passing if answer.is_server_error else Problem
+        return kind(f"what answers at {answer.url.copy_with(path='/', query=None)} is not a Soniox relay")
+    more = [f"{item['location']}: {item['message']}" for item in details if item["message"] not in message]
     match answer.status_code:
+        case 400:
+            return Misused(message, "\n  ".join(more))
         case 401:
             return Problem("the relay refused the key", "give the right one with --key or RELAY_API_KEY")
         case 404:
             return NotThere(message)
+        case code if code == 429 or code >= 500:
+            return Passing(message)
         case _:
-            more = [f"{item['location']}: {item['message']}" for item in details if item["message"] not in message]
             return Problem(message, "\n  ".join(more))

@@ -1,16 +1,19 @@
 """The database before anything runs on it. Loaded by the verbs that open one."""
 
 import sqlite3
-from contextlib import closing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
+from service.app import refuse_old_schema
 from service.cli.problems import Problem
 from service.errors import ConfigurationError
 from service.locks import only_process
 from service.migrate import upgrade
+from service.relay import Relay, open_relay
 from service.settings import Settings
 
 
@@ -30,6 +33,14 @@ def bring_up_to_date(settings: Settings) -> None:
     except (SQLAlchemyError, OSError) as error:
         reason = type(getattr(error, "orig", None) or error).__name__
         raise Problem(f"the database does not answer ({reason})", "see to it and to DATABASE_URL") from error
+
+
+@asynccontextmanager
+async def open_here(settings: Settings) -> AsyncIterator[Relay]:
+    """A relay's parts on the database, beside whatever process serves it. Raises ConfigurationError."""
+    async with open_relay(settings) as relay:
+        await refuse_old_schema(relay)
+        yield relay
 
 
 def _file(settings: Settings) -> Path:

@@ -1,15 +1,33 @@
 """The verbs about transcriptions that were submitted: list, show, transcript, retry, delete."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from service.cli.options import AsJson, JobId, Key, Url
+from service.cli.options import AsJson, Cursor, JobId, Key, Limit, Url
+from service.lifecycle import SonioxStatus, Stage
 
 WORTH_SHOWING = (
     *("id", "status", "stage", "model", "filename", "audio_duration_ms", "created_at", "soniox_id"),
     *("client_reference_id", "metadata", "error_type", "error_message", "webhook_url", "webhook_status_code"),
 )
+
+LISTED = {
+    "id": "id",
+    "status": "status",
+    "stage": "stage",
+    "created_at": "created",
+    "filename": "file",
+    "client_reference_id": "reference",
+}
+STEPS = {
+    "at": "at",
+    "step": "step",
+    "source": "source",
+    "http_status": "http",
+    "duration_ms": "ms",
+    "detail": "detail",
+}
 
 
 def add_to(app: typer.Typer) -> None:
@@ -20,43 +38,42 @@ def add_to(app: typer.Typer) -> None:
 
 
 def list_page(
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many at most.")] = 20,
-    cursor: Annotated[str, typer.Option(help="Where the page before said that more begins.")] = "",
+    limit: Limit = 20,
+    cursor: Cursor = "",
+    status: Annotated[list[SonioxStatus] | None, typer.Option(help="Only these; repeatable.")] = None,
+    stage: Annotated[list[Stage] | None, typer.Option(help="Only these; repeatable.")] = None,
+    reference: Annotated[str | None, typer.Option(help="Only this `client_reference_id`.")] = None,
+    created_after: Annotated[str | None, typer.Option(metavar="MOMENT", help="Such as 2026-11-20T13:00Z.")] = None,
+    created_before: Annotated[str | None, typer.Option(metavar="MOMENT", help="Such as 2026-11-20.")] = None,
+    order: Annotated[Literal["asc", "desc"], typer.Option(help="`desc`: newest first.")] = "desc",
     url: Url = None,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
     """List transcriptions, newest first."""
-    from service.cli.client import JOBS, connect
-    from service.cli.output import asides, print_json, print_rows
+    from service.cli.client import JOBS, connect, given
+    from service.cli.output import print_page
 
+    moments = {"created_after": created_after, "created_before": created_before}
+    chosen = given(status=status, stage=stage, client_reference_id=reference, **moments)
     with connect(url, key) as relay:
-        page = relay.get(JOBS, limit=limit, cursor=cursor)
-    if as_json:
-        print_json(page)
-        return
-    names = ["id", "status", "stage", "created_at", "filename", "client_reference_id"]
-    rows = [[_plain(job[name]) for name in names] for job in page["transcriptions"]]
-    print_rows(["id", "status", "stage", "created", "file", "reference"], rows)
-    if page["next_page_cursor"]:
-        asides().print(f"more: --cursor {page['next_page_cursor']}", markup=False, soft_wrap=True)
+        page = relay.get(JOBS, limit=limit, cursor=cursor, order=order, **chosen)
+    print_page(page, "transcriptions", LISTED, as_json=as_json)
 
 
 def show(job_id: JobId, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """Show one transcription and every step it took."""
     from service.cli.client import connect, job_path
-    from service.cli.output import print_json, print_rows
+    from service.cli.output import plain, print_json, print_listed, print_rows
 
     with connect(url, key) as relay:
         job = relay.get(job_path(job_id))
     if as_json:
         print_json(job)
         return
-    print_rows(["", ""], [[name, _plain(job[name])] for name in WORTH_SHOWING if job[name] is not None])
+    print_rows(["", ""], [[name, plain(job[name])] for name in WORTH_SHOWING if job[name] is not None])
     print()
-    names = ["at", "step", "source", "http_status", "duration_ms", "detail"]
-    steps = [[_plain(entry[name]) for name in names] for entry in job["timeline"]]
-    print_rows(["at", "step", "source", "http", "ms", "detail"], steps)
+    print_listed(job["timeline"], STEPS)
 
 
 def transcript(
@@ -100,11 +117,3 @@ def delete(job_id: JobId, url: Url = None, key: Key = None, as_json: AsJson = Fa
         print_json({"id": job_id, "deleted": True})
     else:
         print(f"{job_id} is deleted")
-
-
-def _plain(value: Any) -> str:
-    import json
-
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -6,7 +6,21 @@ from typing import Annotated
 import typer
 
 from service import __version__
-from service.cli import jobs, migrate, reconcile, serve, setup, submit, tryout
+from service.cli import (
+    deliveries,
+    endpoints,
+    events,
+    jobs,
+    keys,
+    migrate,
+    purge,
+    reconcile,
+    serve,
+    setup,
+    submit,
+    tryout,
+    verify,
+)
 from service.cli.problems import USAGE, Problem
 from service.errors import ConfigurationError, RelayError
 
@@ -19,7 +33,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verbs in (serve, migrate, setup, reconcile, submit, jobs, tryout):
+for verbs in (
+    serve,
+    migrate,
+    setup,
+    keys,
+    reconcile,
+    purge,
+    submit,
+    jobs,
+    endpoints,
+    deliveries,
+    events,
+    verify,
+    tryout,
+):
     verbs.add_to(app)
 
 

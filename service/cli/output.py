@@ -25,6 +25,33 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def print_line(value: Any) -> None:
+    """One document in one line, at once: for what is followed while it goes on."""
+    print(json.dumps(value, ensure_ascii=False), flush=True)
+
+
+def plain(value: Any) -> str:
+    """A value of the API in a cell."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def print_listed(items: list[dict[str, Any]], columns: dict[str, str]) -> None:
+    """A table of objects; `columns` has the heading of each field."""
+    print_rows(list(columns.values()), [[plain(item[name]) for name in columns] for item in items])
+
+
+def print_page(page: dict[str, Any], name: str, columns: dict[str, str], *, as_json: bool) -> None:
+    """A page of a list, and how to get the next one."""
+    if as_json:
+        print_json(page)
+        return
+    print_listed(page[name], columns)
+    if page["next_page_cursor"]:
+        asides().print(f"more: --cursor {page['next_page_cursor']}", markup=False, soft_wrap=True)
+
+
 def print_rows(headings: list[str], rows: list[list[str]]) -> None:
     """A table whose first column, the id, is never cut."""
     table = Table(box=None, pad_edge=False, header_style="bold")

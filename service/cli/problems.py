@@ -24,6 +24,10 @@ class Misused(Problem):
     code = USAGE
 
 
+class Passing(Problem):
+    """No answer now; asking again may get one."""
+
+
 class NotThere(Problem):
     """What was asked for does not exist."""
 

@@ -11,6 +11,14 @@ if TYPE_CHECKING:
     from service.reconcile import Find
     from service.settings import Settings
 
+COLUMNS = {
+    "id": "id",
+    "we_think": "we think",
+    "soniox_says": "Soniox says",
+    "action": "action",
+    "diagnosis": "why no webhook told",
+}
+
 
 def add_to(app: typer.Typer) -> None:
     """Register the verb."""
@@ -44,33 +52,31 @@ def reconcile(
 
 
 async def _sweep(settings: "Settings", *, dry_run: bool) -> "list[Find]":
-    from service.app import refuse_old_schema
+    from service.cli.databases import open_here
     from service.errors import SonioxError
     from service.reconcile import sweep
-    from service.relay import open_relay
 
-    async with open_relay(settings) as relay:
-        await refuse_old_schema(relay)
+    async with open_here(settings) as relay:
         try:
             return await sweep(relay, dry_run=dry_run)
         except SonioxError as error:
             raise Problem(f"Soniox cannot be asked: {error.message}") from error
 
 
-def _row(find: "Find", *, dry_run: bool) -> dict[str, str]:
-    if not find.is_news:
-        action = "none: not finished yet"
-    elif dry_run:
-        action = f"{find.kind}: would be put into the inbox"
-    else:
-        action = f"{find.kind}: put into the inbox"
-    return {"id": find.job.id, "we_think": find.job.stage, "soniox_says": find.status, "action": action}
+def _row(find: "Find", *, dry_run: bool) -> dict[str, str | None]:
+    return {
+        "id": find.job.id,
+        "we_think": find.job.stage,
+        "soniox_says": find.status,
+        "action": f"would {find.action}" if dry_run and find.is_news else find.action,
+        "diagnosis": find.diagnosis if find.is_news else None,
+    }
 
 
-def _print(rows: list[dict[str, str]]) -> None:
-    from service.cli.output import print_rows
+def _print(rows: list[dict[str, str | None]]) -> None:
+    from service.cli.output import print_listed
 
     if not rows:
         print("nothing is overdue")
         return
-    print_rows(["id", "we think", "Soniox says", "action"], [list(row.values()) for row in rows])
+    print_listed(rows, COLUMNS)

@@ -1,17 +1,11 @@
 """A transcript on stdout, in any format. Loaded by the verbs that print one."""
 
-import json
 import sys
 
 from service.cli.client import RelayClient, job_path
-from service.transcripts.formats import Format, render
-from service.transcripts.options import RenderOptions
 
 
-def print_transcript(relay: RelayClient, job_id: str, shape: Format) -> None:
-    """Fetch it as Soniox's JSON and print it; `json` is printed as it came."""
-    body = relay.ask("GET", f"{job_path(job_id)}/transcript").content
-    text = body.decode()
-    if shape != "json":
-        text = render(shape, json.loads(body)["tokens"], RenderOptions(transcription_id=job_id))
+def print_transcript(relay: RelayClient, job_id: str, shape: str) -> None:
+    """Print it as the relay writes it."""
+    text = relay.ask("GET", f"{job_path(job_id)}/transcript", params={"format": shape}).content.decode()
     sys.stdout.write(text if text.endswith("\n") else text + "\n")

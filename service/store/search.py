@@ -13,7 +13,6 @@ from sqlalchemy import (
     ColumnElement,
     ScalarSelect,
     Text,
-    bindparam,
     cast,
     column,
     delete,

@@ -1,4 +1,4 @@
-"""Deliveries by hand: a relay without a worker, a clock that moves when told, and the notify lane run to its end."""
+"""Deliveries by hand: a relay without a worker, a clock that moves when told, and the notify lane run by calls."""
 
 import asyncio
 import contextlib

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.applications import Starlette
 from starlette.responses import Response
 from starlette.routing import Route
@@ -22,6 +23,7 @@ from service import hooks
 from service.db import Database, open_database
 from service.downstream.guard import Guard
 from service.downstream.send import Sender
+from service.http import new_client
 from service.lanes import lanes_of
 from service.sandbox import SandboxConfig, create_sandbox
 from service.sandbox.desk import Desk
@@ -45,6 +47,7 @@ OWNER = "key-of-the-tests"
 BEGINNING_MS = 1_800_000_000_000
 ENDPOINTS = ("/a", "/b")
 GRACE_S = 30.0
+OF_A_JOB = (Transcript, TranscriptChunk, Passage, File)  # what DELETE must take along
 
 
 @dataclass
@@ -52,6 +55,7 @@ class Neighbours:
     """What is not the relay's: they outlive the databases."""
 
     soniox_url: str
+    soniox_client: httpx.AsyncClient  # shared by all processes: each new one would read all certificates again
     desk: Desk
     receiver: Receiver
     receiver_url: str
@@ -63,7 +67,9 @@ async def open_neighbours() -> AsyncIterator[Neighbours]:
     sandbox = create_sandbox(SandboxConfig(recognise="script", processing_ms=0, requests_per_minute=None))
     receiver = Receiver()
     async with serving(sandbox) as soniox, serving(receiver.app()) as downstream:
-        yield Neighbours(soniox.url, sandbox.state.desk, receiver, downstream.url)
+        shared = new_client(headers={"Authorization": "Bearer sandbox-key"}, connections=64)
+        async with shared:
+            yield Neighbours(soniox.url, shared, sandbox.state.desk, receiver, downstream.url)
 
 
 @dataclass
@@ -195,28 +201,26 @@ class World:
     async def rows(self, model: Any) -> list[Any]:
         """Every row of a table."""
         async with self.db.read() as connection:
-            return list(as_models(model, await connection.execute(select(table_of(model)))))
+            return await _rows(connection, model)
 
     async def sight(self) -> Sight:
         """Everything that counts."""
         async with self.db.read() as connection:
             notes = await witness.notes_since(connection, self.seen)
+            jobs, events = await _rows(connection, Transcription), await _rows(connection, Event)
+            transcripts = {row.transcription_id: row.digest for row in await _rows(connection, Transcript)}
+            kept = {name for model in OF_A_JOB for name in await _jobs_named_in(connection, model)}
         self.seen = notes[-1].seq if notes else self.seen
-        jobs, events = await self.rows(Transcription), await self.rows(Event)
-        transcripts = {row.transcription_id: row.digest for row in await self.rows(Transcript)}
-        results = {
-            job.id: (transcripts[job.id], job.soniox_id, job.finished_at_ms)
-            for job in jobs
-            if job.id in transcripts
-        }
-        kept = [row for model in (Transcript, TranscriptChunk, Passage, File) for row in await self.rows(model)]
-        told = {event.transcription_id for event in events if event.type in RESULTS}
         return Sight(
             notes=notes,
             jobs=jobs,
             events=events,
-            results=results,
-            leftovers={row.transcription_id for row in kept if row.transcription_id} | told,
+            results={
+                job.id: (transcripts[job.id], job.soniox_id, job.finished_at_ms)
+                for job in jobs
+                if job.id in transcripts
+            },
+            leftovers=kept | {event.transcription_id for event in events if event.type in RESULTS},
             creations=[_creation(job) for job in self.desk.soniox.created.values()],
             references=[file.client_reference_id or "" for file in self.desk.soniox.files.values()],
             received=[(one.path, one.headers["webhook-id"], one.body) for one in self.neighbours.receiver.requests],
@@ -226,6 +230,15 @@ class World:
         """How the receivers answer."""
         waiting = self.answers[request.path]
         return Response(status_code=waiting.pop(0) if waiting else 200)
+
+
+async def _rows(connection: AsyncConnection, model: Any) -> list[Any]:
+    return list(as_models(model, await connection.execute(select(table_of(model)))))
+
+
+async def _jobs_named_in(connection: AsyncConnection, model: Any) -> set[str]:
+    found = await connection.execute(select(table_of(model).c.transcription_id).distinct())
+    return {row[0] for row in found.all() if row[0]}
 
 
 def _creation(job: Any) -> Creation:
@@ -262,8 +275,6 @@ async def open_world(neighbours: Neighbours, database_url: str, clock: Ticking) 
         finally:
             for sleeper in list(world.sleepers):
                 await world.wake(sleeper, kill=True)
-            for process in world.processes:
-                await process.relay.soniox.close()
             await sender.close()
             await hook.aclose()
 

@@ -1,0 +1,105 @@
+"""The verbs about API keys: through the API, or directly on the database, so that a first key can be made."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.options import AsJson, Key, Url, several
+from service.cli.problems import Misused
+
+if TYPE_CHECKING:
+    from service.cli.keyring import Keyring
+
+COLUMNS = {
+    "id": "id",
+    "name": "name",
+    "scopes": "scopes",
+    "created_at": "created",
+    "last_used_at": "last used",
+}
+SCOPES = ("submit", "read", "admin")
+
+Local = Annotated[
+    bool,
+    typer.Option("--local", help="On the database of the settings; also done without a key while none exists."),
+]
+
+keys = typer.Typer(help="API keys: create, list, revoke.", no_args_is_help=True)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verbs."""
+    keys.command("list")(list_all)
+    for verb in (create, revoke):
+        keys.command(verb.__name__)(verb)
+    app.add_typer(keys, name="keys", rich_help_panel="Set it up")
+
+
+def create(
+    name: Annotated[str, typer.Option("--name", help="For people: who uses it.")] = "unnamed",
+    scopes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--scopes", "--scope", metavar="SCOPE,...", help="submit, read, admin. [default: submit,read]"
+        ),
+    ] = None,
+    local: Local = False,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key. Shows it this once."""
+    from service.cli.output import asides, print_json
+
+    wanted = several(scopes) or ["submit", "read"]
+    if unknown := [scope for scope in wanted if scope not in SCOPES]:
+        raise Misused(f"there is no scope {unknown[0]}", f"there are {', '.join(SCOPES)}")
+    if not 1 <= len(name) <= 200:
+        raise Misused("--name has 1 to 200 characters")
+    made = _keyring(url, key, local=local).create(name, wanted)
+    if as_json:
+        print_json(made)
+        return
+    print(made["id"])
+    print(made["key"])
+    asides().print("the second line is the key; it is not shown again", markup=False)
+
+
+def list_all(local: Local = False, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
+    """List the valid keys, without what is secret of them."""
+    from service.cli.output import print_json, print_listed
+
+    found = _keyring(url, key, local=local).list_all()
+    if as_json:
+        print_json(found)
+    else:
+        print_listed(found["keys"], COLUMNS)
+
+
+def revoke(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id.")],
+    local: Local = False,
+    url: Url = None,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """End a key."""
+    from service.cli.output import print_json
+
+    _keyring(url, key, local=local).revoke(key_id)
+    if as_json:
+        print_json({"id": key_id, "revoked": True})
+    else:
+        print(f"{key_id} is revoked")
+
+
+def _keyring(url: str | None, key: str | None, *, local: bool) -> "Keyring":
+    """On the database when told so, or when there is no key to go through the API with and never was one."""
+    from service.cli.client import client_settings
+    from service.cli.keyring import LocalKeyring, RemoteKeyring, first_keyring
+
+    if local and (url or key):
+        raise Misused("--local works on the database", "leave out --url and --key")
+    if local:
+        return LocalKeyring()
+    return RemoteKeyring(url, key) if key or url or client_settings().key else first_keyring()
