@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.clock import iso
 from service.downstream.message import message_to
 from service.downstream.send import Outcome
+from service.errors import InvalidState
 from service.ids import new_id
 from service.lifecycle import DeliveryStatus
 from service.relay import Relay
@@ -28,10 +29,18 @@ async def announce_disabled(connection: AsyncConnection, endpoint: Endpoint, now
 
 
 async def ping(relay: Relay, endpoint: Endpoint) -> tuple[Delivery, Attempt]:
-    """Send a `ping` now, once, on the way that deliveries go; disabled or not. Event and outcome are kept."""
+    """Send a `ping` now, once, on the way that deliveries go; disabled or not. Event and outcome are kept.
+
+    Raises InvalidState when its secret was sealed with a master secret that is no longer set.
+    """
     at_ms = relay.clock()
     event = _event("ping", endpoint, {"endpoint_id": endpoint.id}, at_ms)
-    outcome = await relay.sender.post(message_to(endpoint, relay.vault, event.id, event.body, at_ms))
+    try:
+        message = message_to(endpoint, relay.vault, event.id, event.body, at_ms)
+    except ValueError as error:
+        reason = f"Its secret or a header is {error}; rotate the secret and set the headers again."
+        raise InvalidState(reason, error_type="endpoint_invalid_state") from None
+    outcome = await relay.sender.post(message)
     delivery = _delivery(event, endpoint, outcome)
     attempt = Attempt(
         delivery_id=delivery.id,

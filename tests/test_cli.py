@@ -1,7 +1,6 @@
 """The command line as its users meet it: real processes, their output and their exit codes."""
 
 import json
-import os
 import re
 import signal
 import socket
@@ -11,92 +10,27 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
-from service.cli.demo.child import Child
 from service.cli.demo.household import free_port
 from service.sandbox.speech import recording_path
 from service.settings import Settings
+from tests.support.commands import BARE, RELAY_KEY, SECRETS, SONIOX_KEY, Cli, Town, open_town
 
-SONIOX_KEY = "soniox-key-of-the-cli-tests-0001"
-WEBHOOK_SECRET = "webhook-secret-of-the-cli-tests-1"
-RELAY_KEY = "relay-key-of-the-cli-tests-00001"
-SECRETS = {
-    "SONIOX_API_KEY": SONIOX_KEY,
-    "SONIOX_API_WEBHOOK_SECRET": WEBHOOK_SECRET,
-    "RELAY_API_KEY": RELAY_KEY,
-}
-BARE = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
 UNKNOWN_ID = "00000000-0000-7000-8000-000000000000"
 VERBS = (
-    "serve worker migrate init sandbox demo run submit list show transcript retry delete reconcile openapi config"
+    "serve worker migrate init sandbox demo run submit list show transcript retry delete reconcile openapi config "
+    "endpoints deliveries events listen verify keys purge doctor"
 )
-
-
-@dataclass(frozen=True)
-class Cli:
-    """Runs commands in a folder, with these variables and no others of ours."""
-
-    folder: Path
-    variables: dict[str, str]
-
-    def __call__(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(  # noqa: S603  # our own interpreter
-            [sys.executable, "-m", "service", *arguments],
-            cwd=self.folder,
-            env=BARE | self.variables | variables,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    def json(self, *arguments: str) -> Any:
-        done = self(*arguments)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-
-@dataclass(frozen=True)
-class Town:
-    """A sandbox that makes transcripts up, a relay, and a user who knows only the relay's key and URL."""
-
-    user: Cli
-    operator: Cli
-    relay_url: str
-    soniox_url: str
-
-    def faults(self, **knobs: Any) -> None:
-        httpx.put(f"{self.soniox_url}/_sandbox/faults", json=knobs, trust_env=False).raise_for_status()
 
 
 @pytest.fixture(scope="module")
 def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
-    folder = tmp_path_factory.mktemp("town")
-    relay_port, soniox_port = free_port(), free_port()
-    relay_url, soniox_url = f"http://127.0.0.1:{relay_port}", f"http://127.0.0.1:{soniox_port}"
-    variables = SECRETS | {"SONIOX_API_BASE_URL": soniox_url, "PORT": str(relay_port)}
-    variables |= {"RELAY_RECONCILE_INTERVAL_S": "3600", "RELAY_RECONCILE_GRACE_S": "0"}
-    double = ["sandbox", "--recognise", "script", "--port", str(soniox_port), "--api-key", SONIOX_KEY]
-    children = [
-        Child("sandbox", double, folder, BARE, f"{soniox_url}/_sandbox/state"),
-        Child("relay", ["serve"], folder, BARE | variables, f"{relay_url}/readyz"),
-    ]
-    try:
-        for child in children:
-            child.start()
-        for child in children:
-            child.wait_until_ready()
-        user = Cli(tmp_path_factory.mktemp("user"), {"RELAY_API_KEY": RELAY_KEY, "RELAY_URL": relay_url})
-        yield Town(user, Cli(folder, variables), relay_url, soniox_url)
-    finally:
-        for child in reversed(children):
-            child.end()
+    with open_town(tmp_path_factory.mktemp("cli")) as opened:
+        yield opened
 
 
 @pytest.fixture

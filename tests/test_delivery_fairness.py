@@ -61,6 +61,18 @@ async def test_a_rate_is_kept_with_a_second_of_savings_and_spends_no_try(databas
         assert await dispatch.run() <= 5  # an hour of silence is not saved up
 
 
+async def test_two_workers_do_not_spend_a_rate_twice(database_url: str) -> None:
+    async with open_dispatch(database_url) as dispatch, open_dispatch(database_url) as other:
+        await dispatch.add_endpoint("http://127.0.0.1:9/", rate_per_s=4.0, max_in_flight=100)
+        await dispatch.append(60)
+        other.clock.now_ms = dispatch.clock()
+        for _ in range(5):
+            claimed = await asyncio.gather(*(one.claim(10) for one in (dispatch, other) * 6))
+            assert sum(len(parcels) for parcels in claimed) == 4
+            dispatch.clock.forward(1)
+            other.clock.forward(1)
+
+
 async def test_a_slow_rate_is_kept_too(database_url: str) -> None:
     receiver = Receiver()
     async with serving(receiver.app()) as server, open_dispatch(database_url) as dispatch:
@@ -87,15 +99,15 @@ async def test_after_some_failures_one_delivery_at_a_time_probes_and_the_rest_ke
         tried = len(receiver.requests)
         assert tried <= 20
         for _ in range(60):
-            dispatch.clock.forward(1)
+            dispatch.clock.forward(5)
             await dispatch.run()
-        assert len(receiver.requests) - tried <= 6  # further and further apart
+        assert len(receiver.requests) - tried <= 6  # one at a time, a minute apart in the end
         assert len(await dispatch.attempts_at(endpoint)) == len(receiver.requests)
 
         receiver.answer = lambda _request: Response()
-        dispatch.clock.forward(60)
+        dispatch.clock.forward(61)
         healed = await dispatch.run()
-        assert healed >= 75  # one success opens it for all that is due
+        assert healed >= 70  # one success opens it for all that is due
         dispatch.clock.forward(700)
         await dispatch.run()
         assert {delivery.status for delivery in await dispatch.all_deliveries()} == {"delivered"}

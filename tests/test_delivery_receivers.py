@@ -184,8 +184,9 @@ async def test_cookies_of_one_receiver_reach_nobody(database_url: str) -> None:
     receiver = Receiver(answer=lambda _request: Response(headers={"Set-Cookie": "session=stolen; Path=/"}))
     async with serving(receiver.app()) as server, open_dispatch(database_url) as dispatch:
         await dispatch.add_endpoint(f"{server.url}/one")
-        await dispatch.append(3)
-        await dispatch.run()
+        for _ in range(3):
+            await dispatch.append()
+            await dispatch.run()
         assert len(receiver.requests) == 3
         assert not [request for request in receiver.requests if "cookie" in request.headers]
 

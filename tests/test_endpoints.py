@@ -241,6 +241,29 @@ async def test_a_paused_endpoint_holds_its_events_and_gets_them_when_it_goes_on(
     assert sorted(received) == sorted(job["id"] for job in jobs)
 
 
+async def test_an_endpoint_whose_master_secret_is_lost_says_so_and_can_be_mended(database_url: str) -> None:
+    async with open_house(database_url) as house:
+        made = await house.add_endpoint(headers={"X-Tenant": "blue"})
+    path = f"/v1/endpoints/{made['id']}"
+    async with open_house(database_url, soniox_api_webhook_secret="another-secret-of-the-tests-0002") as house:
+        assert (await house.client.get("/v1/endpoints")).json()["endpoints"][0]["headers"] is None
+        refused = await house.client.post(f"{path}/test")
+        assert (refused.status_code, refused.json()["error_type"]) == (409, "endpoint_invalid_state")
+        await house.finished((await house.submit())["id"])
+
+        async def is_explained() -> bool:
+            (row,) = (await house.client.get("/v1/deliveries")).json()["deliveries"]
+            return "no longer set" in (row["last_error"] or "")
+
+        await house.until(is_explained)
+        await house.client.patch(path, json={"headers": {}, "url": f"{house.receiver_url}/events"})
+        rotated = (await house.client.post(f"{path}/rotate-secret")).json()
+        (row,) = (await house.client.get("/v1/deliveries")).json()["deliveries"]
+        await house.client.post(f"/v1/deliveries/{row['id']}/retry")
+        await house.until_received("/events")
+        assert _verifies(rotated["secret"], house.receiver.at("/events")[0])
+
+
 async def test_a_deleted_endpoint_gets_nothing_more_and_its_deliveries_say_why(house: House) -> None:
     made = await house.add_endpoint(enabled=False)
     await house.finished((await house.submit())["id"])

@@ -125,7 +125,9 @@ async def test_a_lost_answer_to_create_never_makes_a_second_transcription(house:
 
 
 async def test_a_refused_submission_fails_with_soniox_own_words(house: House) -> None:
-    await house.faults(refuse=[{"status": 400, "message": "Context is too long.", "match": "POST /v1/transcriptions"}])
+    await house.faults(
+        refuse=[{"status": 400, "message": "Context is too long.", "match": "POST /v1/transcriptions"}]
+    )
     job = await house.submit()
     done = await house.finished(job["id"])
     assert (done["status"], done["error_message"]) == ("error", "Context is too long.")

@@ -57,11 +57,11 @@ async def waiting(connection: AsyncConnection, job: Transcription) -> bool:
 
 
 async def completed(connection: AsyncConnection, job: Transcription) -> bool:
-    return await transcriptions.mark_finished(connection, job.id, Stage.COMPLETED) is not None
+    return await transcriptions.mark_finished(connection, job, Stage.COMPLETED) is not None
 
 
 async def failed(connection: AsyncConnection, job: Transcription) -> bool:
-    return await transcriptions.mark_finished(connection, job.id, Stage.FAILED, error_type="x") is not None
+    return await transcriptions.mark_finished(connection, job, Stage.FAILED, error_type="x") is not None
 
 
 async def again(connection: AsyncConnection, job: Transcription) -> bool:

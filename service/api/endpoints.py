@@ -97,8 +97,10 @@ async def rotate_secret(
 
     async def rotate(connection: AsyncConnection) -> Endpoint | None:
         endpoint = _there(await endpoints.get(connection, endpoint_id))
-        valid = [old for old in endpoint.past_secrets if old["until_ms"] > now_ms]
-        past = [{"sealed": endpoint.secret_sealed, "until_ms": until_ms}, *valid][:MOST_PAST_SECRETS]
+        old = [{"sealed": endpoint.secret_sealed, "until_ms": until_ms}, *endpoint.past_secrets]
+        past = [one for one in old if one["until_ms"] > now_ms and _opens(relay, one["sealed"])][
+            :MOST_PAST_SECRETS
+        ]
         return await endpoints.change(connection, endpoint_id, {"secret_sealed": sealed, "past_secrets": past})
 
     endpoint = _there(await relay.db.write(rotate))
@@ -129,7 +131,7 @@ def endpoint_object(relay: Relay, endpoint: Endpoint) -> dict[str, Any]:
         "disabled_at": iso(endpoint.disabled_at_ms),
         "disabled_reason": endpoint.disabled_reason,
         "description": endpoint.description,
-        "headers": dict.fromkeys(own_headers(endpoint, relay.vault), MASK),
+        "headers": _masked_headers(relay, endpoint),
         "rate_per_s": endpoint.rate_per_s,
         "max_in_flight": endpoint.max_in_flight,
         "created_at": iso(endpoint.created_at_ms),
@@ -138,6 +140,21 @@ def endpoint_object(relay: Relay, endpoint: Endpoint) -> dict[str, Any]:
 
 def _sealed_headers(relay: Relay, headers: dict[str, str]) -> str | None:
     return relay.vault.seal(msgspec.json.encode(headers).decode()) if headers else None
+
+
+def _masked_headers(relay: Relay, endpoint: Endpoint) -> dict[str, str] | None:
+    """Their names; None when the master secret that sealed them is gone, and they must be set again."""
+    try:
+        return dict.fromkeys(own_headers(endpoint, relay.vault), MASK)
+    except ValueError:
+        return None
+
+
+def _opens(relay: Relay, sealed: str) -> bool:
+    try:
+        return bool(relay.vault.open(sealed))
+    except ValueError:
+        return False
 
 
 def _there(endpoint: Endpoint | None) -> Endpoint:

@@ -25,8 +25,9 @@ endpoints = typer.Typer(help="Where events are sent: add, list, try out, pause, 
 def add_to(app: typer.Typer) -> None:
     """Register the verbs."""
     endpoints.command("list")(list_page)
+    endpoints.command("test")(send_ping)
     endpoints.command("rotate-secret")(rotate_secret)
-    for verb in (add, test, pause, resume, recover, remove):
+    for verb in (add, pause, resume, recover, remove):
         endpoints.command(verb.__name__)(verb)
     app.add_typer(endpoints, name="endpoints", rich_help_panel="Talk to it")
 
@@ -70,7 +71,7 @@ def list_page(
     print_page(page, "endpoints", COLUMNS, as_json=as_json)
 
 
-def test(endpoint_id: EndpointId, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
+def send_ping(endpoint_id: EndpointId, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """Send a `ping` now, on the way that events go; fails unless it is answered 2xx."""
     from service.cli.client import connect, path_of
     from service.cli.output import print_json

@@ -4,8 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from service.cli.options import AsJson, Cursor, JobId, Key, Limit, Url
-from service.lifecycle import SonioxStatus, Stage
+from service.cli.options import AsJson, Cursor, JobId, Key, Limit, Url, several
 
 WORTH_SHOWING = (
     *("id", "status", "stage", "model", "filename", "audio_duration_ms", "created_at", "soniox_id"),
@@ -40,8 +39,13 @@ def add_to(app: typer.Typer) -> None:
 def list_page(
     limit: Limit = 20,
     cursor: Cursor = "",
-    status: Annotated[list[SonioxStatus] | None, typer.Option(help="Only these; repeatable.")] = None,
-    stage: Annotated[list[Stage] | None, typer.Option(help="Only these; repeatable.")] = None,
+    status: Annotated[
+        list[str] | None, typer.Option(metavar="STATUS,...", help="queued, processing, completed, error.")
+    ] = None,
+    stage: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STAGE,...", help="accepted, submitting, submitted, completed, failed."),
+    ] = None,
     reference: Annotated[str | None, typer.Option(help="Only this `client_reference_id`.")] = None,
     created_after: Annotated[str | None, typer.Option(metavar="MOMENT", help="Such as 2026-11-20T13:00Z.")] = None,
     created_before: Annotated[str | None, typer.Option(metavar="MOMENT", help="Such as 2026-11-20.")] = None,
@@ -55,7 +59,7 @@ def list_page(
     from service.cli.output import print_page
 
     moments = {"created_after": created_after, "created_before": created_before}
-    chosen = given(status=status, stage=stage, client_reference_id=reference, **moments)
+    chosen = given(status=several(status), stage=several(stage), client_reference_id=reference, **moments)
     with connect(url, key) as relay:
         page = relay.get(JOBS, limit=limit, cursor=cursor, order=order, **chosen)
     print_page(page, "transcriptions", LISTED, as_json=as_json)

@@ -8,6 +8,7 @@ import typer
 from service import __version__
 from service.cli import (
     deliveries,
+    doctor,
     endpoints,
     events,
     jobs,
@@ -37,6 +38,7 @@ for verbs in (
     serve,
     migrate,
     setup,
+    doctor,
     keys,
     reconcile,
     purge,

@@ -1,4 +1,4 @@
-"""The steps of verifying a Standard Webhooks signature, each with what is wrong when it fails. Pure but for the time."""
+"""The steps of verifying a Standard Webhooks signature, each with what is wrong when it fails."""
 
 import base64
 import binascii
@@ -87,7 +87,7 @@ def _mismatch(request: Request, secret: str) -> str:
 def _signs(request: Request, secret: str, body: bytes) -> bool:
     expected = signed_headers(request.event_id, int(request.timestamp), body, [secret])["webhook-signature"]
     given = request.signature.encode().split()
-    return any([hmac.compare_digest(one, expected.encode()) for one in given])
+    return any(hmac.compare_digest(one, expected.encode()) for one in given)
 
 
 def _wrong_age(timestamp_s: int, tolerance_s: int) -> str:

@@ -30,7 +30,7 @@ __all__ = ["EVENT_OF", "NEXT_LANES", "finish"]
 async def finish(
     connection: AsyncConnection,
     relay: Relay,
-    transcription_id: str,
+    asked: Transcription,
     stage: Stage,
     *,
     source: str,
@@ -39,14 +39,14 @@ async def finish(
     summary: dict[str, Any] | None = None,
     **values: Any,
 ) -> bool:
-    """Moves e, f and g. False when it was finished already or is gone: then nothing is written.
+    """Moves e, f and g. False when that attempt was finished already or is gone: then nothing is written.
 
-    `extra` writes what belongs to the same moment, such as the transcript; `remove` has Soniox's copies removed;
-    `summary` is the transcript's, for the event.
+    `asked` is the job as it was when its end was looked up; `extra` writes what belongs to the same moment, such
+    as the transcript; `remove` has Soniox's copies removed; `summary` is the transcript's, for the event.
     """
     now_ms = relay.clock()
     job = await transcriptions.mark_finished(
-        connection, transcription_id, stage, finished_at_ms=now_ms, learned_from=source, **values
+        connection, asked, stage, finished_at_ms=now_ms, learned_from=source, **values
     )
     if job is None:
         return False

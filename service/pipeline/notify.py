@@ -37,11 +37,10 @@ GONE = Outcome(None, "the receiver is gone", 0)
 async def notify(relay: Relay, parcel: Parcel) -> None:
     """Run one claimed delivery through one try."""
     at_ms = relay.clock()
-    message = await _message(relay, parcel, at_ms)
-    if message is None:
+    outcome = await _try(relay, parcel, at_ms)
+    if outcome is GONE:
         await _settle(relay, parcel, GONE, at_ms, Verdict(DeliveryStatus.EXHAUSTED))
         return
-    outcome = await relay.sender.post(message)
     past = Past(parcel.tries, parcel.failures or 0, parcel.failing_since_ms, parcel.endpoint_id is not None)
     schedule = relay.settings.relay_delivery_schedule_s
     ended_ms = at_ms + outcome.duration_ms
@@ -49,8 +48,16 @@ async def notify(relay: Relay, parcel: Parcel) -> None:
     await _settle(relay, parcel, outcome, at_ms, verdict)
 
 
+async def _try(relay: Relay, parcel: Parcel, at_ms: int) -> Outcome:
+    try:
+        message = await _message(relay, parcel, at_ms)
+    except ValueError as error:
+        return Outcome(None, f"it cannot be signed: {error}", 0)
+    return GONE if message is None else await relay.sender.post(message)
+
+
 async def _message(relay: Relay, parcel: Parcel, at_ms: int) -> Message | None:
-    """None when the event, the endpoint or the transcription is gone."""
+    """None when the event, the endpoint or the transcription is gone. Raises ValueError as `message_to`."""
     if parcel.body is None:
         return None
     if parcel.endpoint_id is None:

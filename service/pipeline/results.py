@@ -64,7 +64,7 @@ async def store_result(relay: Relay, row: Webhook, job: Transcription, stage: St
         stored = await finish(
             connection,
             relay,
-            job.id,
+            job,
             stage,
             source=row.source,
             extra=put,

@@ -150,7 +150,7 @@ async def _fail(relay: Relay, job: Transcription, error: SonioxError) -> None:
     values: dict[str, Any] = {"error_type": error.error_type or "invalid_request", "error_message": error.message}
 
     async def fail(connection: AsyncConnection) -> bool:
-        return await finish(connection, relay, job.id, Stage.FAILED, source="submission", **values)
+        return await finish(connection, relay, job, Stage.FAILED, source="submission", **values)
 
     if await relay.db.write(fail, wake=NEXT_LANES):
         count_finished(job, Stage.FAILED, "submission", relay.clock())

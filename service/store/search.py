@@ -18,6 +18,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    literal,
     select,
     table,
     text,
@@ -141,10 +142,18 @@ def _match(connection: AsyncConnection, wanted: Wanted) -> ColumnElement[bool]:
     if _is_sqlite(connection):
         sought = " AND ".join(f'"{" ".join(each.words)}"{" *" * each.open_end}' for each in phrases)
         return words.c.words.op("MATCH", is_comparison=True)(sought)
-    sought = " & ".join(
-        "(" + " <-> ".join(f"'{word}'" for word in each.words) + f"{':*' * each.open_end})" for each in phrases
-    )
-    return words.c.words.op("@@", is_comparison=True)(cast(cast(bindparam("sought", sought), Text), TSQUERY))
+    if all(len(each.words) == 1 for each in phrases):
+        return _contain(phrases, " & ")
+    # PostgreSQL takes a phrase to be as frequent as its words in any order, and would then look through the whole
+    # table for it instead of the index. Asking for the words as well tells it that a phrase is rarer.
+    return _contain(phrases, " <-> ") & _contain(phrases, " & ")
+
+
+def _contain(phrases: Sequence[Phrase], between: str) -> ColumnElement[bool]:
+    """PostgreSQL's condition, with this operator between the words of a phrase."""
+    sought = (between.join(f"'{word}'" for word in each.words) + ":*" * each.open_end for each in phrases)
+    query = literal(" & ".join(f"({each})" for each in sought), Text)
+    return words.c.words.op("@@", is_comparison=True)(cast(query, TSQUERY))
 
 
 def _edges(transcription_id: str) -> tuple[ScalarSelect[int], ScalarSelect[int]]:

@@ -90,10 +90,11 @@ async def mark_unsettled(connection: AsyncConnection, job: Transcription, *, due
 
 
 async def mark_finished(
-    connection: AsyncConnection, transcription_id: str, stage: Stage, **values: Any
+    connection: AsyncConnection, job: Transcription, stage: Stage, **values: Any
 ) -> Transcription | None:
-    """Moves e, f and g: the row as it is afterwards, or None when it was finished already or is gone."""
-    open_one = (jobs.c.id == transcription_id) & jobs.c.stage.in_(sources_of(stage))
+    """Moves e, f and g: the row as it is afterwards, or None when this attempt was finished already or is gone."""
+    this_attempt = (jobs.c.id == job.id) & (jobs.c.attempt == job.attempt)
+    open_one = this_attempt & jobs.c.stage.in_(sources_of(stage))
     values |= {"fence": jobs.c.fence + 1}  # whoever still works on it has lost its claim
     finished = (
         update(jobs).where(open_one).values(stage=stage, check_at_ms=None, unsettled=False, **{**DONE, **values})

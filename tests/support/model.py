@@ -67,7 +67,7 @@ class Model:
         for job in sight.jobs:
             self._check_job(job, sight)
         self._check_events(sight)
-        self._check_creations(sight.creations)
+        self._check_creations(sight)
         self._check_received(sight)
         assert not sight.leftovers - {job.id for job in sight.jobs}, "something of a deleted job is still kept"
         assert max(Counter(sight.references).values(), default=0) <= 1, "a file was uploaded twice"
@@ -114,19 +114,24 @@ class Model:
         for job_id, life in self.lives.items():
             assert told[(job_id, "transcription.deleted")] == life.gone
             if life.gone:
-                assert not any(told[(job_id, kind)] for kind in RESULTS), "the result of a deleted job is still told"
+                assert not any(told[(job_id, kind)] for kind in RESULTS), (
+                    "the result of a deleted job is still told"
+                )
         for event in sight.events:
             assert self.told.setdefault(event.id, (event.transcription_id, event.body))[1] == event.body
 
-    def _check_creations(self, creations: list[Creation]) -> None:
-        """A deleted job may be created once more only if nobody could know that it is deleted: never."""
-        for creation in creations:
+    def _check_creations(self, sight: Sight) -> None:
+        """One for each attempt, and each attempt has the one that was made for it."""
+        for creation in sight.creations:
             if creation.soniox_id not in self.created_for:
                 attempt = self.lives[creation.job_id].attempt
                 self.created_for[creation.soniox_id] = (creation.job_id, attempt)
-        lasting = [creation.soniox_id for creation in creations if not creation.vanished]
+        lasting = [creation.soniox_id for creation in sight.creations if not creation.vanished]
         often = Counter(self.created_for[soniox_id] for soniox_id in lasting)
         assert max(often.values(), default=0) <= 1, f"created twice at Soniox: {often.most_common(1)}"
+        for job in sight.jobs:
+            if job.soniox_id:
+                assert self.created_for[job.soniox_id] == (job.id, job.attempt), "the result of another attempt"
 
     def _check_received(self, sight: Sight) -> None:
         """Repeats are the same to the byte, under the same id."""

@@ -160,7 +160,7 @@ class World:
         return lane, rows
 
     async def work(self, name: str, limit: int = 1, fuse: Fuse | None = None) -> list[str]:
-        """Claim and run steps one after the other; how each ended. After a death the others are left as claimed."""
+        """Claim and run steps in turn; how each ended. After a death the others are left as claimed."""
         lane, rows = await self.claim(name, limit)
         ends: list[str] = []
         for row in rows:
@@ -181,7 +181,7 @@ class World:
     async def soniox_is_idle(self) -> None:
         """Wait until the double has done all that it will do by itself."""
         async with asyncio.timeout(10):
-            while any(job.status in {"queued", "processing"} and not job.script.stuck for job in self.living()):
+            while any(job.status in {"queued", "processing"} and not job.script.stuck for job in self.living()):  # noqa: ASYNC110  # the double has no bell
                 await asyncio.sleep(0.0005)
 
     def living(self) -> list[Any]:
@@ -223,7 +223,9 @@ class World:
             leftovers=kept | {event.transcription_id for event in events if event.type in RESULTS},
             creations=[_creation(job) for job in self.desk.soniox.created.values()],
             references=[file.client_reference_id or "" for file in self.desk.soniox.files.values()],
-            received=[(one.path, one.headers["webhook-id"], one.body) for one in self.neighbours.receiver.requests],
+            received=[
+                (one.path, one.headers["webhook-id"], one.body) for one in self.neighbours.receiver.requests
+            ],
         )
 
     def answer(self, request: Received) -> Response:

@@ -1,0 +1,43 @@
+"""The verb that proves, by doing it, everything that must hold before the relay can do its work."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from service.cli.options import AsJson
+from service.cli.problems import Problem
+
+if TYPE_CHECKING:
+    from service.cli.examination import Finding
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.command("doctor", rich_help_panel="Set it up")(doctor)
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Try out settings, database, clock, Soniox and the public URL, and print the cure of what fails.
+
+    Run it where the relay runs, with the relay's settings and while it runs.
+    """
+    import asyncio
+
+    from service.cli.examination import examine
+    from service.cli.output import print_json, print_rows
+
+    findings = asyncio.run(examine())
+    failed = [finding.name for finding in findings if not finding.ok]
+    if as_json:
+        print_json({"ok": not failed, "checks": [_shown(finding) for finding in findings]})
+    else:
+        rows = [
+            [f.name, "ok" if f.ok else "FAILED", f.detail + (f"\n{f.cure}" if f.cure else "")] for f in findings
+        ]
+        print_rows(["check", "result", "what was found"], rows)
+    if failed:
+        raise Problem(f"{len(failed)} of {len(findings)} checks failed: {', '.join(failed)}")
+
+
+def _shown(finding: "Finding") -> dict[str, object]:
+    return {"check": finding.name, "ok": finding.ok, "detail": finding.detail, "cure": finding.cure or None}
