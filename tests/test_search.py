@@ -1,5 +1,8 @@
 """Search: words in stored transcripts, found alike on both databases."""
 
+import asyncio
+import json
+from itertools import accumulate
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -10,6 +13,7 @@ from service.api.search import LONGEST_QUERY
 from service.pipeline.adopt import OWNER as ADOPTED
 from service.store import keys
 from service.tables import ApiKey
+from service.transcripts.codec import pack
 from service.transcripts.folding import composed, fold, places
 from service.transcripts.hits import matches
 from service.transcripts.query import parse
@@ -242,3 +246,29 @@ def test_places_are_the_places_of_the_folded_words(said_text: str) -> None:
     edges = [edge for place in found for edge in (place.start, place.end)]
     assert edges == sorted(edges) or any(len(fold(character)) > 1 for character in whole)
     assert all(0 <= place.start < place.end <= len(whole) for place in found)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    lengths=st.lists(st.tuples(st.integers(1, 900), st.sampled_from("12")), min_size=8, max_size=20),
+    every=st.integers(10, 160),
+)
+def test_every_passage_names_the_tokens_that_its_words_are_in(lengths: list[tuple[int, str]], every: int) -> None:
+    turns = [(speaker, n) for length, speaker in lengths for n in range(length)]
+    tokens = [
+        spoken(f" word{n}" + "." * (n % every == 0), 60 * n, speaker=speaker)
+        for n, (speaker, _) in enumerate(turns)
+    ]
+    packed = asyncio.run(pack(json.dumps(document(tokens)).encode()))
+    begins = list(accumulate((chunk.token_count for chunk in packed.chunks), initial=0))
+    place = 0
+    for passage in packed.passages:
+        first = begins[passage.chunk] + passage.first_token
+        theirs = tokens[first : first + passage.token_count]
+        assert first == place
+        assert 0 <= passage.first_token < packed.chunks[passage.chunk].token_count
+        assert fold("".join(token["text"] for token in theirs)) == passage.words
+        assert {token["speaker"] for token in theirs} == {passage.speaker}
+        assert passage.spills == (first + passage.token_count > begins[passage.chunk + 1])
+        place = first + passage.token_count
+    assert place == len(tokens)

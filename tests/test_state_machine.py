@@ -22,7 +22,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -65,6 +65,8 @@ from tests.support.world import (
 
 EXAMPLES = int(os.environ.get("RELAY_STATE_MACHINE_EXAMPLES", "0"))
 STEPS = 40
+# Shrinking takes minutes: a short run shows the example as it was found, a long one the smallest like it.
+PHASES = (Phase.generate, Phase.shrink) if EXAMPLES else (Phase.generate,)
 MEMORY = "/dev/shm"  # noqa: S108  # a folder of our own in it; thousands of commits need no disk here
 LANES = ("submit", "collect", "notify", "cleanup", "recover")
 AUDIOS = ("tokens=3", "tokens=3", "outcome=empty", "outcome=error:invalid_audio_file", "stuck", "vanish")
@@ -424,7 +426,8 @@ def explore(ground: Ground, examples: int) -> None:
             deadline=None,  # a step is a database commit
             derandomize=not EXAMPLES,
             database=None,
-            print_blob=True,
+            phases=PHASES,
+            print_blob=False,
             suppress_health_check=list(HealthCheck),  # servers and commits are slow by nature
         ),
     )

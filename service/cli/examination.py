@@ -44,7 +44,7 @@ async def examine() -> list[Finding]:
         settings = load_settings()
     except ConfigurationError as error:
         return [Finding("settings", problem, "mend it; .env.example explains it") for problem in error.problems]
-    configure_logs("error", settings.log_format)
+    configure_logs("critical", settings.log_format)  # what goes wrong is what is reported
     findings = [Finding("settings", "all are understood"), _secrets(settings)]
     if missing := _no_database_file(settings):
         return [*findings, missing, await _public_url(settings)]

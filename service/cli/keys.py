@@ -96,10 +96,12 @@ def revoke(
 def _keyring(url: str | None, key: str | None, *, local: bool) -> "Keyring":
     """On the database when told so, or when there is no key to go through the API with and never was one."""
     from service.cli.client import client_settings
-    from service.cli.keyring import LocalKeyring, RemoteKeyring, first_keyring
+    from service.cli.keyring import RemoteKeyring
 
     if local and (url or key):
         raise Misused("--local works on the database", "leave out --url and --key")
-    if local:
-        return LocalKeyring()
-    return RemoteKeyring(url, key) if key or url or client_settings().key else first_keyring()
+    if not local and (key or url or client_settings().key):
+        return RemoteKeyring(url, key)
+    from service.cli.keyring_local import LocalKeyring, first_keyring
+
+    return LocalKeyring() if local else first_keyring()
