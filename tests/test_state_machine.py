@@ -277,17 +277,20 @@ class Lifecycle(RuleBasedStateMachine):
             self.world.counts["webhook"] += 1
 
     @precondition(lambda self: self.world.desk.soniox.created)
-    @rule(which=some, other=some, unknown=st.booleans())
-    def forge(self, which: int, other: int, unknown: bool) -> None:
+    @rule(which=some, other=some, collect=st.booleans())
+    def forge(self, which: int, other: int, collect: bool) -> None:
         """Who has the header of one job can speak for that job alone."""
-        created = list(self.world.desk.soniox.created.values())
+        created = list(self.world.desk.soniox.created.values())[::-1]
         mine, theirs = created[which % len(created)].request, created[other % len(created)]
-        secret, named = str(mine.webhook_auth_header_value), str(uuid.UUID(int=other)) if unknown else theirs.id
+        is_own = mine.webhook_url == theirs.request.webhook_url
+        secret, named = str(mine.webhook_auth_header_value), str(uuid.UUID(int=other)) if is_own else theirs.id
         code = self.run(self.world.post_webhook(str(mine.webhook_url), secret, named, "completed"))
         assert code == 200
-        if mine.webhook_url != theirs.request.webhook_url:
+        if not is_own:
             url = str(theirs.request.webhook_url)
             assert self.run(self.world.post_webhook(url, secret, theirs.id, "completed")) == 401
+        if collect:
+            self.work("collect", 3)
 
     @rule(name=st.sampled_from(sorted(FAULTS)))
     def soniox_misbehaves(self, name: str) -> None:
@@ -438,7 +441,7 @@ def explore(ground: Ground, examples: int) -> None:
 @pytest.mark.timeout(0 if EXAMPLES else 120)
 def test_whatever_happens_every_job_ends_once_on_sqlite(ground: Ground, sqlite_template: Path) -> None:
     with sqlite_files(sqlite_template) as ground.new_database:
-        explore(ground, examples=25)
+        explore(ground, examples=35)
 
 
 @pytest.mark.timeout(0 if EXAMPLES else 120)
@@ -490,3 +493,17 @@ def test_a_worker_that_slept_after_its_upload_leaves_the_file_to_who_took_over(e
     example.work("cleanup", 3)
     assert len(example.world.desk.soniox.files) == 1
     example.nothing_happened_that_must_not()
+
+
+def test_an_attempt_whose_create_is_in_doubt_does_not_adopt_what_an_earlier_attempt_left(
+    example: Lifecycle,
+) -> None:
+    example.submit("outcome=error:invalid_audio_file", "url", None, 1)
+    example.submit_and_tell(1, None)
+    example.nothing_happened_that_must_not()
+    example.try_again(0, None, twice=True)
+    example.break_down_submitting(1, Fuse(at=2, when="before", how="die"))  # the create was never sent
+    example.let_time_pass(LEASE_MS + 3_000)
+    example.work("submit", 1)
+    example.nothing_happened_that_must_not()
+    assert len(example.world.desk.soniox.created) == 2

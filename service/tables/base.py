@@ -1,0 +1,46 @@
+"""What all tables share: the columns of a queue, partial indexes, and constraints made from our enums."""
+
+from sqlalchemy import BigInteger, Index, Integer, Table, text
+from sqlmodel import Field, SQLModel
+
+from service.lifecycle import OPEN_STAGES
+
+# SQLite gives a key of its own only to INTEGER, PostgreSQL needs BIGINT.
+SERIAL = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def one_of(column: str, words: tuple[str, ...]) -> str:
+    return f"{column} IN ({', '.join(repr(str(word)) for word in words)})"
+
+
+IS_OPEN = one_of("stage", OPEN_STAGES)  # a query must repeat it word for word, or SQLite passes the index by
+
+
+def partial(name: str, condition: str, *columns: str) -> Index:
+    """An index that holds only the rows that still matter, however many finished ones there are."""
+    return Index(name, *columns, sqlite_where=text(condition), postgresql_where=text(condition))
+
+
+def due(table: str) -> Index:
+    return partial(f"ix_{table}_due", "due_at_ms IS NOT NULL", "due_at_ms")
+
+
+class Due(SQLModel):
+    """Columns of a row that waits for a worker.
+
+    A claim sets the lease and raises `fence`; whoever finishes must still hold that fence. `due_at_ms` is not
+    changed by a claim, so that on PostgreSQL a claim is a cheap in-page update.
+    """
+
+    due_at_ms: int | None = Field(default=None, sa_type=BigInteger)  # None: nothing to do
+    lease_until_ms: int | None = Field(default=None, sa_type=BigInteger)
+    leased_by: str | None = None
+    fence: int = 0
+    tries: int = 0  # failed tries since the last progress
+    last_error: str | None = None
+
+
+def table_of(model: type[SQLModel]) -> Table:
+    """The SQLAlchemy table behind a model, for `store/`."""
+    table: Table = model.__table__  # type: ignore[attr-defined]  # SQLModel adds it when the class is made
+    return table

@@ -1,0 +1,126 @@
+"""The way out: events, endpoints, deliveries and their attempts."""
+
+from typing import Any, ClassVar
+
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, Index, LargeBinary
+from sqlmodel import Field, SQLModel
+
+from service.lifecycle import DeliveryStatus
+from service.tables.base import SERIAL, Due, due, one_of, partial
+
+
+class Event(SQLModel, table=True):
+    """The log of what happened; `body` is the JSON document that is sent and signed.
+
+    Readers follow it in order of (`xact`, `seq`), see `store/feed.py`. Without AUTOINCREMENT SQLite would give the
+    number of a deleted last event to the next one, and who has read so far would miss it.
+    """
+
+    __tablename__: ClassVar[str] = "events"
+    __table_args__ = (
+        Index("uq_events_id", "id", unique=True),
+        Index("ix_events_order", "xact", "seq"),
+        {"sqlite_autoincrement": True},
+    )
+    seq: int | None = Field(default=None, sa_column=Column(SERIAL, primary_key=True))
+    xact: int = Field(default=0, sa_type=BigInteger)  # PostgreSQL's transaction, 0 on SQLite
+    id: str
+    type: str
+    owner: str
+    transcription_id: str | None = Field(default=None, index=True)
+    created_at_ms: int = Field(sa_type=BigInteger)
+    body: bytes = Field(sa_type=LargeBinary)
+
+
+class Endpoint(SQLModel, table=True):
+    """A downstream subscriber."""
+
+    __tablename__: ClassVar[str] = "endpoints"
+    id: str = Field(primary_key=True)
+    owner: str = Field(index=True)
+    sees_all: bool = False  # made with an admin key: hears of every key's transcriptions
+    url: str
+    event_types: list[str] = Field(default_factory=list, sa_type=JSON)  # empty: all
+    include: str = "none"
+    enabled: bool = True
+    disabled_at_ms: int | None = Field(default=None, sa_type=BigInteger)
+    disabled_reason: str | None = None  # None: the caller did it
+    description: str | None = None
+    rate_per_s: float | None = None
+    max_in_flight: int = 10
+    headers_sealed: str | None = None  # JSON object of the caller's own headers
+    secret_sealed: str
+    past_secrets: list[dict[str, Any]] = Field(default_factory=list, sa_type=JSON)  # {"sealed", "until_ms"}
+    created_at_ms: int = Field(sa_type=BigInteger)
+
+
+class Receiver(SQLModel, table=True):
+    """How one receiver is doing, seen by all workers. `id` is an endpoint's, or stands for a callback's server.
+
+    A receiver without a row is a healthy one without a rate.
+    """
+
+    __tablename__: ClassVar[str] = "receivers"
+    id: str = Field(primary_key=True)
+    failures: int = 0  # in a row
+    failing_since_ms: int | None = Field(default=None, sa_type=BigInteger)
+    closed_until_ms: int | None = Field(default=None, sa_type=BigInteger)  # nothing is sent before
+    paid_until_ms: int = Field(default=0, sa_type=BigInteger)  # the moment up to which its rate is spent
+
+
+class Delivery(Due, table=True):
+    """One event on its way to one receiver: an endpoint, or the caller's own `webhook_url`.
+
+    Pending and not due is held: its endpoint is disabled.
+    """
+
+    __tablename__: ClassVar[str] = "deliveries"
+    __table_args__ = (
+        CheckConstraint(one_of("status", tuple(DeliveryStatus)), name="ck_deliveries_status"),
+        due("deliveries"),
+        partial("ix_deliveries_turn", "due_at_ms IS NOT NULL", "receiver", "due_at_ms", "id"),
+        Index("ix_deliveries_endpoint", "endpoint_id", "created_at_ms", "id"),
+        Index("ix_deliveries_created", "created_at_ms", "id"),
+    )
+    id: str = Field(primary_key=True)
+    event_id: str = Field(index=True)
+    owner: str
+    transcription_id: str | None = Field(default=None, index=True)
+    endpoint_id: str | None = None  # None: the caller's own webhook_url
+    receiver: str  # whose turn, health and rate count: `Receiver.id`
+    status: str = DeliveryStatus.PENDING
+    created_at_ms: int = Field(sa_type=BigInteger)
+    delivered_at_ms: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class Attempt(SQLModel, table=True):
+    """One try of a delivery and what came of it."""
+
+    __tablename__: ClassVar[str] = "attempts"
+    id: int | None = Field(default=None, sa_column=Column(SERIAL, primary_key=True))
+    delivery_id: str = Field(index=True)
+    at_ms: int = Field(sa_type=BigInteger)
+    duration_ms: int
+    status_code: int | None = None
+    error: str | None = None
+    answer: bytes = Field(default=b"", sa_type=LargeBinary)  # its first bytes, whatever they are
+
+
+class Recovery(Due, table=True):
+    """An order to send again what an endpoint did not take since a moment. Due means: do the next batch.
+
+    `at_created_ms` and `at_id` are the last delivery that was looked at.
+    """
+
+    __tablename__: ClassVar[str] = "recoveries"
+    __table_args__ = (due("recoveries"),)
+    id: str = Field(primary_key=True)
+    endpoint_id: str = Field(index=True)
+    since_ms: int = Field(sa_type=BigInteger)
+    until_ms: int = Field(sa_type=BigInteger)
+    expected: int  # deliveries, counted when it was ordered
+    recovered: int = 0
+    at_created_ms: int = Field(sa_type=BigInteger)
+    at_id: str = ""
+    created_at_ms: int = Field(sa_type=BigInteger)
+    finished_at_ms: int | None = Field(default=None, sa_type=BigInteger)

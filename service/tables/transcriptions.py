@@ -1,0 +1,104 @@
+"""A transcription and what belongs to it until it is finished: timeline, files, idempotency key."""
+
+from typing import Any, ClassVar
+
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, Index, LargeBinary
+from sqlmodel import Field, SQLModel
+
+from service.lifecycle import Stage
+from service.tables.base import IS_OPEN, SERIAL, Due, due, one_of, partial
+
+
+class Transcription(Due, table=True):
+    """One job. Due means: submit it, or settle whether a create took effect."""
+
+    __tablename__: ClassVar[str] = "transcriptions"
+    __table_args__ = (
+        CheckConstraint(one_of("stage", tuple(Stage)), name="ck_transcriptions_stage"),
+        due("transcriptions"),
+        Index("ix_transcriptions_owner_created", "owner", "created_at_ms", "id"),
+        Index("ix_transcriptions_created", "created_at_ms", "id"),
+        Index("ix_transcriptions_soniox_id", "soniox_id"),
+        Index("ix_transcriptions_reference", "client_reference_id"),
+        partial("ix_transcriptions_open", IS_OPEN, "stage", "soniox_status"),
+        partial("ix_transcriptions_check", "check_at_ms IS NOT NULL", "check_at_ms"),
+    )
+
+    id: str = Field(primary_key=True)
+    owner: str
+    stage: str = Stage.ACCEPTED
+    created_at_ms: int = Field(sa_type=BigInteger)
+    submitted_at_ms: int | None = Field(default=None, sa_type=BigInteger)
+    finished_at_ms: int | None = Field(default=None, sa_type=BigInteger)
+    check_at_ms: int | None = Field(default=None, sa_type=BigInteger)  # when the reconciler asks, while submitted
+    request: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)  # Soniox's fields, unknown ones included
+    caller_metadata: dict[str, Any] | None = Field(default=None, sa_type=JSON)
+    client_reference_id: str | None = None
+    filename: str
+    file_id: str | None = None  # a file kept here; one that lies at Soniox is named in `request` only
+    callback_url: str | None = None  # the caller's own webhook_url
+    callback_header: str | None = None
+    callback_secret_sealed: str | None = None
+    callback_status_code: int | None = None  # what the caller's webhook_url answered last
+    attempt: int = 1  # raised by retry
+    adopted: bool = False  # somebody else created it at Soniox: it is not removed there
+    unsettled: bool = False  # a create or upload may have taken effect: list before creating
+    soniox_id: str | None = None
+    soniox_file_id: str | None = None  # a file the relay uploaded
+    soniox_status: str | None = None
+    past_soniox_ids: list[str] = Field(default_factory=list, sa_type=JSON)
+    webhook_status_code: int | None = None  # what Soniox saw from us
+    learned_from: str | None = None  # webhook, reconciler
+    model: str
+    audio_duration_ms: int | None = None
+    error_type: str | None = None
+    error_message: str | None = None
+
+
+class TimelineEntry(SQLModel, table=True):
+    """One step in the life of a transcription, written with the step itself."""
+
+    __tablename__: ClassVar[str] = "timeline"
+    id: int | None = Field(default=None, sa_column=Column(SERIAL, primary_key=True))
+    transcription_id: str = Field(index=True)
+    at_ms: int = Field(sa_type=BigInteger)
+    step: str
+    source: str
+    http_status: int | None = None
+    duration_ms: int | None = None
+    detail: str | None = None
+
+
+class File(SQLModel, table=True):
+    """An uploaded file, kept here until the transcription that needs it goes to Soniox."""
+
+    __tablename__: ClassVar[str] = "files"
+    __table_args__ = (Index("ix_files_owner_created", "owner", "created_at_ms", "id"),)
+    id: str = Field(primary_key=True)
+    owner: str
+    filename: str
+    size: int = Field(sa_type=BigInteger)  # bytes
+    client_reference_id: str | None = None
+    created_at_ms: int = Field(sa_type=BigInteger)
+    complete: bool = False  # the last byte is on disk
+    transcription_id: str | None = Field(default=None, index=True)  # set: part of that submission, goes with it
+
+
+class FileChunk(SQLModel, table=True):
+    """A piece of a file, in order."""
+
+    __tablename__: ClassVar[str] = "file_chunks"
+    file_id: str = Field(primary_key=True)
+    position: int = Field(primary_key=True)
+    data: bytes = Field(sa_type=LargeBinary)
+
+
+class IdempotencyKey(SQLModel, table=True):
+    """Which transcription an Idempotency-Key made, and of what body."""
+
+    __tablename__: ClassVar[str] = "idempotency_keys"
+    owner: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    fingerprint: str
+    transcription_id: str = Field(index=True)
+    created_at_ms: int = Field(sa_type=BigInteger)

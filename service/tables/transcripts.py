@@ -1,0 +1,51 @@
+"""Stored transcripts: envelope, chunks, and passages for the search."""
+
+from typing import Any, ClassVar
+
+from sqlalchemy import JSON, BigInteger, Column, LargeBinary
+from sqlmodel import Field, SQLModel
+
+from service.tables.base import SERIAL
+
+
+class Transcript(SQLModel, table=True):
+    """What is not a token: the rest of Soniox's answer, and a summary."""
+
+    __tablename__: ClassVar[str] = "transcripts"
+    transcription_id: str = Field(primary_key=True)
+    envelope: bytes = Field(sa_type=LargeBinary)
+    digest: str  # of envelope and chunks: the same for the same stored bytes
+    token_count: int
+    summary: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    stored_at_ms: int = Field(sa_type=BigInteger)
+
+
+class TranscriptChunk(SQLModel, table=True):
+    """About 1,000 tokens, packed; the times are those of its first and last token."""
+
+    __tablename__: ClassVar[str] = "transcript_chunks"
+    transcription_id: str = Field(primary_key=True)
+    position: int = Field(primary_key=True)
+    token_count: int
+    start_ms: int | None = None
+    end_ms: int | None = None
+    min_confidence: float | None = None
+    data: bytes = Field(sa_type=LargeBinary)
+
+
+class Passage(SQLModel, table=True):
+    """A stretch of one speaker's tokens, the unit of search; its words are in `search_words` under the same id.
+
+    Higher ids are newer transcripts, and earlier places within one. Revision 0002 makes `search_words`, which is
+    an FTS5 table on SQLite and a tsvector with a GIN index on PostgreSQL.
+    """
+
+    __tablename__: ClassVar[str] = "passages"
+    id: int = Field(sa_column=Column(SERIAL, primary_key=True))
+    transcription_id: str = Field(index=True)
+    chunk: int  # position of the chunk it begins in
+    first_token: int  # its place in that chunk
+    token_count: int
+    spills: bool  # it ends in the next chunk
+    start_ms: int | None = None
+    speaker: str | None = None
