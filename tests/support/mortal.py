@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 import httpx
+from typing_extensions import override
 
 from service.db import Database
 from service.downstream.send import Sender
@@ -102,6 +103,7 @@ class MortalSoniox(Soniox):
 
     fuse: Fuse
 
+    @override
     async def _exchange(self, call: Call, path: str, request: dict[str, Any]) -> httpx.Response:
         exchange = super()._exchange
         can_be_undone = call.method != "POST"

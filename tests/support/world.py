@@ -6,7 +6,7 @@ the middle. The double's own webhooks are all dropped: they are delivered by han
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -117,7 +117,7 @@ class World:
         """Turn Soniox's knobs; those not named are off."""
         self.desk.faults.set(Faults.model_validate({"drop_webhook": True, **knobs}))
 
-    async def run(self, step: Coroutine[Any, Any, None], fuse: Fuse | None = None) -> str:
+    async def run(self, step: Awaitable[None], fuse: Fuse | None = None) -> str:
         """Run a step with a fuse: how it ended. A process that died or stands still is replaced."""
         armed = self.process.fuse
         if fuse:
@@ -140,6 +140,7 @@ class World:
     async def wake(self, sleeper: Sleeper, *, kill: bool = False) -> None:
         """It goes on where it stood, however late it is meanwhile; or it never does."""
         self.sleepers.remove(sleeper)
+        self.counts["killed asleep" if kill else "woken"] += 1
         sleeper.process.fuse.killed = kill
         sleeper.process.fuse.may_go_on.set()
         try:
@@ -173,10 +174,10 @@ class World:
         self.counts.update(f"{name} {end}" for end in ends)
         return ends
 
-    async def end_leases(self, worker: str | None) -> None:
-        """What a process does for its own rows when it is stopped, and on SQLite for all when it starts."""
-        for lane in lanes_of(self.process.relay):
-            await self.db.write(lambda connection: claims.release(connection, lane.model, worker, self.clock()))  # noqa: B023  # awaited at once
+    async def end_leases(self) -> None:
+        """What the only process does when it starts: whoever held a lease is dead."""
+        for model in {lane.model for lane in lanes_of(self.process.relay)}:
+            await self.db.write(lambda connection: claims.release(connection, model, None, self.clock()))  # noqa: B023  # awaited at once
 
     async def soniox_is_idle(self) -> None:
         """Wait until the double has done all that it will do by itself."""
