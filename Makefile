@@ -8,6 +8,8 @@ JOBS ?= 2
 ARGS ?=
 BENCHES := $(filter-out bench.__init__,$(subst /,.,$(basename $(wildcard bench/*.py))))
 
+unexport PYTHONDONTWRITEBYTECODE  # the tests start hundreds of processes; compiling anew each time doubles that
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo run test chaos check format bench clean
 

@@ -55,7 +55,6 @@ def create_app(settings: Settings, *, with_worker: bool = True) -> FastAPI:
             stack.push_async_callback(app.state.endings.stop)
             if with_worker:
                 await stack.enter_async_context(start_work(relay))
-            _settle_memory()
             log.info(
                 "relay_started", version=__version__, database=relay.db.writer.dialect.name, worker=with_worker
             )
@@ -84,8 +83,11 @@ async def refuse_old_schema(relay: Relay) -> None:
         raise ConfigurationError(f"DATABASE_URL: the {late}; run `soniox-relay migrate`")
 
 
-def _settle_memory() -> None:
-    """What lives as long as the process is not searched for garbage again: p99 falls from 28 to 4 ms."""
+def settle_memory() -> None:
+    """For a process that serves from now on: what lives as long as it is not searched for garbage again.
+
+    Measured: p99 of an acknowledgement falls from 28 to 4 ms.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 50)

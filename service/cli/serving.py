@@ -11,7 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 from typing_extensions import override
 
-from service.app import refuse_old_schema
+from service.app import refuse_old_schema, settle_memory
 from service.cli.problems import Problem
 from service.locks import only_process
 from service.processes import start_work
@@ -57,6 +57,7 @@ async def serve_app(app: FastAPI, listener: socket.socket) -> None:
     _on_stop(stop)
     with listener:
         async with app.router.lifespan_context(app):
+            settle_memory()
             await server.serve(sockets=[listener])
 
 
@@ -68,6 +69,7 @@ async def work(settings: Settings) -> None:
         async with open_relay(settings) as relay:
             await refuse_old_schema(relay)
             async with start_work(relay):
+                settle_memory()
                 await stop.wait()
 
 

@@ -108,6 +108,7 @@ def _seen(find: Find, interval_ms: int) -> Seen:
     remote = find.remote
     return Seen(
         transcription_id=find.job.id,
+        soniox_id=find.job.soniox_id,
         status=find.status,
         audio_duration_ms=remote.audio_duration_ms if remote else find.job.audio_duration_ms,
         webhook_status_code=remote.webhook_status_code if remote else None,

@@ -107,6 +107,7 @@ class Seen:
     """What Soniox last said of a submitted one, and when to ask again."""
 
     transcription_id: str
+    soniox_id: str | None
     status: str
     audio_duration_ms: int | None
     webhook_status_code: int | None
@@ -114,10 +115,11 @@ class Seen:
 
 
 async def mark_seen(connection: AsyncConnection, seen: Sequence[Seen]) -> None:
-    """Remember it for all of them, as far as they are still submitted."""
+    """Remember it for all of them, as far as they are still submitted in the same attempt."""
     if not seen:
         return
-    theirs = (jobs.c.id == bindparam("seen_id")) & (jobs.c.stage == Stage.SUBMITTED)
+    same = (jobs.c.id == bindparam("seen_id")) & (jobs.c.soniox_id == bindparam("seen_soniox_id"))
+    theirs = same & (jobs.c.stage == Stage.SUBMITTED)
     columns = ("soniox_status", "audio_duration_ms", "webhook_status_code", "check_at_ms")
     statement = update(jobs).where(theirs).values({name: bindparam(f"seen_{name}") for name in columns})
     await connection.execute(statement, [_seen_parameters(one) for one in seen])
@@ -126,6 +128,7 @@ async def mark_seen(connection: AsyncConnection, seen: Sequence[Seen]) -> None:
 def _seen_parameters(seen: Seen) -> dict[str, Any]:
     return {
         "seen_id": seen.transcription_id,
+        "seen_soniox_id": seen.soniox_id,
         "seen_soniox_status": seen.status,
         "seen_audio_duration_ms": seen.audio_duration_ms,
         "seen_webhook_status_code": seen.webhook_status_code,
