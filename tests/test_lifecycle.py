@@ -201,7 +201,7 @@ async def test_the_first_soniox_id_wins_and_its_repetition_is_taken_for_the_same
 @pytest.mark.parametrize("stage", list(Stage))
 async def test_what_soniox_last_said_is_remembered_only_while_it_is_submitted(db: Database, stage: Stage) -> None:
     before = await row_in(db, stage)
-    seen = Seen("job", SONIOX_ID, "processing", 1000, None, NOW_MS + 5)
+    seen = Seen("job", "first-id", "processing", 1000, None, NOW_MS + 5)
     await db.write(lambda connection: transcriptions.mark_seen(connection, [seen]))
     after = await stored(db)
     if stage is Stage.SUBMITTED:
