@@ -1,5 +1,6 @@
 """The parts that a running relay is made of, put together once and handed to whoever needs them."""
 
+import os
 import random
 import socket
 from collections.abc import AsyncIterator
@@ -54,7 +55,7 @@ async def open_relay(settings: Settings) -> AsyncIterator[Relay]:
             settings.soniox_url, api_key, governor.permit, governor.hear, telemetry.observe_soniox_call
         )
         sender = Sender(Guard(settings.relay_allowed_destinations), settings.relay_delivery_timeout_s)
-        name = f"{socket.gethostname()}-{new_uuid(clock())[-12:]}"
+        name = f"{socket.gethostname()}:{os.getpid()}:{new_uuid(clock())[-6:]}"
         try:
             yield Relay(
                 settings=settings,

@@ -15,6 +15,8 @@ from tests.chaos.trial import Theatre, open_theatre
 from tests.support.house import House, open_house
 from tests.support.postgres import own_server
 
+SWEEP_INTERVAL_S = 1  # as the theatre sets it
+
 
 async def submit_many(theatre: Theatre, first: int, number: int) -> None:
     await asyncio.gather(*[theatre.submit(place) for place in range(first, first + number)])
@@ -110,3 +112,31 @@ async def tell(house: House, job: str) -> int:
 
 async def is_ready(house: House) -> bool:
     return (await house.client.get("/readyz")).status_code == 200
+
+
+async def test_when_the_sweeping_process_is_killed_another_takes_over_within_two_intervals(
+    postgres_database: str,
+) -> None:
+    async with open_theatre(postgres_database) as theatre:
+        theatre.relay = await theatre.spawn("serve", "--no-worker")
+        workers = [await theatre.spawn("worker") for _ in range(2)]
+        try:
+            await theatre.until_up(within_s=60)
+            await theatre.until_ready(within_s=60)
+            first = await swept_by(theatre)
+            sweeping = next(worker for worker in workers if f":{worker.pid}:" in first)
+            sweeping.kill()
+            killed = asyncio.get_running_loop().time()
+            while await swept_by(theatre) == first:  # noqa: ASYNC110  # another process does it
+                await asyncio.sleep(0.05)
+            assert asyncio.get_running_loop().time() - killed <= 2 * SWEEP_INTERVAL_S + 0.5
+        finally:
+            for worker in workers:
+                if worker.returncode is None:
+                    worker.kill()
+                await worker.wait()
+
+
+async def swept_by(theatre: Theatre) -> str:
+    """The name of the process that ran the newest sweep."""
+    return str((await theatre.client.get("/v1/reconciler")).json()["runs"][0]["by"])
