@@ -72,10 +72,10 @@ async def test_with_every_webhook_dropped_all_jobs_complete_at_few_calls(
             faults["refuse"] = [{"status": 503, "probability": failing}]
         await house.faults(**faults)
         await submit_many(house, number)
-        await house.until(lambda: all_completed(house, number), within_s=60)
-        if not failing:
+        await house.until(lambda: all_completed(house, number), within_s=100)
+        assert await slowest_ms(house) <= 16_000
+        if not failing:  # a call that fails is made again
             assert max(run["calls"] for run in await runs_of(house)) <= 3
-            assert await slowest_ms(house) <= 16_000
         assert len(await house.created_at_soniox()) == number
 
 
