@@ -32,9 +32,9 @@ from service.api.waiting import Endings
 from service.catalogue import open_catalogue
 from service.errors import ConfigurationError
 from service.locks import only_process
-from service.migrate import behind
 from service.processes import start_work
 from service.relay import Relay, open_relay
+from service.revisions import behind
 from service.settings import Settings
 
 log = structlog.get_logger(__name__)

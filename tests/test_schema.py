@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from alembic import command
+from alembic.script import ScriptDirectory
 from sqlalchemy import CheckConstraint, inspect, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -14,7 +15,8 @@ from sqlmodel import SQLModel
 
 from service.db import Database, engine_url
 from service.lifecycle import DeliveryStatus, Stage
-from service.migrate import HEAD, behind, configuration, upgrade
+from service.migrate import configuration, upgrade
+from service.revisions import HEAD, behind, scripts_folder
 from service.store.rows import insert_all
 from service.tables import Transcription
 from tests.support.postgres import aside, execute
@@ -67,6 +69,10 @@ async def test_an_old_schema_is_told_from_the_one_that_is_needed(empty_url: str)
     async with engine.connect() as connection:
         assert await connection.run_sync(behind) is None
     await engine.dispose()
+
+
+def test_the_needed_revision_is_the_one_alembic_ends_at() -> None:
+    assert ScriptDirectory(str(scripts_folder())).get_current_head() == HEAD
 
 
 @pytest.mark.parametrize(("name", "words"), CHECKED.items())

@@ -9,9 +9,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from service import __version__, telemetry
 from service.api.auth import RelayOf
 from service.errors import Unavailable
-from service.migrate import behind
 from service.reconcile import HEARTBEAT
 from service.relay import Relay
+from service.revisions import behind
 from service.store import heartbeats, stats
 
 router = APIRouter(tags=["Operations"])

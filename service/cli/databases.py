@@ -1,6 +1,9 @@
 """The database before anything runs on it. Loaded by the verbs that open one."""
 
+import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -12,7 +15,6 @@ from service.app import refuse_old_schema
 from service.cli.problems import Problem
 from service.errors import ConfigurationError
 from service.locks import only_process
-from service.migrate import upgrade
 from service.relay import Relay, open_relay
 from service.settings import Settings
 
@@ -21,11 +23,13 @@ def set_up_if_new(settings: Settings) -> None:
     """Create the schema in a SQLite file that has none, so that a first start needs one command."""
     if settings.is_sqlite and _has_no_tables(_file(settings)):
         with only_process(settings):
-            bring_up_to_date(settings)
+            _set_up(settings)
 
 
 def bring_up_to_date(settings: Settings) -> None:
     """Run the migrations that are missing. Raises Problem when the database does not let us."""
+    from service.migrate import upgrade
+
     if settings.is_sqlite:
         _file(settings)
     try:
@@ -41,6 +45,15 @@ async def open_here(settings: Settings) -> AsyncIterator[Relay]:
     async with open_relay(settings) as relay:
         await refuse_old_schema(relay)
         yield relay
+
+
+def _set_up(settings: Settings) -> None:
+    """In a process that ends: what migrates is large, and this one may have a year to go."""
+    environment = {**os.environ, "DATABASE_URL": settings.database_url}
+    command = [sys.executable, "-m", "service", "migrate"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603  # our own verb
+    if done.returncode:
+        raise Problem(f"{settings.database_url} cannot be set up", done.stderr.strip())
 
 
 def _file(settings: Settings) -> Path:

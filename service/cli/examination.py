@@ -12,8 +12,8 @@ import httpx
 from service.clock import wall_ms
 from service.errors import ConfigurationError, RelayError, SonioxKeyTrouble
 from service.ids import new_uuid
-from service.migrate import HEAD, behind
 from service.relay import Relay, open_relay
+from service.revisions import HEAD, behind
 from service.settings import SECRETS, Settings, load_settings
 from service.store import heartbeats
 from service.telemetry import configure_logs

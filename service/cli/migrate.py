@@ -11,7 +11,7 @@ def add_to(app: typer.Typer) -> None:
 def migrate() -> None:
     """Bring the database schema up to date. Safe to run again, and by several at once on PostgreSQL."""
     from service.cli.databases import bring_up_to_date
-    from service.migrate import HEAD
+    from service.revisions import HEAD
     from service.settings import load_settings
 
     bring_up_to_date(load_settings())
