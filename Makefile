@@ -8,14 +8,18 @@ JOBS ?= 2
 ARGS ?=
 BENCHES := $(filter-out bench.__init__,$(subst /,.,$(basename $(wildcard bench/*.py))))
 
+# Programs that the deeper checks use and no package registry of Python has; nothing to do where they are.
+from-debian = @for name in $(1); do command -v $$name > /dev/null || missing=1; done; test -z "$$missing" \
+	|| RUNLEVEL=1 apt-get install -qq -y --no-install-recommends $(1)
+
 unexport PYTHONDONTWRITEBYTECODE  # the tests start hundreds of processes; compiling anew each time doubles that
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test chaos check format bench clean
+.PHONY: help install demo run test chaos check docker-check format bench clean
 
 help: ## Show what there is
-	@grep -E '^[a-z]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' \
-		| while IFS='|' read -r name text; do printf '  make %-9s %s\n' "$$name" "$$text"; done
+	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
+		| while IFS='|' read -r name text; do printf '  make %-13s %s\n' "$$name" "$$text"; done
 
 install: $(INSTALLED) ## Set up .venv with the pinned versions (PYTHON=python3.12 chooses the interpreter)
 
@@ -38,11 +42,16 @@ test: $(INSTALLED) ## Run every test, on SQLite and on PostgreSQL; ARGS goes to 
 chaos: $(INSTALLED) ## Kill the relay a thousand times while jobs come in, and count; ARGS="--kills 100"
 	$(BIN)/python -m tests.chaos $(ARGS)
 
-check: $(INSTALLED) ## Check format, lint, types and import contracts
+check: $(INSTALLED) ## Check format, lint, types, import contracts and the Dockerfile
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
+
+docker-check: $(INSTALLED) ## Build the image with buildah and run each role of it (as root, on Debian)
+	$(call from-debian,buildah debootstrap)
+	$(BIN)/python -m tests.image
 
 format: $(INSTALLED) ## Put the code in order
 	$(BIN)/ruff format .

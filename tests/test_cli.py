@@ -227,6 +227,33 @@ def test_a_second_relay_on_the_same_sqlite_file_is_refused(town: Town) -> None:
         assert "Traceback" not in done.stderr
 
 
+def test_a_health_check_tells_whether_the_process_beside_it_does_its_work(town: Town) -> None:
+    assert town.operator("healthy").returncode == 0
+    assert town.operator("healthy", "--worker").returncode == 0
+    down = town.operator("healthy", PORT=str(free_port()))
+    assert down.returncode == 1
+    assert "no answer on port" in down.stderr
+
+
+def test_a_worker_without_signs_of_life_is_not_healthy(cli: Cli) -> None:
+    assert cli("migrate", **SECRETS).returncode == 0
+    never = cli("healthy", "--worker", **SECRETS)
+    assert never.returncode == 1
+    assert "no worker has started" in never.stderr
+    with sqlite3.connect(cli.folder / "relay.db") as database:
+        name = f"worker:{socket.gethostname()}:1:abcdef"
+        database.execute("INSERT INTO heartbeats (name, at_ms, detail) VALUES (?, 1, '{}')", [name])
+    database.close()
+    silent = cli("healthy", "--worker", **SECRETS)
+    assert silent.returncode == 1
+    assert "silent for" in silent.stderr
+
+
+def test_a_database_that_does_not_answer_is_no_reason_to_restart_a_worker(cli: Cli) -> None:
+    nowhere = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
+    assert cli("healthy", "--worker", **SECRETS, DATABASE_URL=nowhere).returncode == 0
+
+
 def test_an_old_schema_is_refused_until_it_is_migrated(cli: Cli) -> None:
     assert cli("migrate", **SECRETS).returncode == 0
     with sqlite3.connect(cli.folder / "relay.db") as database:

@@ -11,6 +11,7 @@ from service.cli import (
     doctor,
     endpoints,
     events,
+    healthy,
     jobs,
     keys,
     migrate,
@@ -37,6 +38,7 @@ app = typer.Typer(
 for verbs in (
     serve,
     migrate,
+    healthy,
     setup,
     doctor,
     keys,
