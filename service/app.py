@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import structlog
 from fastapi import FastAPI
 
-from service import __version__, hooks
+from service import __version__, dashboard, hooks
 from service.api import (
     deliveries,
     docs,
@@ -71,6 +71,7 @@ def create_app(settings: Settings, *, with_worker: bool = True) -> FastAPI:
         app.include_router(module.router)
     for module in (endpoints, recoveries, events, deliveries, keys, reconciler, health, docs):
         app.include_router(module.router)
+    dashboard.install(app)
     openapi.install(app)
     return app
 

@@ -2,7 +2,8 @@
 
 Each job's webhook carries its own header value, derived from the master secret and the job's id, so that a
 leaked header forges one job at most. What must be read again (endpoint secrets, a caller's callback header) is
-sealed with a key derived from the same master secret; what need not be (API keys) is hashed.
+sealed with a key derived from the same master secret; what need not be (API keys) is hashed. What a browser keeps
+for us (the dashboard's session) is signed with a third key derived from it.
 """
 
 import base64
@@ -16,6 +17,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 DERIVATION = b"soniox-relay/webhook/v1:"
 SEALING = b"soniox-relay/seal/v1"
+SIGNING = b"soniox-relay/sign/v1"
 KEY_PREFIX = "srk_"
 ENDPOINT_SECRET_PREFIX = "whsec_"  # noqa: S105  # the public prefix of Standard Webhooks, not a secret
 
@@ -50,6 +52,15 @@ class Vault:
         except InvalidToken:
             raise ValueError("sealed with a master secret that is no longer set") from None
 
+    def sign(self, purpose: str, text: str) -> str:
+        """A signature that holds for this purpose only: for what browsers bring back to us."""
+        return _sign(self.masters[0], purpose, text)
+
+    def knows_signature(self, purpose: str, text: str, given: str) -> bool:
+        """Compare with the signature of every master secret."""
+        matches = [_same(given.encode(), _sign(master, purpose, text).encode()) for master in self.masters]
+        return any(matches)
+
     def _boxes(self) -> MultiFernet:
         return MultiFernet([Fernet(_sealing_key(master)) for master in self.masters])
 
@@ -70,7 +81,15 @@ def new_endpoint_secret() -> str:
 
 
 def _derive(master: bytes, transcription_id: str) -> str:
-    digest = hmac.digest(master, DERIVATION + transcription_id.encode(), "sha256")
+    return _as_text(hmac.digest(master, DERIVATION + transcription_id.encode(), "sha256"))
+
+
+def _sign(master: bytes, purpose: str, text: str) -> str:
+    key = hmac.digest(master, SIGNING, "sha256")
+    return _as_text(hmac.digest(key, f"{purpose}\0{text}".encode(), "sha256"))
+
+
+def _as_text(digest: bytes) -> str:
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 

@@ -20,6 +20,12 @@ async def find(connection: AsyncConnection, digest: str) -> ApiKey | None:
     return as_model(ApiKey, await connection.execute(query))
 
 
+async def get_valid(connection: AsyncConnection, key_id: str) -> ApiKey | None:
+    """The key of this id, unless it was revoked."""
+    query = select(keys).where(keys.c.id == key_id, keys.c.revoked_at_ms.is_(None))
+    return as_model(ApiKey, await connection.execute(query))
+
+
 async def list_valid(connection: AsyncConnection) -> list[ApiKey]:
     """All keys that were not revoked, oldest first."""
     query = select(keys).where(keys.c.revoked_at_ms.is_(None)).order_by(keys.c.created_at_ms, keys.c.id)

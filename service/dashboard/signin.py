@@ -1,0 +1,53 @@
+"""Signing in with an API key, and out."""
+
+from urllib.parse import urlsplit
+
+from fastapi import Request, Response
+from fastapi.responses import RedirectResponse
+
+from service.api.auth import RelayOf, identify
+from service.dashboard.page import page_router
+from service.dashboard.posts import SubmittedByReader, back, read_form
+from service.dashboard.render import render
+from service.dashboard.sessions import COOKIE, LASTS_S, open_session, read_session, set_cookie
+from service.dashboard.visitors import HOME, SIGN_IN
+from service.errors import Unauthenticated
+
+router = page_router()
+
+
+@router.get("/sign-in")
+async def form(request: Request, relay: RelayOf, next: str = HOME) -> Response:
+    if await read_session(relay, request.cookies.get(COOKIE, "")):
+        return RedirectResponse(_own_page(next), 303)
+    return render(request, "sign_in.html", next=_own_page(next), problem="")
+
+
+@router.post("/sign-in")
+async def sign_in(request: Request, relay: RelayOf) -> Response:
+    fields = await read_form(request)
+    wanted = _own_page(str(fields.get("next", "")))
+    try:
+        caller = await identify(relay, f"Bearer {str(fields.get('key', '')).strip()}")
+    except Unauthenticated:
+        return render(request, "sign_in.html", 401, next=wanted, problem="This key is unknown, or it was revoked.")
+    if "read" not in caller.scopes and not caller.is_admin:
+        return render(request, "sign_in.html", 403, next=wanted, problem="This key may submit, but not read.")
+    response = RedirectResponse(wanted, 303)
+    set_cookie(response, request, COOKIE, await open_session(relay, caller.owner), LASTS_S)
+    return response
+
+
+@router.post("/sign-out")
+async def sign_out(request: Request, _post: SubmittedByReader) -> Response:
+    response = back(request, SIGN_IN, "You are signed out.")
+    response.delete_cookie(COOKIE, path="/ui")
+    return response
+
+
+def _own_page(url: str) -> str:
+    """`url` if it is one of our pages: nobody is led elsewhere by a link that was slipped to him."""
+    parts = urlsplit(url)
+    path_is_ours = parts.path == HOME or parts.path.startswith(f"{HOME}/")
+    is_ours = not parts.scheme and not parts.netloc and path_is_ours and url.isprintable() and "\\" not in url
+    return url if is_ours and not parts.path.startswith(SIGN_IN) else HOME
