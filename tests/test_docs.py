@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 import service
+from service import lifecycle
 from service.settings import Settings
+from tests.support.pages import PAGES, PARSED, ROOT, RUN, SHOWN, blocks_of
 
-ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 MAP = (ROOT / "docs" / "map.md").read_text("utf-8")
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 SETTING = re.compile(r"^\| `([A-Z_]+)` \| ([^|]*) \|", re.MULTILINE)
+LINK = re.compile(r"\]\((?!https?:)([^)\s]+)\)")
 QUOTED_PATH = re.compile(r"`((?:service|tests|bench|migrations|docs)/[\w./-]*)`")
 
 
@@ -36,15 +37,60 @@ def test_the_settings_table_has_the_true_defaults() -> None:
             assert told.startswith(f"`{value}`"), name
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_every_block_is_run_or_read_or_says_why_not(page: Path) -> None:
+    blocks = blocks_of(page)
+    assert len(re.findall(r"^\s*(?:```|~~~)", page.read_text("utf-8"), re.MULTILINE)) == 2 * len(blocks)
+    for block in blocks:
+        if block.mark.startswith("not run:"):
+            assert len(block.reason.split()) >= 3, f"{block.place}: say why it is not run"
+        else:
+            assert block.language in RUN | PARSED | SHOWN, f"{block.place}: see tests/support/pages.py"
+            assert not re.search(r"^\$ ", block.text, re.MULTILINE), (
+                f"{block.place}: a command goes into an sh block"
+            )
+
+
+def test_the_picture_of_the_lifecycle_is_the_one_of_the_code() -> None:
+    drawn, *_ = (block.text for block in blocks_of(ROOT / "docs" / "concepts.md") if "accepted ──▶" in block.text)
+    assert _lines(drawn) <= _lines(lifecycle.__doc__ or "")
+    letters = re.findall(r"^\| ([a-z]) \|", (ROOT / "docs" / "concepts.md").read_text("utf-8"), re.MULTILINE)
+    assert letters == re.findall(r"^    ([a-z])  ", lifecycle.__doc__ or "", re.MULTILINE)
+
+
+def _lines(picture: str) -> set[str]:
+    return {line.strip() for line in picture.splitlines() if line.strip()}
+
+
 @pytest.mark.parametrize("module", modules())
 def test_every_module_has_its_line_on_the_map(module: str) -> None:
     assert re.search(rf"`{module}/?`", MAP)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", PAGES, ids=lambda path: path.name)
 def test_the_files_that_a_document_names_exist(document: Path) -> None:
     named = QUOTED_PATH.findall(document.read_text("utf-8"))
     assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
+    for target, _, heading in (link.partition("#") for link in LINK.findall(page.read_text("utf-8"))):
+        place = page.parent / target if target else page
+        assert place.exists(), target
+        assert not heading or heading in anchors(place), f"{target}#{heading}"
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link may name behind the `#`: headings, in lower case, with hyphens between the words."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "README.md").read_text("utf-8")
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert {page for page in pages if f"]({page})" not in index} == set()
 
 
 @pytest.mark.parametrize(

@@ -10,24 +10,15 @@ from pathlib import Path
 import pytest
 
 from tests.support.house import ADMIN_KEY, AUDIO, House
+from tests.support.node import WITHOUT_NODE, installed_sdk
 
 HERE = Path(__file__).parent / "node"
-CACHE = Path(__file__).parents[2] / ".run" / "node-sdk"
-WITHOUT_NODE = shutil.which("node") is None or shutil.which("npm") is None
 
 
 @pytest.fixture(scope="session")
 def installed() -> Path:
-    """The SDK from npm, in a folder that outlives the test run; the script lies beside it to find it."""
-    wanted = (HERE / "package.json").read_text()
-    stamp = CACHE / "installed.json"
-    if not stamp.exists() or stamp.read_text() != wanted:
-        CACHE.mkdir(parents=True, exist_ok=True)
-        shutil.copy(HERE / "package.json", CACHE)
-        command = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"]
-        subprocess.run(command, cwd=CACHE, check=True, timeout=100)  # noqa: S603  # our own words
-        stamp.write_text(wanted)
-    return CACHE
+    """The SDK; the script lies beside it to find it."""
+    return installed_sdk()
 
 
 @pytest.mark.skipif(WITHOUT_NODE, reason="node and npm are not installed: the Node SDK was not driven")

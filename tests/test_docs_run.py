@@ -1,0 +1,73 @@
+"""Every command and every snippet of the documents does what it says: each page is walked from top to end."""
+
+import json
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import yaml
+
+from service.sandbox import SandboxConfig
+from tests.support.house import ADMIN_KEY, MASTER_SECRET, House, open_house
+from tests.support.node import WITHOUT_NODE, installed_sdk
+from tests.support.pages import PAGES, PARSED, ROOT, Block, blocks_of, differences, walk
+
+WALKED = [page for page in PAGES if any(block.is_run for block in blocks_of(page))]
+
+
+@pytest.fixture
+async def playground(sqlite_template: Path, tmp_path: Path) -> AsyncIterator[House]:
+    """What `make run` gives a reader: a relay, and the Soniox double that recognises speech for real."""
+    database = shutil.copy(sqlite_template, tmp_path / "relay.db")
+    async with open_house(f"sqlite:///{database}", SandboxConfig(requests_per_minute=None)) as house:
+        yield house
+
+
+@pytest.mark.parametrize("page", WALKED, ids=lambda page: str(page.relative_to(ROOT)))
+async def test_a_page_does_what_it_says(page: Path, playground: House, tmp_path: Path) -> None:
+    folder = tmp_path / "reader"
+    folder.mkdir()
+    (folder / "service").symlink_to(ROOT / "service")
+    blocks = [block for block in blocks_of(page) if block.is_run and not (block.language == "js" and WITHOUT_NODE)]
+    if any(block.language == "js" for block in blocks):
+        (folder / "node_modules").symlink_to(installed_sdk() / "node_modules")
+    walked = await walk(blocks, folder, _environment(playground))
+    assert walked.code == 0, f"{walked.last.place} ends with {walked.code}:\n{walked.printed[walked.last]}"
+    for before, shown in _outputs(page):
+        if before in walked.printed:
+            missing = list(differences(shown.text, walked.printed[before]))
+            assert not missing, f"{shown.place}: not printed {missing}, but\n{walked.printed[before]}"
+
+
+@pytest.mark.skipif(not WITHOUT_NODE, reason="node is here: the snippets for Node run with the others")
+def test_snippets_for_node_are_run() -> None:
+    pytest.skip("node and npm are not installed: the snippets for Node were not run")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_document_that_is_data_can_be_read(page: Path) -> None:
+    for block in blocks_of(page):
+        if block.language in PARSED and not block.reason:
+            yaml.safe_load(block.text) if block.language == "yaml" else json.loads(block.text)
+
+
+def _outputs(page: Path) -> Iterator[tuple[Block, Block]]:
+    """What is shown as printed, with the block that prints it."""
+    return ((before, shown) for before, shown in pairwise(blocks_of(page)) if shown.is_output)
+
+
+def _environment(playground: House) -> dict[str, str]:
+    """What a reader has set: where the relay is, its key, and for an operator's verbs its settings."""
+    settings = playground.relay.settings
+    return {
+        "RELAY_URL": playground.server.url,
+        "RELAY_API_KEY": ADMIN_KEY,
+        "SANDBOX": settings.soniox_api_base_url,
+        "SONIOX_API_KEY": "sandbox-key",
+        "SONIOX_API_BASE_URL": settings.soniox_api_base_url,
+        "SONIOX_API_WEBHOOK_SECRET": MASTER_SECRET,
+        "DATABASE_URL": settings.database_url,
+        "PUBLIC_BASE_URL": playground.server.url,
+    }
