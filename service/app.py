@@ -23,6 +23,7 @@ from service.api import (
     reconciler,
     recoveries,
     search,
+    stats,
     transcriptions,
     transcripts,
 )
@@ -31,6 +32,7 @@ from service.api.request_id import RequestIds
 from service.api.waiting import Endings
 from service.catalogue import open_catalogue
 from service.errors import ConfigurationError
+from service.figures import Figures
 from service.locks import only_process
 from service.processes import start_work
 from service.relay import Relay, open_relay
@@ -52,6 +54,7 @@ def create_app(settings: Settings, *, with_worker: bool = True) -> FastAPI:
             app.state.relay = relay
             app.state.catalogue = await stack.enter_async_context(open_catalogue(relay))
             app.state.endings = Endings(relay)
+            app.state.figures = Figures(relay)
             stack.push_async_callback(app.state.endings.stop)
             if with_worker:
                 await stack.enter_async_context(start_work(relay))
@@ -69,7 +72,7 @@ def create_app(settings: Settings, *, with_worker: bool = True) -> FastAPI:
     app.add_route("/webhooks/soniox", hooks.receive, methods=["POST"])
     for module in (intake, transcriptions, transcripts, files, models, search):
         app.include_router(module.router)
-    for module in (endpoints, recoveries, events, deliveries, keys, reconciler, health, docs):
+    for module in (endpoints, recoveries, events, deliveries, keys, reconciler, stats, health, docs):
         app.include_router(module.router)
     dashboard.install(app)
     openapi.install(app)

@@ -146,8 +146,8 @@ class Worker:
         for lane, row in self._running.values():
             held.setdefault(lane.model, []).append((row.id, row.fence))
         renewed = [await claims.renew(connection, model, rows, until_ms) for model, rows in held.items()]
-        name, running = f"worker:{self.relay.name}", len(self._running)
-        await heartbeats.beat(connection, name, self.relay.clock(), {"running": running})
+        said = {"running": len(self._running), "trouble": self.relay.governor.trouble()}
+        await heartbeats.beat(connection, f"worker:{self.relay.name}", self.relay.clock(), said)
         return [row_id for ids in renewed for row_id in ids]
 
     async def _wind_up(self) -> None:

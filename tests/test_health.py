@@ -10,9 +10,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
-from service.api.health import WORKER_SILENT_MS
 from service.app import create_app
 from service.errors import ConfigurationError
+from service.figures.life import WORKER_SILENT_MS
 from service.relay import Relay
 from service.store import heartbeats
 from tests.support.house import House, free_port, settings_for

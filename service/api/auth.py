@@ -11,6 +11,7 @@ from service.api.rate_limit import Limits, spend
 from service.api.waiting import Endings
 from service.catalogue import Catalogue
 from service.errors import PermissionDenied, TooManyRequests, Unauthenticated
+from service.figures import Figures
 from service.relay import Relay
 from service.store import keys
 from service.vault import hash_api_key
@@ -99,9 +100,16 @@ def endings_of(request: Request) -> Endings:
     return endings
 
 
+def figures_of(request: Request) -> Figures:
+    """What stands where, and what happened."""
+    figures: Figures = request.app.state.figures
+    return figures
+
+
 Submitter = Annotated[Caller, Depends(needs("submit"))]
 Reader = Annotated[Caller, Depends(needs("read"))]
 Admin = Annotated[Caller, Depends(needs("admin"))]
 RelayOf = Annotated[Relay, Depends(relay_of)]
 CatalogueOf = Annotated[Catalogue, Depends(catalogue_of)]
 EndingsOf = Annotated[Endings, Depends(endings_of)]
+FiguresOf = Annotated[Figures, Depends(figures_of)]

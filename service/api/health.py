@@ -1,7 +1,5 @@
 """Is it alive, is it ready, how is it doing: for probes and for Prometheus."""
 
-from typing import Any
-
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -9,15 +7,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from service import __version__, telemetry
 from service.api.auth import RelayOf
 from service.errors import Unavailable
+from service.figures import signs_of_life
 from service.reconcile import HEARTBEAT
 from service.relay import Relay
 from service.revisions import behind
 from service.store import heartbeats, stats
 
 router = APIRouter(tags=["Operations"])
-
-WORKER_SILENT_MS = 30_000
-RECONCILER_SILENT_INTERVALS = 3
 
 
 @router.get("/livez", summary="The process runs")
@@ -42,10 +38,10 @@ async def metrics(relay: RelayOf) -> Response:
         beats = await heartbeats.all_of(connection)
     if HEARTBEAT in beats:
         telemetry.reconciler_last_run.set(beats[HEARTBEAT].at_ms / 1000)
-    for stage, number in figures.stages.items():
-        telemetry.transcriptions_open.labels(stage).set(number)
-    for lane, number in figures.waiting.items():
-        telemetry.work_waiting.labels(lane).set(number)
+    for stage, standing in figures.stages.items():
+        telemetry.transcriptions_open.labels(stage).set(standing.count)
+    for lane, standing in figures.waiting.items():
+        telemetry.work_waiting.labels(lane).set(standing.count)
     held, quotas = figures.held, relay.governor.quotas
     for kind in ("pending", "transcriptions", "files"):
         telemetry.soniox_held.labels(kind).set(getattr(held, kind))
@@ -63,22 +59,5 @@ async def _checks(relay: Relay) -> dict[str, str]:
     return {
         "database": "ok",
         "migration": f"behind: run `soniox-relay migrate` ({late})" if late else "ok",
-        **_signs_of_life(relay, beats),
+        **signs_of_life(beats, relay.settings, relay.clock()),
     }
-
-
-def _signs_of_life(relay: Relay, beats: dict[str, Any]) -> dict[str, str]:
-    now_ms = relay.clock()
-    workers = [beat.at_ms for name, beat in beats.items() if name.startswith("worker:")]
-    interval_ms = relay.settings.relay_reconcile_interval_s * 1000
-    swept = [beats[HEARTBEAT].at_ms] if HEARTBEAT in beats else []
-    return {
-        "worker": _alive(workers, now_ms - WORKER_SILENT_MS),
-        "reconciler": _alive(swept, now_ms - RECONCILER_SILENT_INTERVALS * interval_ms - WORKER_SILENT_MS),
-    }
-
-
-def _alive(beats: list[int], since_ms: float) -> str:
-    if not beats:
-        return "none has started"
-    return "ok" if max(beats) >= since_ms else "silent"

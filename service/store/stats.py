@@ -1,35 +1,83 @@
-"""The figures behind metrics and dashboards, counted over what is open, never over what is finished."""
+"""How much stands where now: counted over what is open, never over what is finished."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import ColumnElement, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlmodel import SQLModel
 
-from service.lifecycle import OPEN_STAGES
+from service.lifecycle import OPEN_STAGES, Stage
 from service.store.room import Held, held
 from service.tables import IS_OPEN, Delivery, Removal, Transcription, Webhook, table_of
 
 jobs = table_of(Transcription)
-QUEUES: dict[str, type[SQLModel]] = {"collect": Webhook, "notify": Delivery, "cleanup": Removal}
+webhooks = table_of(Webhook)
+deliveries = table_of(Delivery)
+removals = table_of(Removal)
+
+LOOKED_AT = 10_000  # rows of a queue, those next in turn, among which the oldest is looked for
+
+TURN = {Stage.ACCEPTED: "due_at_ms", Stage.SUBMITTING: "due_at_ms", Stage.SUBMITTED: "check_at_ms"}
+QUEUES = {
+    "collect": (webhooks, webhooks.c.received_at_ms, webhooks.c.job),
+    "notify": (deliveries, deliveries.c.created_at_ms, deliveries.c.transcription_id),
+    "cleanup": (removals, removals.c.created_at_ms, removals.c.transcription_id),
+}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How many stand there, and since when the oldest of them exists; None when there is none."""
+
+    count: int
+    oldest_ms: int | None
 
 
 @dataclass(frozen=True)
 class Gauges:
     """How many stand where, now."""
 
-    stages: dict[str, int]
-    waiting: dict[str, int]
+    stages: dict[str, Standing]
+    waiting: dict[str, Standing]
     held: Held
 
 
 async def gauges(connection: AsyncConnection) -> Gauges:
-    """Count."""
-    by_stage = select(jobs.c.stage, func.count()).where(text(IS_OPEN)).group_by(jobs.c.stage)
-    found = {row[0]: int(row[1]) for row in (await connection.execute(by_stage)).all()}
-    stages = {str(stage): found.get(stage, 0) for stage in OPEN_STAGES}
-    waiting = {}
-    for lane, model in QUEUES.items():
-        query = select(func.count()).where(table_of(model).c.due_at_ms.is_not(None))
-        waiting[lane] = int((await connection.execute(query)).scalar_one())
-    return Gauges(stages, waiting, await held(connection))
+    """All there is, for metrics."""
+    return Gauges(await stages(connection, None), await queues(connection, None), await held(connection))
+
+
+async def stages(connection: AsyncConnection, owner: str | None) -> dict[str, Standing]:
+    """Open transcriptions by stage, of `owner`'s or of all."""
+    whose = [] if owner is None else [jobs.c.owner == owner]
+    by_stage = select(jobs.c.stage, func.count()).where(text(IS_OPEN), *whose).group_by(jobs.c.stage)
+    counts = {row[0]: int(row[1]) for row in (await connection.execute(by_stage)).all()}
+    found = {}
+    for stage in OPEN_STAGES:
+        turn = jobs.c[TURN[stage]]
+        here = [jobs.c.stage == stage, turn.is_not(None), *whose]
+        oldest_ms = await _oldest(connection, jobs.c.created_at_ms, turn, here) if stage in counts else None
+        found[str(stage)] = Standing(counts.get(stage, 0), oldest_ms)
+    return found
+
+
+async def queues(connection: AsyncConnection, owner: str | None) -> dict[str, Standing]:
+    """Rows that wait for a worker by lane; of `owner`'s: those that belong to his transcriptions."""
+    found = {}
+    for lane, (table, created_at_ms, job_id) in QUEUES.items():
+        here: list[ColumnElement[bool]] = [table.c.due_at_ms.is_not(None)]
+        if owner is not None:
+            here.append(job_id.in_(select(jobs.c.id).where(jobs.c.owner == owner, jobs.c.id == job_id)))
+        count = int((await connection.execute(select(func.count()).select_from(table).where(*here))).scalar_one())
+        oldest_ms = await _oldest(connection, created_at_ms, table.c.due_at_ms, here) if count else None
+        found[lane] = Standing(count, oldest_ms)
+    return found
+
+
+async def _oldest(
+    connection: AsyncConnection, created_at_ms: Any, turn: Any, conditions: list[ColumnElement[bool]]
+) -> int | None:
+    """Exact up to LOOKED_AT rows; of more than that, the oldest of those next in turn."""
+    next_ones = select(created_at_ms.label("at_ms")).where(*conditions).order_by(turn).limit(LOOKED_AT).subquery()
+    oldest: int | None = (await connection.execute(select(func.min(next_ones.c.at_ms)))).scalar_one()
+    return oldest

@@ -3,7 +3,7 @@
 from sqlalchemy import BigInteger, Index, Integer, Table, text
 from sqlmodel import Field, SQLModel
 
-from service.lifecycle import OPEN_STAGES
+from service.lifecycle import OPEN_STAGES, DeliveryStatus
 
 # SQLite gives a key of its own only to INTEGER, PostgreSQL needs BIGINT.
 SERIAL = BigInteger().with_variant(Integer(), "sqlite")
@@ -14,6 +14,7 @@ def one_of(column: str, words: tuple[str, ...]) -> str:
 
 
 IS_OPEN = one_of("stage", OPEN_STAGES)  # a query must repeat it word for word, or SQLite passes the index by
+IS_SETTLED = f"status <> '{DeliveryStatus.PENDING}'"  # same
 
 
 def partial(name: str, condition: str, *columns: str) -> Index:

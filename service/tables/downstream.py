@@ -6,7 +6,7 @@ from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, Index, LargeBi
 from sqlmodel import Field, SQLModel
 
 from service.lifecycle import DeliveryStatus
-from service.tables.base import SERIAL, Due, due, one_of, partial
+from service.tables.base import IS_SETTLED, SERIAL, Due, due, one_of, partial
 
 
 class Event(SQLModel, table=True):
@@ -30,6 +30,7 @@ class Event(SQLModel, table=True):
     transcription_id: str | None = Field(default=None, index=True)
     created_at_ms: int = Field(sa_type=BigInteger)
     body: bytes = Field(sa_type=LargeBinary)
+    traceparent: str | None = None  # W3C trace context of what it tells of
 
 
 class Endpoint(SQLModel, table=True):
@@ -81,6 +82,7 @@ class Delivery(Due, table=True):
         partial("ix_deliveries_turn", "due_at_ms IS NOT NULL", "receiver", "due_at_ms", "id"),
         Index("ix_deliveries_endpoint", "endpoint_id", "created_at_ms", "id"),
         Index("ix_deliveries_created", "created_at_ms", "id"),
+        partial("ix_deliveries_settled", IS_SETTLED, *("status", "created_at_ms", "owner", "delivered_at_ms")),
     )
     id: str = Field(primary_key=True)
     event_id: str = Field(index=True)

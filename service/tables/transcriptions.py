@@ -22,6 +22,11 @@ class Transcription(Due, table=True):
         Index("ix_transcriptions_reference", "client_reference_id"),
         partial("ix_transcriptions_open", IS_OPEN, "stage", "soniox_status"),
         partial("ix_transcriptions_check", "check_at_ms IS NOT NULL", "check_at_ms"),
+        partial(
+            "ix_transcriptions_finished",
+            "finished_at_ms IS NOT NULL",
+            *("stage", "learned_from", "finished_at_ms", "owner", "created_at_ms"),
+        ),
     )
 
     id: str = Field(primary_key=True)
@@ -53,6 +58,7 @@ class Transcription(Due, table=True):
     audio_duration_ms: int | None = None
     error_type: str | None = None
     error_message: str | None = None
+    traceparent: str | None = None  # W3C trace context of the request that made it
 
 
 class TimelineEntry(SQLModel, table=True):

@@ -1,0 +1,108 @@
+"""All figures together, as `GET /v1/stats` answers them."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.clock import iso
+from service.figures import results
+from service.figures.attention import concerns
+from service.figures.windows import Length, window_of
+from service.relay import Relay
+from service.store import budget, history, stats
+from service.store.history import Interval, Window
+from service.store.room import held
+from service.store.stats import Standing
+
+KEPT_TIMES = 20  # what was long to count is kept for so many times as long: counting takes 5 % of the time at most
+
+
+@dataclass(frozen=True)
+class Past:
+    """What happened in a window, as counted at its end."""
+
+    window: Window
+    ended: Sequence[Interval]
+    sent: Sequence[Interval]
+    kept_until_s: float  # on the monotonic clock
+
+
+@dataclass
+class Figures:
+    """Gives the figures, and keeps those for a moment that are long to count. One for each process."""
+
+    relay: Relay
+    _pasts: dict[tuple[str | None, Length], Past] = field(default_factory=dict)
+    _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def overview(self, owner: str | None, length: Length) -> dict[str, Any]:
+        """The figures of what is `owner`'s; with None those of everybody and of the service itself."""
+        past = await self._past(owner, length)
+        now_ms = self.relay.clock()
+        async with self.relay.db.read() as connection:
+            stages = await stats.stages(connection, owner)
+            queues = await stats.queues(connection, owner)
+            found = await concerns(self.relay, connection, owner, queues)
+            service = {} if owner is not None else await _of_the_service(self.relay, connection, past.window)
+        return {
+            "generated_at": iso(now_ms),
+            "window": length,
+            "since": iso(past.window.since_ms),
+            "interval_s": past.window.interval_ms // 1000,
+            "stages": _standings(stages, now_ms),
+            "queues": _standings(queues, now_ms),
+            "jobs": results.jobs(past.ended),
+            "deliveries": results.deliveries(past.sent),
+            "attention": [concern.shown() for concern in found],
+            **service,
+        }
+
+    async def _past(self, owner: str | None, length: Length) -> Past:
+        async with self._one_at_a_time:
+            kept = self._pasts.get((owner, length))
+            started_s = time.monotonic()
+            if kept and started_s < kept.kept_until_s:
+                return kept
+            window = window_of(length, self.relay.clock())
+            async with self.relay.db.read() as connection:
+                ended = await history.finished(connection, window, owner)
+                sent = await history.delivered(connection, window, owner)
+            now_s = time.monotonic()
+            past = Past(window, ended, sent, now_s + KEPT_TIMES * (now_s - started_s))
+            self._pasts = {key: one for key, one in self._pasts.items() if now_s < one.kept_until_s}
+            self._pasts[owner, length] = past
+            return past
+
+
+async def quotas(relay: Relay, connection: AsyncConnection) -> dict[str, dict[str, int]]:
+    """What is used of what Soniox allows; transcriptions and files that others hold there lower our limit."""
+    used, limits = await held(connection), relay.governor.quotas
+    requests = await budget.used(connection, relay.clock() // 1000)
+    counted = {
+        kind: {"used": getattr(used, kind), "limit": getattr(limits, kind)}
+        for kind in ("pending", "transcriptions", "files")
+    }
+    per_minute = {"used": sum(requests.values()), "limit": relay.settings.relay_max_requests_per_minute}
+    return {**counted, "requests_per_minute": per_minute}
+
+
+async def _of_the_service(relay: Relay, connection: AsyncConnection, window: Window) -> dict[str, Any]:
+    return {
+        "reconciler_finds": await history.finds(connection, window.since_ms),
+        "quotas": await quotas(relay, connection),
+    }
+
+
+def _standings(standings: Mapping[str, Standing], now_ms: int) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "count": one.count, "oldest_s": _age_s(one.oldest_ms, now_ms)}
+        for name, one in standings.items()
+    ]
+
+
+def _age_s(since_ms: int | None, now_ms: int) -> float | None:
+    return None if since_ms is None else max(0, now_ms - since_ms) / 1000

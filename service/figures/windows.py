@@ -1,0 +1,49 @@
+"""Windows of time and their intervals, and how long things took within them. Pure."""
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from service.store.history import Interval, Kind, Window
+
+Length = Literal["1h", "24h", "7d", "30d"]
+
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
+DAY_MS = 24 * HOUR_MS
+WINDOWS: dict[Length, tuple[int, int]] = {
+    "1h": (HOUR_MS, MINUTE_MS),
+    "24h": (DAY_MS, 15 * MINUTE_MS),
+    "7d": (7 * DAY_MS, 2 * HOUR_MS),
+    "30d": (30 * DAY_MS, 6 * HOUR_MS),
+}
+
+
+def window_of(length: Length, now_ms: int) -> Window:
+    """The window that ends now. Intervals begin at full minutes or hours, so that charts do not tremble."""
+    whole_ms, interval_ms = WINDOWS[length]
+    first_ms = now_ms - whole_ms + interval_ms
+    return Window(first_ms - first_ms % interval_ms, now_ms, interval_ms)
+
+
+def total(intervals: Iterable[Interval], kinds: Sequence[Kind]) -> int:
+    """How many of these kinds."""
+    return sum(interval.counts[kind] for interval in intervals for kind in kinds)
+
+
+def quantile(intervals: Iterable[Interval], part: float) -> int | None:
+    """The duration in ms that `part` of all stayed within; None when there are none.
+
+    Each interval counts for as many as it had, however few durations were read of it.
+    """
+    weighted = sorted(
+        (duration_ms, interval.counts[kind] / len(durations_ms))
+        for interval in intervals
+        for kind, durations_ms in interval.durations_ms.items()
+        for duration_ms in durations_ms
+    )
+    left = part * sum(weight for _, weight in weighted)
+    for duration_ms, weight in weighted:
+        left -= weight
+        if left <= 1e-9:
+            return duration_ms
+    return None
