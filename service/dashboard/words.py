@@ -39,6 +39,13 @@ def span(duration_ms: float | None) -> str:
     return f"{large} {large_name} {small} {small_name}" if small else f"{large} {large_name}"
 
 
+def clock(ms: int) -> str:
+    """A place in a recording: `4:07`, `1:02:33`."""
+    minutes, seconds = divmod(ms // 1000, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
 def size(number: int | None) -> str:
     """Bytes: `812 B`, `3.4 MB`."""
     if number is None:
