@@ -118,7 +118,7 @@ async def read(
 ) -> Response:
     job = await owned(relay, transcription_id, caller)
     options = wanted.options(job.id)
-    reading = Reading(relay, job, await _stored(relay, job), wanted.format, options)
+    reading = Reading(relay, job, await stored(relay, job), wanted.format, options)
     tag = reading.tag()
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
     if is_known(request, tag):
@@ -126,16 +126,17 @@ async def read(
     return await reading.answer(headers | disposition(job.filename, wanted.format))
 
 
-async def _stored(relay: Relay, job: Transcription) -> Transcript:
+async def stored(relay: Relay, job: Transcription) -> Transcript:
+    """What is stored of a completed job. Raises InvalidState, which says why there is nothing."""
     if job.stage == Stage.FAILED:
         raise InvalidState("The transcription has failed, so it has no transcript.")
     if job.stage != Stage.COMPLETED:
         raise InvalidState("The transcription is not completed.")
     async with relay.db.read() as connection:
-        stored = await transcripts.get(connection, job.id)
-    if stored is None:
+        found = await transcripts.get(connection, job.id)
+    if found is None:
         raise _unavailable()
-    return stored
+    return found
 
 
 def _unavailable() -> InvalidState:

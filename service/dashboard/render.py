@@ -27,7 +27,13 @@ class Link:
     admin: bool = False
 
 
-NAVIGATION = (Link("/ui", "Overview", "pulse"),)
+NAVIGATION = (
+    Link("/ui", "Overview", "pulse"),
+    Link("/ui/jobs", "Jobs", "list"),
+    Link("/ui/search", "Search", "search"),
+    Link("/ui/deliveries", "Deliveries", "send"),
+    Link("/ui/endpoints", "Endpoints", "target"),
+)
 
 
 def _environment() -> Environment:
@@ -47,6 +53,7 @@ def _environment() -> Environment:
         "clip": words.clip,
         "size": words.size,
         "count": words.count,
+        "clock": words.clock,
     }
     return made
 

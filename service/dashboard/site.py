@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI, Response
 
-from service.dashboard import live, overview, signin
+from service.dashboard import deliveries, endpoints, job, jobs, live, overview, search, signin, transcript
 from service.dashboard.assets import assets
 from service.dashboard.page import page_router
 from service.dashboard.visitors import Reader
@@ -10,7 +10,18 @@ from service.errors import NotFound
 
 last = page_router()
 
-SITE = (signin.router, live.router, overview.router, last)
+SITE = (
+    signin.router,
+    live.router,
+    overview.router,
+    jobs.router,
+    job.router,
+    transcript.router,
+    search.router,
+    deliveries.router,
+    endpoints.router,
+    last,
+)
 
 
 def install(app: FastAPI) -> None:

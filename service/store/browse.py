@@ -53,6 +53,12 @@ async def count(connection: AsyncConnection, wanted: Wanted) -> int:
     return int((await connection.execute(query)).scalar_one())
 
 
+async def filenames(connection: AsyncConnection, ids: Collection[str]) -> dict[str, str]:
+    """The names of some recordings, by the ids of their transcriptions."""
+    found = await connection.execute(select(jobs.c.id, jobs.c.filename).where(jobs.c.id.in_(ids)))
+    return {row.id: row.filename for row in found.all()}
+
+
 async def still_open(connection: AsyncConnection, ids: Collection[str]) -> set[str]:
     """Those of `ids` that have not ended; one that is gone has."""
     query = select(jobs.c.id).where(jobs.c.id.in_(ids), jobs.c.stage.in_(OPEN_STAGES))

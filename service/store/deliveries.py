@@ -135,6 +135,16 @@ async def of_transcription(connection: AsyncConnection, transcription_id: str) -
     )
 
 
+async def statuses_of(connection: AsyncConnection, transcription_ids: Sequence[str]) -> dict[str, list[str]]:
+    """How the deliveries about some transcriptions stand, by transcription, oldest first."""
+    theirs = deliveries.c.transcription_id.in_(transcription_ids)
+    query = select(deliveries.c.transcription_id, deliveries.c.status).where(theirs).order_by(deliveries.c.id)
+    found: dict[str, list[str]] = {}
+    for row in (await connection.execute(query)).all():
+        found.setdefault(row.transcription_id, []).append(row.status)
+    return found
+
+
 async def attempts_of(connection: AsyncConnection, delivery_ids: list[str]) -> list[Attempt]:
     """All tries of some deliveries, oldest first."""
     query = select(attempts).where(attempts.c.delivery_id.in_(delivery_ids)).order_by(attempts.c.id)

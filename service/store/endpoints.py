@@ -1,5 +1,6 @@
 """Downstream subscribers."""
 
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import ColumnElement, delete, or_, select, update
@@ -50,6 +51,14 @@ async def get(connection: AsyncConnection, endpoint_id: str, owner: str | None =
     """One endpoint of `owner`'s, or anybody's for None."""
     query = select(endpoints).where(endpoints.c.id == endpoint_id, *_of(owner))
     return as_model(Endpoint, await connection.execute(query))
+
+
+async def of_ids(connection: AsyncConnection, ids: Collection[str], owner: str | None) -> dict[str, Endpoint]:
+    """Those of some endpoints that are `owner`'s, or anybody's for None, by id."""
+    if not ids:
+        return {}
+    query = select(endpoints).where(endpoints.c.id.in_(ids), *_of(owner))
+    return {row.id: row for row in as_models(Endpoint, await connection.execute(query))}
 
 
 async def page_of(connection: AsyncConnection, owner: str | None, page: Page) -> list[Endpoint]:

@@ -20,6 +20,12 @@ async def of(connection: AsyncConnection, transcription_id: str) -> list[Timelin
     return as_models(TimelineEntry, await connection.execute(query))
 
 
+async def newest(connection: AsyncConnection, transcription_id: str, limit: int) -> list[TimelineEntry]:
+    """Its last entries, the newest first."""
+    theirs = select(timeline).where(timeline.c.transcription_id == transcription_id)
+    return as_models(TimelineEntry, await connection.execute(theirs.order_by(timeline.c.id.desc()).limit(limit)))
+
+
 async def forget(connection: AsyncConnection, transcription_id: str) -> None:
     """Delete the entries of one transcription."""
     await connection.execute(delete(timeline).where(timeline.c.transcription_id == transcription_id))

@@ -7,7 +7,7 @@ from sqlalchemy import case, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.claims import DONE, still_held
-from service.store.rows import as_models, upsert, values_of
+from service.store.rows import as_model, as_models, upsert, values_of
 from service.tables import Webhook, table_of
 
 webhooks = table_of(Webhook)
@@ -39,6 +39,12 @@ async def newest(connection: AsyncConnection, limit: int) -> list[Webhook]:
     """The latest rows of the inbox."""
     query = select(webhooks).order_by(webhooks.c.received_at_ms.desc()).limit(limit)
     return as_models(Webhook, await connection.execute(query))
+
+
+async def unhandled(connection: AsyncConnection, job: str) -> Webhook | None:
+    """What was said last about one transcription and is not handled yet."""
+    theirs = select(webhooks).where(webhooks.c.job == job, webhooks.c.due_at_ms.is_not(None))
+    return as_model(Webhook, await connection.execute(theirs.order_by(webhooks.c.last_seen_at_ms.desc()).limit(1)))
 
 
 async def waiting(connection: AsyncConnection) -> int:

@@ -1,0 +1,84 @@
+"""/ui/deliveries: what was sent where, what came of each try, and sending one again."""
+
+from typing import Annotated
+
+from fastapi import Query, Request, Response
+from pydantic import BaseModel, BeforeValidator, Field
+
+from service.api import deliveries as api
+from service.api.auth import RelayOf
+from service.api.cursors import decode, encode
+from service.api.listing import Text
+from service.dashboard.page import page_router
+from service.dashboard.posts import Submitted, back
+from service.dashboard.render import render
+from service.dashboard.visitors import Reader
+from service.lifecycle import DeliveryStatus
+from service.store import deliveries, endpoints, events
+from service.store.paging import Page
+
+router = page_router()
+
+ROWS = 50
+
+Blank = BeforeValidator(lambda value: None if value == "" else value)
+Id = Annotated[Text | None, Field(max_length=64), Blank]
+
+
+class Asked(BaseModel):
+    """The filters, as they stand in the address."""
+
+    endpoint_id: Id = None
+    event_id: Id = None
+    status: Annotated[DeliveryStatus | None, Blank] = None
+    cursor: str = ""
+
+
+@router.get("/deliveries")
+async def list_page(
+    request: Request, relay: RelayOf, visitor: Reader, asked: Annotated[Asked, Query()]
+) -> Response:
+    sees = visitor.caller.sees
+    chosen = deliveries.Filter(sees, asked.endpoint_id, asked.status, asked.event_id)
+    async with relay.db.read() as connection:
+        found = await deliveries.page_of(connection, chosen, Page(ROWS, decode(asked.cursor)))
+        here = found[:ROWS]
+        tried = await deliveries.count_attempts(connection, [one.id for one in here])
+        receivers = await endpoints.of_ids(connection, {one.endpoint_id for one in here if one.endpoint_id}, sees)
+    cursor = encode(here[-1].created_at_ms, here[-1].id) if len(found) > ROWS else None
+    return render(
+        request,
+        "deliveries.html",
+        sent=here,
+        tried=tried,
+        receivers=receivers,
+        asked=asked,
+        statuses=list(DeliveryStatus),
+        filters=str(request.url.remove_query_params("cursor").query),
+        older=str(request.url.include_query_params(cursor=cursor).query) if cursor else None,
+    )
+
+
+@router.get("/deliveries/{delivery_id}")
+async def read(delivery_id: str, request: Request, relay: RelayOf, visitor: Reader) -> Response:
+    delivery = await api.owned(relay, delivery_id, visitor.caller)
+    async with relay.db.read() as connection:
+        attempts = await deliveries.attempts_of(connection, [delivery.id])
+        event = await events.get(connection, delivery.event_id)
+        ids = {delivery.endpoint_id} if delivery.endpoint_id else set()
+        receivers = await endpoints.of_ids(connection, ids, visitor.caller.sees)
+    shown = [(attempt, api.attempt_object(attempt)["answer"]) for attempt in reversed(attempts)]
+    return render(
+        request,
+        "delivery.html",
+        delivery=delivery,
+        attempts=shown,
+        event=event,
+        receiver=receivers.get(delivery.endpoint_id or ""),
+    )
+
+
+@router.post("/deliveries/{delivery_id}/retry")
+async def retry(delivery_id: str, request: Request, relay: RelayOf, post: Submitted) -> Response:
+    await api.retry(delivery_id, post.visitor.caller, relay)
+    return back(request, f"/ui/deliveries/{delivery_id}", "It is being sent again.")

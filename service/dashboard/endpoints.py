@@ -1,0 +1,173 @@
+"""/ui/endpoints: who is told, how that goes, and all that can be done about it."""
+
+from typing import Annotated, Literal
+
+from fastapi import Query, Request, Response
+from pydantic import BaseModel, ValidationError
+
+from service.api import endpoints as api
+from service.api.auth import RelayOf
+from service.api.cursors import decode, encode
+from service.api.recoveries import recover
+from service.api.subscription import EVENT_TYPES, ChangedEndpoint, NewEndpoint, RecoveryOrder
+from service.dashboard.grid import WINDOWS, Cell, Tally, edges_of, row_of
+from service.dashboard.page import page_router
+from service.dashboard.posts import Submitted, back
+from service.dashboard.render import render
+from service.dashboard.visitors import Reader
+from service.errors import CallerError, InvalidRequest
+from service.relay import Relay
+from service.store import deliveries, endpoints, outcomes, recoveries
+from service.store.paging import Page
+from service.tables import Endpoint
+
+router = page_router()
+
+ROWS = 12
+DELIVERIES_SHOWN = 15
+
+
+class Asked(BaseModel):
+    """Which part of the list, and how far back its grid looks."""
+
+    window: Literal["24h", "7d", "30d"] = "24h"
+    cursor: str = ""
+
+
+@router.get("/endpoints")
+async def list_page(
+    request: Request, relay: RelayOf, visitor: Reader, asked: Annotated[Asked, Query()]
+) -> Response:
+    async with relay.db.read() as connection:
+        found = await endpoints.page_of(connection, visitor.caller.sees, Page(ROWS, decode(asked.cursor)))
+    here = found[:ROWS]
+    cursor = encode(here[-1].created_at_ms, here[-1].id) if len(found) > ROWS else None
+    return render(
+        request,
+        "endpoints.html",
+        endpoints=here,
+        grid={endpoint.id: await _fared(relay, endpoint, asked.window) for endpoint in here},
+        windows=WINDOWS,
+        asked=asked,
+        older=str(request.url.include_query_params(cursor=cursor).query) if cursor else None,
+    )
+
+
+@router.get("/endpoints/new")
+async def form(request: Request, visitor: Reader) -> Response:
+    return render(request, "endpoint_new.html", given={}, problems=[], event_types=EVENT_TYPES)
+
+
+@router.post("/endpoints")
+async def create(request: Request, relay: RelayOf, post: Submitted) -> Response:
+    given = {name: post.get(name).strip() for name in ("url", "description", "include")}
+    types = post.all("event_types")
+    try:
+        new = NewEndpoint.model_validate(
+            {**given, "description": given["description"] or None, "event_types": types}
+        )
+        made = await api.create(new, post.visitor.caller, relay)
+    except (ValidationError, InvalidRequest) as error:
+        values = {**given, "event_types": types}
+        problems = _problems(error)
+        return render(request, "endpoint_new.html", 400, given=values, problems=problems, event_types=EVENT_TYPES)
+    return render(request, "endpoint_secret.html", 201, endpoint=made, is_new=True)
+
+
+@router.get("/endpoints/{endpoint_id}")
+async def read(
+    endpoint_id: str, request: Request, relay: RelayOf, visitor: Reader, asked: Annotated[Asked, Query()]
+) -> Response:
+    endpoint = await api.owned(relay, endpoint_id, visitor.caller)
+    chosen = deliveries.Filter(visitor.caller.sees, endpoint.id)
+    async with relay.db.read() as connection:
+        sent = await deliveries.page_of(connection, chosen, Page(DELIVERIES_SHOWN))
+        tried = await deliveries.count_attempts(connection, [one.id for one in sent])
+        ordered = await recoveries.of_endpoint(connection, endpoint.id)
+    return render(
+        request,
+        "endpoint.html",
+        endpoint=endpoint,
+        shown=api.endpoint_object(relay, endpoint),
+        cells=await _fared(relay, endpoint, asked.window),
+        windows=WINDOWS,
+        asked=asked,
+        sent=sent[:DELIVERIES_SHOWN],
+        tried=tried,
+        recoveries=ordered[:5],
+    )
+
+
+@router.get("/endpoints/{endpoint_id}/recover")
+async def preview(
+    endpoint_id: str, request: Request, relay: RelayOf, visitor: Reader, since: str = ""
+) -> Response:
+    """How many a recovery would send again; nothing is sent."""
+    endpoint = await api.owned(relay, endpoint_id, visitor.caller)
+    count = None
+    if since:
+        order = _order(since, dry_run=True)
+        found = await recover(endpoint_id, order, visitor.caller, relay, Response())
+        count = found["count"]
+    return render(request, "recover.html", endpoint=endpoint, since=since, count=count)
+
+
+@router.post("/endpoints/{endpoint_id}/recover")
+async def order(endpoint_id: str, request: Request, relay: RelayOf, post: Submitted) -> Response:
+    made = await recover(endpoint_id, _order(post.get("since")), post.visitor.caller, relay, Response())
+    return back(request, f"/ui/endpoints/{endpoint_id}", f"Sending {made['count']} deliveries again.")
+
+
+@router.post("/endpoints/{endpoint_id}/pause")
+async def pause(endpoint_id: str, request: Request, relay: RelayOf, post: Submitted) -> Response:
+    await api.change(endpoint_id, ChangedEndpoint(enabled=False), post.visitor.caller, relay)
+    return back(request, f"/ui/endpoints/{endpoint_id}", "Paused. What comes meanwhile is held for it.")
+
+
+@router.post("/endpoints/{endpoint_id}/resume")
+async def resume(endpoint_id: str, request: Request, relay: RelayOf, post: Submitted) -> Response:
+    await api.change(endpoint_id, ChangedEndpoint(enabled=True), post.visitor.caller, relay)
+    return back(request, f"/ui/endpoints/{endpoint_id}", "It goes on; what was held is being sent.")
+
+
+@router.post("/endpoints/{endpoint_id}/rotate")
+async def rotate(endpoint_id: str, request: Request, relay: RelayOf, post: Submitted) -> Response:
+    made = await api.rotate_secret(endpoint_id, post.visitor.caller, relay)
+    return render(request, "endpoint_secret.html", endpoint=made, is_new=False)
+
+
+@router.post("/endpoints/{endpoint_id}/test")
+async def test(endpoint_id: str, request: Request, relay: RelayOf, post: Submitted) -> Response:
+    came = await api.test(endpoint_id, post.visitor.caller, relay)
+    attempt = came["attempt"]
+    what = "It took the test" if came["delivered"] else f"It did not take the test: {attempt['error']}"
+    message = f"{what} ({attempt['status_code'] or 'no answer'} after {attempt['duration_ms']} ms)."
+    return back(request, f"/ui/endpoints/{endpoint_id}", message, good=came["delivered"])
+
+
+@router.post("/endpoints/{endpoint_id}/delete")
+async def delete(endpoint_id: str, request: Request, relay: RelayOf, post: Submitted) -> Response:
+    await api.delete(endpoint_id, post.visitor.caller, relay)
+    return back(request, "/ui/endpoints", f"Deleted endpoint {endpoint_id}.")
+
+
+async def _fared(relay: Relay, endpoint: Endpoint, window: str) -> list[Cell]:
+    edges = edges_of(WINDOWS[window], relay.clock())
+    async with relay.db.read() as connection:
+        found = await outcomes.of_steps(connection, endpoint.id, edges)
+    return row_of(edges, {one.step: Tally(one.delivered, one.exhausted, one.pending) for one in found})
+
+
+def _order(since: str, *, dry_run: bool = False) -> RecoveryOrder:
+    try:
+        return RecoveryOrder.model_validate({"since": since, "dry_run": dry_run})
+    except ValidationError:
+        raise InvalidRequest("Give a moment such as 2026-11-20T13:00.") from None
+
+
+def _problems(error: ValidationError | CallerError) -> list[str]:
+    if isinstance(error, CallerError):
+        return [error.message]
+    return [
+        f"{'.'.join(map(str, one['loc']))}: {one['msg'].removeprefix('Value error, ')}" for one in error.errors()
+    ]

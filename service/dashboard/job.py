@@ -1,0 +1,106 @@
+"""/ui/jobs/ID: one job: its life as a chart, why it is not done yet, what was asked, who was told."""
+
+import json
+from typing import Any
+
+from fastapi import Request, Response
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.api.auth import RelayOf
+from service.api.reconciler import reconcile_one
+from service.api.transcriptions import owned
+from service.dashboard.curl import as_curl, request_of
+from service.dashboard.gantt import drawn
+from service.dashboard.page import page_router
+from service.dashboard.posts import Submitted, back
+from service.dashboard.reasons import Seen, why_not_done
+from service.dashboard.render import render
+from service.dashboard.visitors import Reader
+from service.discard import discard, retry
+from service.lifecycle import DeliveryStatus, Stage
+from service.relay import Relay
+from service.store import deliveries, endpoints, heartbeats, room, timeline, transcripts, webhooks
+from service.tables import Delivery, Heartbeat, Transcription
+
+router = page_router()
+
+STEPS_SHOWN = 200
+
+
+@router.get("/jobs/{job_id}")
+async def read(job_id: str, request: Request, relay: RelayOf, visitor: Reader) -> Response:
+    job = await owned(relay, job_id, visitor.caller)
+    async with relay.db.read() as connection:
+        steps = await timeline.newest(connection, job.id, STEPS_SHOWN)
+        sent = await deliveries.of_transcription(connection, job.id)
+        return render(
+            request,
+            "job.html",
+            job=job,
+            chart=drawn(steps, job.created_at_ms, relay.clock()),
+            more_steps=len(steps) == STEPS_SHOWN,
+            why=why_not_done(await _seen(connection, relay, job, sent)),
+            summary=(await transcripts.summaries(connection, [job.id])).get(job.id),
+            sent=sent,
+            tried=await deliveries.count_attempts(connection, [one.id for one in sent]),
+            receivers=await endpoints.of_ids(connection, _endpoints_of(sent), visitor.caller.sees),
+            asked=json.dumps(request_of(job), ensure_ascii=False, indent=2),
+            curl=as_curl(job, relay.settings.base_url),
+        )
+
+
+@router.post("/jobs/{job_id}/retry")
+async def retry_one(job_id: str, request: Request, relay: RelayOf, post: Submitted) -> Response:
+    await retry(relay, await owned(relay, job_id, post.visitor.caller))
+    return back(request, f"/ui/jobs/{job_id}", "It is being tried again.")
+
+
+@router.post("/jobs/{job_id}/reconcile")
+async def reconcile(job_id: str, request: Request, relay: RelayOf, post: Submitted) -> Response:
+    found = await reconcile_one(job_id, post.visitor.caller, relay)
+    return back(request, f"/ui/jobs/{job_id}", _told(found))
+
+
+@router.post("/jobs/{job_id}/delete")
+async def delete(job_id: str, request: Request, relay: RelayOf, post: Submitted) -> Response:
+    await discard(relay, await owned(relay, job_id, post.visitor.caller))
+    return back(request, "/ui/jobs", f"Deleted job {job_id}.")
+
+
+async def _seen(connection: AsyncConnection, relay: Relay, job: Transcription, sent: list[Delivery]) -> Seen:
+    """What the sentence is made from; the last two are read only where they can matter."""
+    beats = await heartbeats.all_of(connection)
+    waits = job.stage == Stage.ACCEPTED
+    pending = [one for one in sent if one.status == DeliveryStatus.PENDING]
+    receivers = await endpoints.of_ids(connection, _endpoints_of(pending), None)
+    return Seen(
+        job=job,
+        now_ms=relay.clock(),
+        trouble=relay.governor.trouble() if waits else None,
+        silent_ms=_silent_ms(beats, relay.clock()),
+        room=not waits or await _has_room(connection, relay),
+        hint=await webhooks.unhandled(connection, job.id),
+        deliveries=sent,
+        disabled=frozenset(one.id for one in receivers.values() if not one.enabled),
+    )
+
+
+async def _has_room(connection: AsyncConnection, relay: Relay) -> bool:
+    held, quotas = await room.held(connection), relay.governor.quotas
+    return held.pending < quotas.pending and held.transcriptions < quotas.transcriptions
+
+
+def _silent_ms(beats: dict[str, Heartbeat], now_ms: int) -> int | None:
+    workers = [beat.at_ms for name, beat in beats.items() if name.startswith("worker:")]
+    return now_ms - max(workers) if workers else None
+
+
+def _endpoints_of(sent: list[Delivery]) -> set[str]:
+    return {one.endpoint_id for one in sent if one.endpoint_id}
+
+
+def _told(found: dict[str, Any]) -> str:
+    if found["soniox_says"] is None:
+        return f"There is nothing to ask: the job is {found['we_think']}."
+    diagnosis = f" ({found['diagnosis']})" if found["diagnosis"] else ""
+    return f"Soniox says {found['soniox_says']}; what follows: {found['action']}{diagnosis}."

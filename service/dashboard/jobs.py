@@ -1,0 +1,148 @@
+"""/ui/jobs: all jobs, filtered and found; many of them retried or deleted at once."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import Query, Request, Response
+from fastapi.responses import RedirectResponse
+from pydantic import BaseModel, BeforeValidator, Field
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.api.auth import Caller, RelayOf
+from service.api.cursors import decode, encode
+from service.api.listing import Moment, Text
+from service.api.transcriptions import owned
+from service.dashboard.page import page_router
+from service.dashboard.posts import Submitted, back
+from service.dashboard.render import render
+from service.dashboard.visitors import Reader
+from service.discard import discard, retry
+from service.errors import CallerError, InvalidRequest
+from service.ids import is_uuid
+from service.lifecycle import SonioxStatus, Stage
+from service.relay import Relay
+from service.store import browse, deliveries, transcriptions, transcripts
+from service.store.browse import Wanted
+from service.store.paging import Page
+from service.tables import Transcription
+
+router = page_router()
+
+ROWS = 50
+AT_ONCE = 8  # deeds of one bulk order
+
+Blank = BeforeValidator(lambda value: None if value == "" else value)
+"""A field of a form that was left empty."""
+
+
+class Asked(BaseModel):
+    """The filters, as they stand in the address."""
+
+    status: Annotated[SonioxStatus | None, Blank] = None
+    stage: Annotated[Stage | None, Blank] = None
+    reference: Annotated[Text, Field(max_length=256)] = ""
+    after: Annotated[Moment | None, Blank] = None
+    before: Annotated[Moment | None, Blank] = None
+    cursor: str = ""
+
+    def wanted(self, caller: Caller) -> Wanted:
+        """What the store looks for, and what this caller may see at all."""
+        return Wanted(
+            owner=caller.sees,
+            statuses=(self.status,) if self.status else (),
+            stages=(self.stage,) if self.stage else (),
+            client_reference_id=self.reference or None,
+            created_after_ms=self.after,
+            created_before_ms=self.before,
+        )
+
+
+@router.get("/jobs")
+async def list_page(
+    request: Request, relay: RelayOf, visitor: Reader, asked: Annotated[Asked, Query()]
+) -> Response:
+    page = Page(ROWS, decode(asked.cursor))
+    async with relay.db.read() as connection:
+        found = await browse.page_of(connection, asked.wanted(visitor.caller), page)
+        here = found[:ROWS]
+        ids = [job.id for job in here]
+        summaries = await transcripts.summaries(connection, ids)
+        sent = await deliveries.statuses_of(connection, ids)
+    return render(
+        request,
+        "jobs.html",
+        jobs=here,
+        summaries=summaries,
+        sent=sent,
+        asked=asked,
+        stages=list(Stage),
+        base_url=relay.settings.base_url,
+        query=request.url.query,
+        filters=_without_cursor(request),
+        older=_next(request, here) if len(found) > ROWS else None,
+    )
+
+
+@router.get("/jobs/find")
+async def find(relay: RelayOf, visitor: Reader, q: Annotated[Text, Query(max_length=256)] = "") -> Response:
+    """A job by its id here or at Soniox; anything else is taken for a client_reference_id."""
+    sought = q.strip()
+    if is_uuid(sought):
+        async with relay.db.read() as connection:
+            job = await transcriptions.get(connection, sought.lower(), visitor.caller.sees)
+            job = job or await _known_to_soniox_as(connection, sought.lower(), visitor.caller)
+        if job is not None:
+            return RedirectResponse(f"/ui/jobs/{job.id}", 303)
+    return RedirectResponse(f"/ui/jobs?{urlencode({'reference': sought})}" if sought else "/ui/jobs", 303)
+
+
+@router.post("/jobs")
+async def do_many(request: Request, relay: RelayOf, post: Submitted) -> Response:
+    deed, done_word = _deed(relay, post.get("action"))
+    ids = post.all("id")[:ROWS]
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def do(job_id: str) -> bool:
+        async with turns:
+            try:
+                await deed(await owned(relay, job_id, post.visitor.caller))
+            except CallerError:
+                return False
+            return True
+
+    done = sum(await asyncio.gather(*map(do, ids)))
+    refused = len(ids) - done
+    message = f"{done_word} {done} {'job' if done == 1 else 'jobs'}."
+    if refused:
+        message += f" {refused} could not be: only failed jobs are retried, and some may be gone."
+    return back(request, _list_url(post.get("query")), message, good=bool(done))
+
+
+def _deed(relay: Relay, action: str) -> tuple[Callable[[Transcription], Awaitable[object]], str]:
+    match action:
+        case "retry":
+            return lambda job: retry(relay, job), "Retried"
+        case "delete":
+            return lambda job: discard(relay, job), "Deleted"
+        case _:
+            raise InvalidRequest("Choose what to do with the jobs.")
+
+
+async def _known_to_soniox_as(connection: AsyncConnection, soniox_id: str, caller: Caller) -> Transcription | None:
+    job = await transcriptions.with_soniox_id(connection, soniox_id)
+    return job if job is not None and caller.sees in {None, job.owner} else None
+
+
+def _next(request: Request, here: Sequence[Transcription]) -> str:
+    last = here[-1]
+    return str(request.url.include_query_params(cursor=encode(last.created_at_ms, last.id)).query)
+
+
+def _without_cursor(request: Request) -> str:
+    return str(request.url.remove_query_params("cursor").query)
+
+
+def _list_url(query: str) -> str:
+    return f"/ui/jobs?{query}" if query else "/ui/jobs"

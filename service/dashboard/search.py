@@ -1,0 +1,49 @@
+"""/ui/search: words in all transcripts the visitor may see."""
+
+from typing import Annotated, Any
+
+from fastapi import Query, Request, Response
+from pydantic import BaseModel, Field
+
+from service.api.auth import RelayOf
+from service.api.listing import Text
+from service.api.search import LONGEST_QUERY, Search
+from service.api.search import find as find_hits
+from service.dashboard.page import page_router
+from service.dashboard.render import render
+from service.dashboard.snippets import marked
+from service.dashboard.visitors import Reader
+from service.store import browse
+
+router = page_router()
+
+HITS = 25
+
+
+class Asked(BaseModel):
+    """What to look for, as it stands in the address."""
+
+    q: Annotated[Text, Field(max_length=LONGEST_QUERY)] = ""
+    speaker: Annotated[Text, Field(max_length=100)] = ""
+    cursor: str = ""
+
+
+@router.get("/search")
+async def find(request: Request, relay: RelayOf, visitor: Reader, asked: Annotated[Asked, Query()]) -> Response:
+    found: dict[str, Any] = {"hits": [], "next_page_cursor": None}
+    if asked.q.strip():
+        speakers = [asked.speaker] if asked.speaker else []
+        sought = Search(q=asked.q, limit=HITS, cursor=asked.cursor, speaker=speakers)
+        found = await find_hits(sought, visitor.caller, relay)
+    async with relay.db.read() as connection:
+        names = await browse.filenames(connection, {hit["transcription_id"] for hit in found["hits"]})
+    cursor = found["next_page_cursor"]
+    return render(
+        request,
+        "search.html",
+        asked=asked,
+        hits=[{**hit, "snippet": marked(hit["snippet"])} for hit in found["hits"]],
+        names=names,
+        first=str(request.url.remove_query_params("cursor").query),
+        older=str(request.url.include_query_params(cursor=cursor).query) if cursor else None,
+    )

@@ -1,0 +1,135 @@
+"""/ui/jobs/ID/transcript: a transcript to read, a chunk of about 1,000 tokens on each page, however long it is."""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from fastapi import Query, Request, Response
+from pydantic import BaseModel, BeforeValidator, Field
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from service.api import transcripts as documents
+from service.api.auth import Caller, RelayOf
+from service.api.listing import Text
+from service.api.search import LONGEST_QUERY, Search
+from service.api.search import find as find_hits
+from service.api.transcriptions import owned
+from service.dashboard.lanes import lanes_of
+from service.dashboard.page import POLICY, page_router
+from service.dashboard.render import render
+from service.dashboard.sides import rows_of
+from service.dashboard.snippets import marked
+from service.dashboard.visitors import Reader
+from service.relay import Relay
+from service.store import stretches
+from service.store.stretches import Stretch
+from service.tables import Transcription
+from service.transcripts.formats import FORMATS
+from service.transcripts.query import parse
+from service.transcripts.summary import LOW_CONFIDENCE
+from service.transcripts.table import unpack_tokens
+from service.transcripts.timing import timed
+
+router = page_router()
+
+HITS_SHOWN = 50
+COLOURS = 6  # for speakers; those who say least share the last one
+HOST = re.compile(r"[a-z0-9.-]+(:[0-9]+)?|\[[0-9a-f:.]+\](:[0-9]+)?")
+
+Blank = BeforeValidator(lambda value: None if value == "" else value)
+
+
+class View(BaseModel):
+    """What of the transcript is shown, as it stands in the address."""
+
+    page: int = Field(0, ge=0, le=1_000_000)
+    at: Annotated[int | None, Field(ge=0), Blank] = None  # ms: the page where this is said
+    q: Annotated[Text, Field(max_length=LONGEST_QUERY)] = ""
+    below: Annotated[float, Field(ge=0, le=1)] = LOW_CONFIDENCE  # what is less sure is marked
+    audio: bool = False  # the visitor wants to hear the recording from where it lies
+
+
+@router.get("/jobs/{job_id}/transcript")
+async def read(
+    job_id: str, request: Request, relay: RelayOf, visitor: Reader, view: Annotated[View, Query()]
+) -> Response:
+    job = await owned(relay, job_id, visitor.caller)
+    stored = await documents.stored(relay, job)
+    async with relay.db.read() as connection:
+        parts = await stretches.all_of(connection, job.id)
+        here = part_at(parts, view)
+        rows = await _rows(connection, job.id, here, view) if here else []
+        heard = await stretches.heard(connection, job.id)
+    duration_ms = stored.summary.get("duration_ms") or 0
+    lanes = lanes_of(heard, duration_ms, stored.summary.get("speakers") or {})
+    source = audio_source(job)
+    response = render(
+        request,
+        "transcript.html",
+        job=job,
+        summary=stored.summary,
+        parts=parts,
+        current=here,
+        rows=rows,
+        lanes=lanes,
+        voices={lane.speaker: min(n, COLOURS) for n, lane in enumerate(lanes, 1)},
+        duration_ms=duration_ms,
+        hits=await _hits(relay, job, visitor.caller, view),
+        view=view,
+        formats=FORMATS,
+        source=source,
+    )
+    if view.audio and source:
+        response.headers["Content-Security-Policy"] = f"{POLICY}; media-src {source[0]}"
+        response.headers["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+@router.get("/jobs/{job_id}/transcript/export")
+async def export(
+    job_id: str, wanted: Annotated[documents.Wanted, Query()], request: Request, visitor: Reader, relay: RelayOf
+) -> Response:
+    """The API's document, for a visitor whose browser holds a session and no key."""
+    response = await documents.read(job_id, wanted, request, visitor.caller, relay)
+    name = f"transcript-{job_id}.{'json' if wanted.format in {'json', 'segments'} else wanted.format}"
+    response.headers.setdefault("Content-Disposition", f'attachment; filename="{name}"')
+    return response
+
+
+def part_at(parts: Sequence[Stretch], view: View) -> Stretch | None:
+    """The part that the address asks for; the last one for what lies behind the end."""
+    if view.at is not None:
+        later = (part for part in parts if part.end_ms is not None and part.end_ms > view.at)
+        return next(later, parts[-1] if parts else None)
+    return parts[min(view.page, len(parts) - 1)] if parts else None
+
+
+def audio_source(job: Transcription) -> tuple[str, str] | None:
+    """(origin, address) of a recording that a browser may fetch; None for one that was uploaded.
+
+    The origin goes into the page's policy, so nothing that could end it and begin another rule may be in there.
+    """
+    url = job.request.get("audio_url")
+    if not isinstance(url, str):
+        return None
+    parts = urlsplit(url)
+    host = parts.netloc.lower()
+    if parts.scheme not in {"http", "https"} or not HOST.fullmatch(host):
+        return None
+    return f"{parts.scheme}://{host}", url
+
+
+async def _rows(connection: AsyncConnection, job_id: str, here: Stretch, view: View) -> Any:
+    packed = await stretches.tokens_of(connection, job_id, here.position)
+    if packed is None:
+        return []
+    return await asyncio.to_thread(lambda: rows_of(timed(unpack_tokens(packed)), parse(view.q)))
+
+
+async def _hits(relay: Relay, job: Transcription, caller: Caller, view: View) -> list[dict[str, Any]]:
+    if not view.q.strip():
+        return []
+    found = await find_hits(Search(q=view.q, limit=HITS_SHOWN, transcription_id=job.id), caller, relay)
+    return [{**hit, "snippet": marked(hit["snippet"])} for hit in found["hits"]]
