@@ -1,9 +1,12 @@
 """The documents keep up with the code: settings, modules and the files that decisions name."""
 
 import re
+from dataclasses import asdict
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 import pytest
+from pydantic.fields import FieldInfo
 
 import service
 from service import lifecycle
@@ -35,6 +38,25 @@ def test_the_settings_table_has_the_true_defaults() -> None:
         if isinstance(default, str | int | float) and default != "":
             value = str(default).lower() if isinstance(default, bool) else str(default)
             assert told.startswith(f"`{value}`"), name
+
+
+def test_the_configuration_page_has_every_setting_once_with_the_values_it_takes() -> None:
+    told = SETTING.findall((ROOT / "docs" / "configuration.md").read_text("utf-8"))
+    assert sorted(name.lower() for name, _ in told) == sorted(Settings.model_fields)
+    for name, values in told:
+        field = Settings.model_fields[name.lower()]
+        if choices := get_args(field.annotation) if get_origin(field.annotation) is Literal else ():
+            assert values == ", ".join(f"`{choice}`" for choice in choices), name
+        elif field.annotation in {int, float}:
+            assert values == bounds(field), name
+
+
+def bounds(field: FieldInfo) -> str:
+    """In words, the numbers that a setting takes."""
+    limits = {type(limit).__name__: next(iter(asdict(limit).values())) for limit in field.metadata}
+    if "Le" not in limits:
+        return f"{limits['Ge']} or more"
+    return f"{limits['Ge']} to {limits['Le']}" if "Ge" in limits else f"above {limits['Gt']}, up to {limits['Le']}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)

@@ -18,10 +18,20 @@ WALKED = [page for page in PAGES if any(block.is_run for block in blocks_of(page
 
 
 @pytest.fixture
-async def playground(sqlite_template: Path, tmp_path: Path) -> AsyncIterator[House]:
-    """What `make run` gives a reader: a relay, and the Soniox double that recognises speech for real."""
+async def playground(
+    request: pytest.FixtureRequest, sqlite_template: Path, tmp_path: Path
+) -> AsyncIterator[House]:
+    """What `make run` gives a reader. Speech is recognised for real where the page shows what comes out."""
+    page: Path = request.getfixturevalue("page")
+    is_real = any(block.is_output for block in blocks_of(page))
+    config = SandboxConfig(recognise="pocketsphinx" if is_real else "script", requests_per_minute=None)
     database = shutil.copy(sqlite_template, tmp_path / "relay.db")
-    async with open_house(f"sqlite:///{database}", SandboxConfig(requests_per_minute=None)) as house:
+    async with open_house(f"sqlite:///{database}", config) as house:
+
+        async def is_ready() -> bool:
+            return (await house.client.get("/readyz")).is_success
+
+        await house.until(is_ready)
         yield house
 
 
