@@ -11,6 +11,7 @@ from sqlmodel.sql.sqltypes import AutoString
 
 import service.tables  # noqa: F401  # fills the metadata
 from service.db import engine_url
+from service.revisions import is_ahead
 
 LOCK = 7_203_003  # an arbitrary number that names this lock in PostgreSQL
 LOCK_TIMEOUT = "5s"  # a migration that waits for a table would make everybody else wait behind it
@@ -40,7 +41,8 @@ def run(connection: Connection) -> None:
         if connection.dialect.name == "postgresql":
             connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
             connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
-        context.run_migrations()
+        if not is_ahead(connection):
+            context.run_migrations()
 
 
 async def connect_and_run() -> None:

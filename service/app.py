@@ -36,7 +36,7 @@ from service.figures import Figures
 from service.locks import only_process
 from service.processes import start_work
 from service.relay import Relay, open_relay
-from service.revisions import behind
+from service.revisions import misfit
 from service.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -80,11 +80,11 @@ def create_app(settings: Settings, *, with_worker: bool = True) -> FastAPI:
 
 
 async def refuse_old_schema(relay: Relay) -> None:
-    """Raise ConfigurationError unless the schema is the one this code needs."""
+    """Raise ConfigurationError unless this code can work on the schema."""
     async with relay.db.read() as connection:
-        late = await connection.run_sync(behind)
-    if late:
-        raise ConfigurationError(f"DATABASE_URL: the {late}; run `soniox-relay migrate`")
+        found = await connection.run_sync(misfit)
+    if found:
+        raise ConfigurationError(f"DATABASE_URL: the {found}")
 
 
 def settle_memory() -> None:

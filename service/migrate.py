@@ -4,7 +4,7 @@ from alembic import command
 from alembic.config import Config
 
 from service.db import engine_url
-from service.revisions import scripts_folder
+from service.revisions import HEAD, scripts_folder
 
 
 def configuration(database_url: str) -> Config:
@@ -15,6 +15,9 @@ def configuration(database_url: str) -> Config:
     return config
 
 
-def upgrade(database_url: str) -> None:
-    """Run all revisions that are missing. Starts an event loop of its own."""
-    command.upgrade(configuration(database_url), "head")
+def upgrade(database_url: str, revision: str = HEAD) -> None:
+    """Run the revisions that are missing, up to that one. Starts an event loop of its own.
+
+    A schema that a newer release made is left as it is.
+    """
+    command.upgrade(configuration(database_url), revision)

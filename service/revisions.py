@@ -1,11 +1,33 @@
 """Which revision of the schema this code needs, and which one a database has.
 
 Told without Alembic, which would cost every serving process 7 MB to say one word; `migrate` has it do the work.
+
+A revision comes before the new processes start (it only adds) or after the last old one has ended (it takes away
+what nobody uses any more). So the schema may be newer than the code, while two releases run side by side. A
+revision that takes away says in its id which code it still serves: `0007-0005` is number 7, for code that knows
+number 5. `docs/decisions/two-releases.md` has the reasons.
 """
 
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
+from typing_extensions import override
+
+PHASE = re.compile(r'^phase = "(pre|post)-deploy"$', re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """Why this code cannot work on a database's schema, and what to do."""
+
+    reason: str
+    cure: str
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.reason}; {self.cure}"
 
 
 def scripts_folder() -> Path:
@@ -14,17 +36,49 @@ def scripts_folder() -> Path:
     return next(folder for folder in (here / "_migrations", here.parent / "migrations") if folder.is_dir())
 
 
-def behind(connection: Connection) -> str | None:
-    """None when the schema is the one this code needs; else which revision it has and which it needs."""
-    current = _current(connection)
-    return None if current == HEAD else f"schema is at {current or 'nothing'}, needed is {HEAD}"
+def misfit(connection: Connection) -> Misfit | None:
+    """None when this code can work on the schema that is there."""
+    current = current_revision(connection)
+    if current is None or _number(current) < _number(NEEDED):
+        return Misfit(f"schema is at {current or 'nothing'}, needed is {NEEDED}", "run `soniox-relay migrate`")
+    if _number(HEAD) < _oldest_served(current):
+        return Misfit(f"schema is at {current}, too new for this release ({HEAD})", "run a newer release")
+    return None
 
 
-def _current(connection: Connection) -> str | None:
+def is_ahead(connection: Connection) -> bool:
+    """True when a newer release has migrated this database."""
+    current = current_revision(connection)
+    return current is not None and _number(current) > _number(HEAD)
+
+
+def current_revision(connection: Connection) -> str | None:
+    """The revision that the database has; None when it has no schema."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
     return found
 
 
-HEAD = max(script.name.partition("_")[0] for script in scripts_folder().glob("versions/[0-9]*.py"))
+def phase_of(script: Path) -> str | None:
+    """`pre` or `post`, as the revision says; None when it does not."""
+    found = PHASE.search(script.read_text("utf-8"))
+    return found[1] if found else None
+
+
+def revision_of(script: Path) -> str:
+    """The id that a revision's file is named after."""
+    return script.name.partition("_")[0]
+
+
+def _number(revision: str) -> int:
+    return int(revision.partition("-")[0])
+
+
+def _oldest_served(revision: str) -> int:
+    return int(revision.partition("-")[2] or 0)
+
+
+SCRIPTS = sorted(scripts_folder().glob("versions/[0-9]*.py"))
+HEAD = revision_of(SCRIPTS[-1])
+NEEDED = revision_of([script for script in SCRIPTS if phase_of(script) == "pre"][-1])

@@ -16,7 +16,7 @@ from sqlmodel import SQLModel
 from service.db import Database, engine_url
 from service.lifecycle import DeliveryStatus, Stage
 from service.migrate import configuration, upgrade
-from service.revisions import HEAD, behind, scripts_folder
+from service.revisions import HEAD, NEEDED, SCRIPTS, misfit, phase_of, scripts_folder
 from service.store.rows import insert_all
 from service.tables import Transcription
 from tests.support.postgres import aside, execute
@@ -64,11 +64,18 @@ async def test_an_old_schema_is_told_from_the_one_that_is_needed(empty_url: str)
     aside(command.upgrade, configuration(empty_url), "0001")
     engine = create_async_engine(engine_url(empty_url))
     async with engine.connect() as connection:
-        assert await connection.run_sync(behind) == f"schema is at 0001, needed is {HEAD}"
+        found = await connection.run_sync(misfit)
+        assert found
+        assert found.reason == f"schema is at 0001, needed is {NEEDED}"
     aside(upgrade, empty_url)
     async with engine.connect() as connection:
-        assert await connection.run_sync(behind) is None
+        assert await connection.run_sync(misfit) is None
     await engine.dispose()
+
+
+def test_every_revision_says_whether_it_comes_before_the_new_processes_or_after_the_old_ones() -> None:
+    """`phase = "pre-deploy"` in its file, as docs/decisions/two-releases.md explains."""
+    assert [script.name for script in SCRIPTS if phase_of(script) is None] == []
 
 
 def test_the_needed_revision_is_the_one_alembic_ends_at() -> None:

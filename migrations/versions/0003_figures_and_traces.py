@@ -14,6 +14,7 @@ revision = "0003"
 down_revision = "0002"
 branch_labels = None
 depends_on = None
+phase = "pre-deploy"
 
 FINISHED = ("stage", "learned_from", "finished_at_ms", "owner", "created_at_ms")
 SETTLED = ("status", "created_at_ms", "owner", "delivered_at_ms")

@@ -16,6 +16,7 @@ from service.cli.problems import Problem
 from service.errors import ConfigurationError
 from service.locks import only_process
 from service.relay import Relay, open_relay
+from service.revisions import HEAD
 from service.settings import Settings
 
 
@@ -26,14 +27,14 @@ def set_up_if_new(settings: Settings) -> None:
             _set_up(settings)
 
 
-def bring_up_to_date(settings: Settings) -> None:
+def bring_up_to_date(settings: Settings, revision: str = HEAD) -> None:
     """Run the migrations that are missing. Raises Problem when the database does not let us."""
     from service.migrate import upgrade
 
     if settings.is_sqlite:
         _file(settings)
     try:
-        upgrade(settings.database_url)
+        upgrade(settings.database_url, revision)
     except (SQLAlchemyError, OSError) as error:
         reason = type(getattr(error, "orig", None) or error).__name__
         raise Problem(f"the database does not answer ({reason})", "see to it and to DATABASE_URL") from error

@@ -13,7 +13,7 @@ from service.clock import wall_ms
 from service.errors import ConfigurationError, RelayError, SonioxKeyTrouble
 from service.ids import new_uuid
 from service.relay import Relay, open_relay
-from service.revisions import HEAD, behind
+from service.revisions import HEAD, misfit
 from service.settings import SECRETS, Settings, load_settings
 from service.store import heartbeats
 from service.telemetry import configure_logs
@@ -106,12 +106,12 @@ async def _of_database(relay: Relay) -> AsyncIterator[Finding]:
 async def _read(relay: Relay) -> tuple[bool, Finding]:
     try:
         async with asyncio.timeout(WITHIN_S), relay.db.read() as connection:
-            late = await connection.run_sync(behind)
+            found = await connection.run_sync(misfit)
     except (RelayError, TimeoutError) as error:
         why = str(error) or f"no answer within {WITHIN_S} s"
         return True, Finding("database", why, "start it, or see to DATABASE_URL")
-    if late:
-        return True, Finding("migration", late, "run `soniox-relay migrate`")
+    if found:
+        return True, Finding("migration", found.reason, found.cure)
     return False, Finding("migration", f"the schema is up to date ({HEAD})")
 
 

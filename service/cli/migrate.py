@@ -1,5 +1,7 @@
 """The verb that brings the schema up to date."""
 
+from typing import Annotated
+
 import typer
 
 
@@ -8,11 +10,22 @@ def add_to(app: typer.Typer) -> None:
     app.command("migrate", rich_help_panel="Run it")(migrate)
 
 
-def migrate() -> None:
-    """Bring the database schema up to date. Safe to run again, and by several at once on PostgreSQL."""
+def migrate(
+    post_deploy: Annotated[
+        bool,
+        typer.Option("--post-deploy", help="Also take away what only older releases use; none may run any more."),
+    ] = False,
+) -> None:
+    """Bring the database schema up to date; what runs goes on running meanwhile.
+
+    Safe to run again, and by several at once on PostgreSQL.
+    """
     from service.cli.databases import bring_up_to_date
-    from service.revisions import HEAD
+    from service.revisions import HEAD, NEEDED
     from service.settings import load_settings
 
-    bring_up_to_date(load_settings())
-    print(f"the schema is up to date ({HEAD})")
+    wanted = HEAD if post_deploy else NEEDED
+    bring_up_to_date(load_settings(), wanted)
+    print(f"the schema is up to date ({wanted})")
+    if wanted != HEAD:
+        print(f"to {HEAD}: `soniox-relay migrate --post-deploy`, once no older release runs")

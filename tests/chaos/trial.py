@@ -62,12 +62,12 @@ class Theatre:
         """Start the relay; with a point it dies there."""
         self.relay = await self.spawn("serve", point=point)
 
-    async def spawn(self, *verb: str, point: str = "") -> asyncio.subprocess.Process:
-        """Start one process of the relay, such as `worker`, with short leases."""
+    async def spawn(self, *verb: str, point: str = "", cwd: Path = REPOSITORY) -> asyncio.subprocess.Process:
+        """Start one process of the relay in `cwd`, such as `worker`, with short leases."""
         return await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "tests.chaos.victim", *verb),
-            cwd=REPOSITORY,
+            cwd=cwd,
             env={**os.environ, **self._environment(), "DIE_AT": point},
             stderr=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,

@@ -1,0 +1,150 @@
+"""Zero downtime: two releases work on one backlog while the schema goes from the one to the other."""
+
+import asyncio
+import io
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from service.revisions import HEAD, SCRIPTS
+from tests.chaos.trial import REPOSITORY, Theatre, open_theatre
+from tests.support.house import MASTER_SECRET
+from tests.support.postgres import execute
+
+PARTS = ("service", "migrations", "tests/__init__.py", "tests/chaos", "tests/support")
+NEXT = f'''"""A made-up next revision: it adds what the newer release would use."""
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision = "9999", "{HEAD}"
+branch_labels = depends_on = None
+phase = "pre-deploy"
+
+
+def upgrade() -> None:
+    op.add_column("transcriptions", sa.Column("mood", sa.String(), nullable=True))
+    op.add_column("webhooks", sa.Column("weight", sa.Integer(), nullable=False, server_default="1"))
+    op.create_table("moods", sa.Column("id", sa.String(), primary_key=True))
+    op.create_index("ix_webhooks_weight", "webhooks", ["weight"])
+'''
+
+
+def this_release(_folder: Path) -> Path:
+    return REPOSITORY
+
+
+def next_release(folder: Path) -> Path:
+    """This code, with one more revision."""
+    for part in PARTS:
+        copy = shutil.copytree if (REPOSITORY / part).is_dir() else shutil.copy
+        (folder / part).parent.mkdir(parents=True, exist_ok=True)
+        copy(REPOSITORY / part, folder / part)
+    (folder / "migrations" / "versions" / "9999_mood.py").write_text(NEXT)
+    return folder
+
+
+def release_before(folder: Path) -> Path:
+    """The code just before the newest revision came, from the history."""
+    newest = str(SCRIPTS[-1].relative_to(REPOSITORY))
+    found = git("log", "--diff-filter=A", "--format=%H", "--", newest).decode().split()
+    parts = git("ls-tree", "--name-only", f"{found[-1]}~1", *PARTS).decode().split() if found else []
+    if set(parts) != set(PARTS):
+        pytest.skip("no history here that reaches back to the release before")
+    with tarfile.open(fileobj=io.BytesIO(git("archive", f"{found[-1]}~1", *PARTS))) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+def git(*arguments: str) -> bytes:
+    """What git prints; nothing where it fails or there is no history."""
+    try:
+        return subprocess.run(["git", *arguments], cwd=REPOSITORY, capture_output=True, check=False).stdout  # noqa: S603, S607  # git, wherever it is
+    except FileNotFoundError:
+        return b""
+
+
+@pytest.fixture
+async def empty_database(postgres_url: str) -> AsyncIterator[str]:
+    """A database that no release has touched."""
+    await execute(postgres_url, "CREATE DATABASE relay_upgrade")
+    yield f"{postgres_url}/relay_upgrade"
+    await execute(postgres_url, "DROP DATABASE relay_upgrade WITH (FORCE)")
+
+
+def migrate(release: Path, database_url: str) -> None:
+    """`soniox-relay migrate`, of that release."""
+    secrets = {"SONIOX_API_KEY": "sandbox-key", "SONIOX_API_WEBHOOK_SECRET": MASTER_SECRET}
+    done = subprocess.run(  # our own interpreter
+        [sys.executable, "-m", "service", "migrate"],
+        cwd=release,
+        env=secrets | {"DATABASE_URL": database_url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@asynccontextmanager
+async def worker_of(theatre: Theatre, release: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A worker of that release, gone in the end."""
+    process = await theatre.spawn("worker", cwd=release)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def submit_many(theatre: Theatre, first: int, number: int) -> None:
+    await asyncio.gather(*[theatre.submit(place, patience_s=60) for place in range(first, first + number)])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [(this_release, next_release), (release_before, this_release)], ids=["next", "before"]
+)
+async def test_two_releases_share_a_backlog_while_the_schema_changes(
+    old: Callable[[Path], Path], new: Callable[[Path], Path], empty_database: str, tmp_path: Path
+) -> None:
+    older, newer = old(tmp_path), new(tmp_path)
+    await asyncio.to_thread(migrate, older, empty_database)
+    async with open_theatre(empty_database) as theatre:
+        theatre.relay = await theatre.spawn("serve", "--no-worker", cwd=older)
+        await theatre.until_up(within_s=60)
+        await submit_many(theatre, 0, 10)  # a backlog: nobody works yet
+        async with worker_of(theatre, older) as outgoing:
+            submitting = asyncio.create_task(submit_many(theatre, 10, 10))
+            await asyncio.to_thread(migrate, newer, empty_database)  # while the older release accepts and works
+            async with worker_of(theatre, newer):
+                await submitting
+                await submit_many(theatre, 20, 10)
+                assert outgoing.returncode is None
+                assert await theatre.stop() == 0
+                theatre.relay = await theatre.spawn("serve", "--no-worker", cwd=newer)
+                await theatre.until_up(within_s=60)
+                await submit_many(theatre, 30, 10)
+                account = await theatre.settled(within_s=60)
+                assert account.is_clean(), account
+                assert account.jobs == 40
+
+
+async def test_an_older_process_may_start_again_after_the_migration_and_is_ready(
+    empty_database: str, tmp_path: Path
+) -> None:
+    await asyncio.to_thread(migrate, next_release(tmp_path), empty_database)
+    await asyncio.to_thread(
+        migrate, REPOSITORY, empty_database
+    )  # the older release's own job, run again: nothing to do
+    async with open_theatre(empty_database) as theatre:
+        await theatre.start()
+        await theatre.until_up(within_s=60)
+        await theatre.until_ready(within_s=60)
+        await theatre.submit(0)
+        assert (await theatre.settled()).is_clean()
