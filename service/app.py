@@ -68,8 +68,8 @@ def create_app(settings: Settings, *, with_worker: bool = True) -> FastAPI:
     app.state.draining = False
     app.state.limits = Limits(settings.relay_key_requests_per_minute)
     app.add_middleware(RequestIds)
+    app.add_middleware(hooks.Door)  # the last one added stands in front
     errors.install(app)
-    app.add_route("/webhooks/soniox", hooks.receive, methods=["POST"])
     for module in (intake, transcriptions, transcripts, files, models, search):
         app.include_router(module.router)
     for module in (endpoints, recoveries, events, deliveries, keys, reconciler, stats, health, docs):

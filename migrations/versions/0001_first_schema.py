@@ -412,14 +412,12 @@ def upgrade() -> None:
             sqlite_where=sa.text("due_at_ms IS NOT NULL"),
             postgresql_where=sa.text("due_at_ms IS NOT NULL"),
         )
-        batch_op.create_index("ix_webhooks_received", ["received_at_ms"], unique=False)
         batch_op.create_index("uq_webhooks_job", ["job", "soniox_id", "status"], unique=True)
 
 
 def downgrade() -> None:
     with op.batch_alter_table("webhooks", schema=None) as batch_op:
         batch_op.drop_index("uq_webhooks_job")
-        batch_op.drop_index("ix_webhooks_received")
         batch_op.drop_index(
             "ix_webhooks_due",
             sqlite_where=sa.text("due_at_ms IS NOT NULL"),

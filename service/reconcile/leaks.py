@@ -20,7 +20,6 @@ from service.soniox import RemoteTranscription
 from service.soniox.models import FINISHED_BADLY, FINISHED_WELL
 from service.store import removals, sweeps, transcriptions, webhooks
 from service.store.room import Held
-from service.tables import Webhook
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +67,7 @@ async def mend_leaks(relay: Relay, leaks: Leaks) -> None:
                 connection, transcription_id=job, soniox_id=None, soniox_file_id=file_id, now_ms=now_ms
             )
         if leaks.foreign:
-            await webhooks.record(connection, [_as_webhook(remote, now_ms) for remote in leaks.foreign])
+            await webhooks.record(connection, [_as_hint(remote, now_ms) for remote in leaks.foreign])
 
     await relay.db.write(mend, wake=("cleanup", "collect"))
     for kind, number in leaks.counts().items():
@@ -118,13 +117,5 @@ def _is_marked(relay: Relay, remote: RemoteTranscription) -> bool:
     return bool(remote.job()) and (remote.webhook_url or "").split("?")[0] == relay.settings.webhook_base
 
 
-def _as_webhook(remote: RemoteTranscription, now_ms: int) -> Webhook:
-    return Webhook(
-        id=new_uuid(now_ms),
-        soniox_id=remote.id,
-        status=remote.status,
-        source="reconciler",
-        received_at_ms=now_ms,
-        last_seen_at_ms=now_ms,
-        due_at_ms=now_ms,
-    )
+def _as_hint(remote: RemoteTranscription, now_ms: int) -> webhooks.Hint:
+    return webhooks.Hint(new_uuid(now_ms), "", remote.id, remote.status, "reconciler", now_ms)

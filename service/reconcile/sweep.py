@@ -13,7 +13,7 @@ from service.relay import Relay
 from service.soniox import RemoteTranscription
 from service.store import timeline, transcriptions, webhooks
 from service.store.transcriptions import Seen
-from service.tables import TimelineEntry, Transcription, Webhook
+from service.tables import TimelineEntry, Transcription
 
 log = structlog.get_logger(__name__)
 
@@ -59,7 +59,7 @@ async def record(relay: Relay, finds: list[Find]) -> None:
 
     async def write(connection: AsyncConnection) -> None:
         if news:
-            await webhooks.record(connection, [_as_webhook(find, now_ms) for find in news])
+            await webhooks.record(connection, [_as_hint(find, now_ms) for find in news])
             await timeline.note(connection, *[_entry(find, now_ms) for find in news])
         await transcriptions.mark_seen(connection, [_seen(find, interval_ms) for find in finds])
 
@@ -91,17 +91,9 @@ async def _listed(relay: Relay, wanted: set[str]) -> list[RemoteTranscription]:
     return found
 
 
-def _as_webhook(find: Find, now_ms: int) -> Webhook:
-    return Webhook(
-        id=new_uuid(now_ms),
-        job=find.job.id,
-        soniox_id=find.job.soniox_id or "",
-        status=find.status,
-        source="reconciler",
-        received_at_ms=now_ms,
-        last_seen_at_ms=now_ms,
-        due_at_ms=now_ms,
-    )
+def _as_hint(find: Find, now_ms: int) -> webhooks.Hint:
+    job = find.job
+    return webhooks.Hint(new_uuid(now_ms), job.id, job.soniox_id or "", find.status, "reconciler", now_ms)
 
 
 def _seen(find: Find, interval_ms: int) -> Seen:

@@ -41,7 +41,12 @@ def values_of(row: SQLModel) -> dict[str, Any]:
 
 def upsert(connection: AsyncConnection, table: Table) -> postgresql.Insert | sqlite.Insert:
     """An INSERT that can say ON CONFLICT, in the connection's dialect."""
-    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+    return insertion_for(connection.dialect.name, table)
+
+
+def insertion_for(dialect: str, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """The same for those who keep the statement."""
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
 
 
 def _is_unset_serial(name: str, value: Any) -> bool:

@@ -1,31 +1,42 @@
 """The inbox: written by the webhook route and by the reconciler, claimed by the collect stage."""
 
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
-from sqlalchemy import case, delete, func, select, update
+from sqlalchemy import Insert, case, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.claims import DONE, still_held
-from service.store.rows import as_model, as_models, upsert, values_of
+from service.store.rows import as_model, as_models, insertion_for
 from service.tables import Webhook, table_of
 
 webhooks = table_of(Webhook)
 
 
-async def record(connection: AsyncConnection, rows: list[Webhook]) -> Sequence[None]:
+class Hint(NamedTuple):
+    """What somebody says about a transcription at Soniox; `job` is empty for one that the relay did not create."""
+
+    id: str
+    job: str
+    soniox_id: str
+    status: str
+    source: str  # webhook, reconciler
+    at_ms: int
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.job, self.soniox_id, self.status
+
+
+async def record(connection: AsyncConnection, hints: list[Hint]) -> Sequence[None]:
     """Insert each, or count it as seen again. What the reconciler finds becomes due again even if handled."""
-    insertion = upsert(connection, webhooks)
-    again = insertion.excluded.source == "reconciler"
-    values: dict[str, Any] = {
-        "seen": webhooks.c.seen + insertion.excluded.seen,
-        "last_seen_at_ms": insertion.excluded.last_seen_at_ms,
-        "due_at_ms": case((again, insertion.excluded.due_at_ms), else_=webhooks.c.due_at_ms),
-        "handled_at_ms": case((again, None), else_=webhooks.c.handled_at_ms),
-    }
-    statement = insertion.on_conflict_do_update(index_elements=["job", "soniox_id", "status"], set_=values)
-    await connection.execute(statement, [values_of(row) for row in _newest_of_each(rows)])
-    return [None] * len(rows)
+    times = Counter(hint.key for hint in hints)
+    newest = {hint.key: hint for hint in hints}  # one of each: a statement may not meet the same conflict twice
+    rows = [_row(hint, times[key]) for key, hint in newest.items()]
+    await connection.execute(_recording(connection.dialect.name), rows)
+    return [None] * len(hints)
 
 
 async def handle(connection: AsyncConnection, row: Webhook, outcome: str, now_ms: int) -> bool:
@@ -36,8 +47,8 @@ async def handle(connection: AsyncConnection, row: Webhook, outcome: str, now_ms
 
 
 async def newest(connection: AsyncConnection, limit: int) -> list[Webhook]:
-    """The latest rows of the inbox."""
-    query = select(webhooks).order_by(webhooks.c.received_at_ms.desc()).limit(limit)
+    """The latest rows of the inbox; its ids sort by time."""
+    query = select(webhooks).order_by(webhooks.c.id.desc()).limit(limit)
     return as_models(Webhook, await connection.execute(query))
 
 
@@ -58,12 +69,30 @@ async def forget(connection: AsyncConnection, job: str) -> None:
     await connection.execute(delete(webhooks).where(webhooks.c.job == job))
 
 
-def _newest_of_each(rows: list[Webhook]) -> list[Webhook]:
-    """One row for each key: a statement may not meet the same conflict twice."""
-    merged: dict[tuple[str, str, str], Webhook] = {}
-    for row in rows:
-        key = (row.job, row.soniox_id, row.status)
-        if key in merged:
-            row.seen += merged[key].seen
-        merged[key] = row
-    return list(merged.values())
+def _row(hint: Hint, seen: int) -> dict[str, Any]:
+    return {
+        "id": hint.id,
+        "job": hint.job,
+        "soniox_id": hint.soniox_id,
+        "status": hint.status,
+        "source": hint.source,
+        "received_at_ms": hint.at_ms,
+        "last_seen_at_ms": hint.at_ms,
+        "due_at_ms": hint.at_ms,
+        "seen": seen,
+        "fence": 0,
+        "tries": 0,
+    }
+
+
+@cache  # building it costs as much as ten rows
+def _recording(dialect: str) -> Insert:
+    insertion = insertion_for(dialect, webhooks)
+    again = insertion.excluded.source == "reconciler"
+    values: dict[str, Any] = {
+        "seen": webhooks.c.seen + insertion.excluded.seen,
+        "last_seen_at_ms": insertion.excluded.last_seen_at_ms,
+        "due_at_ms": case((again, insertion.excluded.due_at_ms), else_=webhooks.c.due_at_ms),
+        "handled_at_ms": case((again, None), else_=webhooks.c.handled_at_ms),
+    }
+    return insertion.on_conflict_do_update(index_elements=["job", "soniox_id", "status"], set_=values)

@@ -18,7 +18,6 @@ class Webhook(Due, table=True):
     __table_args__ = (
         Index("uq_webhooks_job", "job", "soniox_id", "status", unique=True),
         due("webhooks"),
-        Index("ix_webhooks_received", "received_at_ms"),
     )
     id: str = Field(primary_key=True)
     job: str = ""
