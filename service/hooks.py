@@ -117,13 +117,14 @@ def _header(scope: Scope, name: str) -> bytes:
 
 
 async def _read(receive: Receive) -> bytes:
-    body = b""
+    body: bytes = b""
     async with asyncio.timeout(BODY_WITHIN_S):
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise HungUp
-            body += message.get("body", b"")
+            part: bytes = message.get("body", b"")
+            body += part
             if len(body) > LARGEST_BODY:
                 raise TooLong
             if not message.get("more_body", False):
