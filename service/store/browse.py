@@ -4,13 +4,15 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import assert_never
 
-from sqlalchemy import ColumnElement, and_, func, not_, or_, select
+from sqlalchemy import ColumnElement, TextClause, and_, func, not_, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.lifecycle import AT_WORK, OPEN_STAGES, SonioxStatus, Stage
 from service.store.paging import Page, cut
 from service.store.rows import as_models
-from service.tables import Transcription, table_of
+from service.tables import NOT_COMPLETED, Transcription, table_of
+
+Condition = ColumnElement[bool] | TextClause
 
 jobs = table_of(Transcription)
 
@@ -26,19 +28,24 @@ class Wanted:
     created_after_ms: int | None = None
     created_before_ms: int | None = None
 
-    def conditions(self) -> list[ColumnElement[bool]]:
+    def conditions(self) -> list[Condition]:
         """As SQL."""
         return [condition for condition in self._each() if condition is not None]
 
-    def _each(self) -> list[ColumnElement[bool] | None]:
+    def _each(self) -> list[Condition | None]:
         return [
             None if self.owner is None else jobs.c.owner == self.owner,
+            text(NOT_COMPLETED) if self._is_about_unfinished() else None,
             or_(*[_has(status) for status in self.statuses]) if self.statuses else None,
             jobs.c.stage.in_(self.stages) if self.stages else None,
             None if self.client_reference_id is None else jobs.c.client_reference_id == self.client_reference_id,
             None if self.created_after_ms is None else jobs.c.created_at_ms > self.created_after_ms,
             None if self.created_before_ms is None else jobs.c.created_at_ms < self.created_before_ms,
         ]
+
+    def _is_about_unfinished(self) -> bool:
+        by_status = self.statuses and "completed" not in self.statuses
+        return bool(by_status or (self.stages and Stage.COMPLETED not in self.stages))
 
 
 async def page_of(connection: AsyncConnection, wanted: Wanted, page: Page) -> list[Transcription]:

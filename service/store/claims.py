@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, and_, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, Table, and_, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.rows import as_models
@@ -20,11 +20,12 @@ D = TypeVar("D", bound=Due)
 
 @dataclass(frozen=True)
 class Claimant:
-    """Who claims, when, and for how long."""
+    """Who claims, when, and for how long; what was due before `since_ms` is passed over."""
 
     worker: str
     now_ms: int
     lease_ms: int
+    since_ms: int = 0
 
 
 async def claim(
@@ -38,18 +39,38 @@ async def claim(
 ) -> list[D]:
     """Take up to `limit` due rows, the longest due first; `also` sets further columns in the same statement."""
     table = table_of(model)
-    now_ms = claimant.now_ms
-    free = or_(table.c.lease_until_ms.is_(None), table.c.lease_until_ms <= now_ms)
-    due = and_(table.c.due_at_ms <= now_ms, free)
-    lease = {"lease_until_ms": now_ms + claimant.lease_ms, "leased_by": claimant.worker}
-    candidates = (
-        select(table.c.id)
-        .where(due if where is None else and_(due, where))
-        .order_by(table.c.due_at_ms, table.c.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .cte("candidates")
+    due = and_(table.c.due_at_ms <= claimant.now_ms, table.c.due_at_ms >= claimant.since_ms)
+    wanted = due if where is None else and_(due, where)
+    oldest = _free(table, claimant).where(wanted).order_by(table.c.due_at_ms, table.c.id).limit(limit)
+    return await _take(connection, model, claimant, oldest, also)
+
+
+async def claim_those(
+    connection: AsyncConnection, model: type[D], claimant: Claimant, ids: Sequence[str]
+) -> list[D]:
+    """Take these rows, as far as they are still due and free."""
+    table = table_of(model)
+    # The sum keeps the planner from the index on due_at_ms, which would lead through the whole backlog.
+    due = table.c.due_at_ms + 0 <= claimant.now_ms
+    return await _take(connection, model, claimant, _free(table, claimant).where(table.c.id.in_(ids), due), None)
+
+
+def _free(table: Table, claimant: Claimant) -> Select[Any]:
+    return select(table.c.id).where(
+        or_(table.c.lease_until_ms.is_(None), table.c.lease_until_ms <= claimant.now_ms)
     )
+
+
+async def _take(
+    connection: AsyncConnection,
+    model: type[D],
+    claimant: Claimant,
+    chosen: Select[Any],
+    also: dict[str, Any] | None,
+) -> list[D]:
+    table = table_of(model)
+    candidates = chosen.with_for_update(skip_locked=True).cte("candidates")
+    lease = {"lease_until_ms": claimant.now_ms + claimant.lease_ms, "leased_by": claimant.worker}
     statement = (
         update(table)
         .where(table.c.id.in_(select(candidates.c.id)))
@@ -102,7 +123,9 @@ async def renew(
 ) -> list[str]:
     """Prolong the leases of (id, fence) pairs; gives back the ids of those that were still ours."""
     table = table_of(model)
-    ours = and_(tuple_(table.c.id, table.c.fence).in_(held), table.c.lease_until_ms.is_not(None))
+    same = tuple_(table.c.id, table.c.fence).in_(held)
+    # SQLite looks pairs up row by row through the whole table, unless it is told the ids as well
+    ours = and_(table.c.id.in_([row_id for row_id, _ in held]), same, table.c.lease_until_ms.is_not(None))
     renewed = update(table).where(ours).values(lease_until_ms=until_ms).returning(table.c.id)
     return [row.id for row in (await connection.execute(renewed)).all()]
 

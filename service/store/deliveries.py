@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, func, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.lifecycle import DeliveryStatus
@@ -14,7 +14,7 @@ from service.store.paging import Page, cut
 from service.store.parcels import Parcel
 from service.store.receivers import Failure
 from service.store.rows import as_model, as_models, insert_all
-from service.tables import Attempt, Delivery, TimelineEntry, table_of
+from service.tables import NOT_DELIVERED, Attempt, Delivery, TimelineEntry, table_of
 
 deliveries = table_of(Delivery)
 attempts = table_of(Attempt)
@@ -101,6 +101,8 @@ class Filter:
 async def page_of(connection: AsyncConnection, chosen: Filter, page: Page) -> list[Delivery]:
     """One page, and one more row if there is a next one."""
     query = select(deliveries).where(*_of(chosen.owner))
+    if chosen.status not in {None, DeliveryStatus.DELIVERED}:
+        query = query.where(text(NOT_DELIVERED))
     for name in ("endpoint_id", "status", "event_id"):
         if (wanted := getattr(chosen, name)) is not None:
             query = query.where(deliveries.c[name] == wanted)
@@ -117,7 +119,8 @@ async def again(connection: AsyncConnection, delivery: Delivery, now_ms: int) ->
 
 async def abandon(connection: AsyncConnection, endpoint_id: str) -> None:
     """Its endpoint is gone: what was not delivered never will be, and says so."""
-    open_ones = and_(deliveries.c.endpoint_id == endpoint_id, deliveries.c.status == DeliveryStatus.PENDING)
+    pending = and_(text(NOT_DELIVERED), deliveries.c.status == DeliveryStatus.PENDING)
+    open_ones = and_(deliveries.c.endpoint_id == endpoint_id, pending)
     values = {
         "status": DeliveryStatus.EXHAUSTED,
         "due_at_ms": None,

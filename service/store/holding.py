@@ -1,11 +1,11 @@
 """Holding: what waits for a disabled endpoint is pending without a due time, so that it costs a claim nothing."""
 
-from sqlalchemy import update
+from sqlalchemy import text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.lifecycle import DeliveryStatus
 from service.store.claims import FREE
-from service.tables import Delivery, table_of
+from service.tables import NOT_DELIVERED, Delivery, table_of
 
 deliveries = table_of(Delivery)
 
@@ -23,6 +23,7 @@ async def give_back(connection: AsyncConnection, endpoint_id: str) -> None:
     """Make due what was held, in the order in which it came."""
     held = update(deliveries).where(
         deliveries.c.endpoint_id == endpoint_id,
+        text(NOT_DELIVERED),
         deliveries.c.status == DeliveryStatus.PENDING,
         deliveries.c.due_at_ms.is_(None),
     )

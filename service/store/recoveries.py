@@ -1,13 +1,13 @@
 """Recoveries: orders to send again, in batches, what an endpoint did not take since a moment."""
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, text, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.lifecycle import DeliveryStatus
 from service.store import receivers
 from service.store.claims import DONE, FREE, still_held
 from service.store.rows import as_models, insert_all
-from service.tables import Delivery, Recovery, table_of
+from service.tables import NOT_DELIVERED, Delivery, Recovery, table_of
 
 deliveries = table_of(Delivery)
 recoveries = table_of(Recovery)
@@ -78,6 +78,7 @@ def _undelivered(endpoint_id: str, since_ms: int, until_ms: int) -> ColumnElemen
     waiting = and_(deliveries.c.status == DeliveryStatus.PENDING, deliveries.c.tries > 0)
     return and_(
         deliveries.c.endpoint_id == endpoint_id,
+        text(NOT_DELIVERED),
         deliveries.c.created_at_ms >= since_ms,
         deliveries.c.created_at_ms <= until_ms,
         or_(deliveries.c.status == DeliveryStatus.EXHAUSTED, waiting),

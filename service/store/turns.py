@@ -91,8 +91,7 @@ async def claim(connection: AsyncConnection, claimant: Claimant, limit: int) -> 
     chosen = await _choose(connection, turns, claimant.now_ms, limit)
     if not chosen:
         return []
-    mine = deliveries.c.id.in_(chosen)
-    claimed = await claims.claim(connection, Delivery, claimant, limit=limit, where=mine)
+    claimed = await claims.claim_those(connection, Delivery, claimant, chosen)
     await _pay(connection, turns, Counter(row.receiver for row in claimed), claimant.now_ms)
     return claimed
 

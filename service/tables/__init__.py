@@ -5,7 +5,7 @@ disagree with the state. There are no foreign keys: rows that belong together ar
 transaction by `store/`, and a purge must not lock what a worker claims.
 """
 
-from service.tables.base import IS_OPEN, IS_SETTLED, Due, table_of
+from service.tables.base import IS_OPEN, IS_SETTLED, NOT_COMPLETED, NOT_DELIVERED, Due, table_of
 from service.tables.downstream import Attempt, Delivery, Endpoint, Event, Receiver, Recovery
 from service.tables.inbox import Removal, Webhook
 from service.tables.operations import ApiKey, Heartbeat, ModelList, Office, SonioxCalls, Sweep
@@ -15,6 +15,8 @@ from service.tables.transcripts import Passage, Transcript, TranscriptChunk
 __all__ = [
     "IS_OPEN",
     "IS_SETTLED",
+    "NOT_COMPLETED",
+    "NOT_DELIVERED",
     "ApiKey",
     "Attempt",
     "Delivery",

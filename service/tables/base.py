@@ -13,8 +13,11 @@ def one_of(column: str, words: tuple[str, ...]) -> str:
     return f"{column} IN ({', '.join(repr(str(word)) for word in words)})"
 
 
-IS_OPEN = one_of("stage", OPEN_STAGES)  # a query must repeat it word for word, or SQLite passes the index by
-IS_SETTLED = f"status <> '{DeliveryStatus.PENDING}'"  # same
+# A query must repeat the condition of an index word for word, or SQLite passes the index by.
+NOT_COMPLETED = "stage <> 'completed'"
+NOT_DELIVERED = "status <> 'delivered'"
+IS_SETTLED = f"status <> '{DeliveryStatus.PENDING}'"
+IS_OPEN = f"{NOT_COMPLETED} AND {one_of('stage', OPEN_STAGES)}"
 
 
 def partial(name: str, condition: str, *columns: str) -> Index:
@@ -23,7 +26,8 @@ def partial(name: str, condition: str, *columns: str) -> Index:
 
 
 def due(table: str) -> Index:
-    return partial(f"ix_{table}_due", "due_at_ms IS NOT NULL", "due_at_ms")
+    """In the order of claims, so that the oldest are read off it and nothing is sorted."""
+    return partial(f"ix_{table}_due", "due_at_ms IS NOT NULL", "due_at_ms", "id")
 
 
 class Due(SQLModel):

@@ -6,7 +6,7 @@ from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, Index, LargeBi
 from sqlmodel import Field, SQLModel
 
 from service.lifecycle import DeliveryStatus
-from service.tables.base import IS_SETTLED, SERIAL, Due, due, one_of, partial
+from service.tables.base import IS_SETTLED, NOT_DELIVERED, SERIAL, Due, due, one_of, partial
 
 
 class Event(SQLModel, table=True):
@@ -83,6 +83,8 @@ class Delivery(Due, table=True):
         Index("ix_deliveries_endpoint", "endpoint_id", "created_at_ms", "id"),
         Index("ix_deliveries_created", "created_at_ms", "id"),
         partial("ix_deliveries_settled", IS_SETTLED, *("status", "created_at_ms", "owner", "delivered_at_ms")),
+        Index("ix_deliveries_owner", "owner", "created_at_ms", "id"),
+        partial("ix_deliveries_undelivered", NOT_DELIVERED, "status", "created_at_ms", "id"),
     )
     id: str = Field(primary_key=True)
     event_id: str = Field(index=True)

@@ -6,7 +6,7 @@ from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, Index, LargeBi
 from sqlmodel import Field, SQLModel
 
 from service.lifecycle import Stage
-from service.tables.base import IS_OPEN, SERIAL, Due, due, one_of, partial
+from service.tables.base import NOT_COMPLETED, SERIAL, Due, due, one_of, partial
 
 
 class Transcription(Due, table=True):
@@ -19,8 +19,12 @@ class Transcription(Due, table=True):
         Index("ix_transcriptions_owner_created", "owner", "created_at_ms", "id"),
         Index("ix_transcriptions_created", "created_at_ms", "id"),
         Index("ix_transcriptions_soniox_id", "soniox_id"),
-        Index("ix_transcriptions_reference", "client_reference_id"),
-        partial("ix_transcriptions_open", IS_OPEN, "stage", "soniox_status"),
+        partial(
+            "ix_transcriptions_reference",
+            "client_reference_id IS NOT NULL",
+            *("client_reference_id", "created_at_ms", "id"),
+        ),
+        partial("ix_transcriptions_unfinished", NOT_COMPLETED, "stage", "created_at_ms", "id"),
         partial("ix_transcriptions_check", "check_at_ms IS NOT NULL", "check_at_ms"),
         partial(
             "ix_transcriptions_finished",

@@ -1,0 +1,200 @@
+"""Query plans: what is claimed, swept and listed is read off an index, however much is finished."""
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bench.filling import fill
+from service.db import Database, open_database
+from service.lifecycle import Stage
+from service.store import (
+    browse,
+    claims,
+    deliveries,
+    feed,
+    holding,
+    parcels,
+    recoveries,
+    retention,
+    room,
+    stats,
+    sweeps,
+    transcriptions,
+    webhooks,
+)
+from service.store.claims import Claimant
+from service.store.paging import Page
+from service.store.rows import insert_all
+from service.tables import Delivery, Transcription, Webhook
+from service.wakeups import Wakeups
+
+NOW_MS = 2_000_000_000_000
+OPEN = 30  # due rows of each kind, beside those that are finished
+JOBS, DELIVERIES = 10_000, 30_000
+WHO = Claimant("w", NOW_MS, 20_000)
+PAGE = Page(100)
+LATER = Page(100, (NOW_MS - 10**9, "x"))
+LARGE = ("transcriptions", "webhooks", "events", "deliveries", "attempts", "timeline")
+
+Query = Callable[[AsyncConnection], Awaitable[object]]
+
+
+def jobs_where(page: Page = PAGE, **wanted: Any) -> Query:
+    return lambda connection: browse.page_of(connection, browse.Wanted(**wanted), page)
+
+
+def deliveries_where(**wanted: Any) -> Query:
+    return lambda connection: deliveries.page_of(connection, deliveries.Filter(**wanted), PAGE)
+
+
+# What is asked, and the indexes of which one at least must lead it; primary keys may serve anything.
+QUERIES: dict[str, tuple[Query, set[str]]] = {
+    "claim the inbox": (lambda c: claims.claim(c, Webhook, WHO, limit=10), {"ix_webhooks_due"}),
+    "claim submissions": (
+        lambda c: room.claim_submissions(c, room.Quotas(100, 100, 100), WHO, 10),
+        {"ix_transcriptions_due", "ix_transcriptions_unfinished"},
+    ),
+    "claim deliveries": (
+        lambda c: parcels.claim(c, WHO, 10),
+        {"ix_deliveries_turn", "ix_deliveries_due", "uq_events_id"},
+    ),
+    "renew leases": (lambda c: claims.renew(c, Webhook, [("w1", 0), ("w2", 0)], NOW_MS), set()),
+    "give leases back": (lambda c: claims.release(c, Delivery, "w", NOW_MS), {"ix_deliveries_due"}),
+    "when is the next due": (lambda c: claims.next_due_ms(c, Delivery, NOW_MS), {"ix_deliveries_due"}),
+    "find silent jobs": (
+        lambda c: transcriptions.silent(c, NOW_MS, 1000),
+        {"ix_transcriptions_check", "ix_transcriptions_unfinished"},
+    ),
+    "find stalled rows": (
+        lambda c: sweeps.stalled(c, NOW_MS, NOW_MS),
+        {"ix_transcriptions_due", "ix_webhooks_due", "ix_deliveries_due", "ix_removals_due"},
+    ),
+    "count what Soniox holds": (room.held, {"ix_transcriptions_unfinished"}),
+    "files in use": (lambda c: sweeps.files_in_use(c, ["f"]), {"ix_transcriptions_unfinished"}),
+    "figures": (
+        stats.gauges,
+        {
+            "ix_transcriptions_unfinished",
+            "ix_webhooks_due",
+            "ix_deliveries_due",
+            "ix_deliveries_turn",
+            "ix_removals_due",
+        },
+    ),
+    "list all": (jobs_where(), {"ix_transcriptions_created"}),
+    "list the next page": (jobs_where(LATER), {"ix_transcriptions_created"}),
+    "list one caller's": (
+        jobs_where(owner="other"),
+        {"ix_transcriptions_owner_created"},
+    ),
+    "list failed ones": (jobs_where(statuses=("error",)), {"ix_transcriptions_unfinished"}),
+    "list a stage": (jobs_where(stages=(Stage.ACCEPTED,)), {"ix_transcriptions_unfinished"}),
+    "list by reference": (jobs_where(client_reference_id="r1"), {"ix_transcriptions_reference"}),
+    "list deliveries": (deliveries_where(), {"ix_deliveries_created"}),
+    "list an endpoint's": (
+        deliveries_where(endpoint_id="endpoint-1"),
+        {"ix_deliveries_endpoint", "ix_deliveries_created"},
+    ),
+    "list pending ones": (deliveries_where(status="pending"), {"ix_deliveries_undelivered"}),
+    "list one caller's deliveries": (deliveries_where(owner="other"), {"ix_deliveries_owner"}),
+    "list an event's": (deliveries_where(event_id="e1"), {"ix_deliveries_event_id"}),
+    "read the feed": (lambda c: feed.after(c, (0, JOBS - 10), feed.Wanted(), 100), {"ix_events_order"}),
+    "hold what is due": (
+        lambda c: holding.hold(c, "endpoint-1", NOW_MS),
+        {"ix_deliveries_turn", "ix_deliveries_due"},
+    ),
+    "give back what was held": (lambda c: holding.give_back(c, "endpoint-1"), {"ix_deliveries_undelivered"}),
+    "count what to recover": (
+        lambda c: recoveries.count(c, "endpoint-1", 0, NOW_MS),
+        {"ix_deliveries_undelivered"},
+    ),
+    "find what is past its retention": (
+        lambda c: retention.expired(c, NOW_MS - 360 * 86_400_000, 100),
+        {"ix_transcriptions_created", "ix_deliveries_transcription_id", "ix_deliveries_due"},
+    ),
+    "newest webhooks": (lambda c: webhooks.newest(c, 10), {"ix_webhooks_received"}),
+}
+SORTED = {"list an event's"}  # few rows by nature: sorting them costs nothing
+
+
+@pytest.fixture
+async def used(database_url: str) -> AsyncIterator[Database]:
+    """A database with a history, and a little work in each queue."""
+    await fill(database_url, JOBS, DELIVERIES, NOW_MS)
+    async with open_database(database_url, Wakeups()) as database:
+        await database.write(_add_work)
+        yield database
+
+
+async def _add_work(connection: AsyncConnection) -> None:
+    job: dict[str, Any] = {"owner": "o", "filename": "f", "model": "m", "created_at_ms": NOW_MS}
+    submitted = {"stage": Stage.SUBMITTED, "check_at_ms": NOW_MS - 1}
+    hint = {"status": "completed", "source": "webhook", "received_at_ms": NOW_MS, "last_seen_at_ms": NOW_MS}
+    due = {"due_at_ms": NOW_MS - 1}
+    for number in range(OPEN):
+        to = f"endpoint-{number % 3}"
+        of = {"event_id": f"e{number + 1:036d}", "endpoint_id": to, "receiver": to}
+        await insert_all(connection, [Transcription(id=f"t{number}", **job, **due)])
+        await insert_all(connection, [Transcription(id=f"u{number}", soniox_id=f"x{number}", **job, **submitted)])
+        await insert_all(
+            connection, [Webhook(id=f"w{number}", job=f"u{number}", soniox_id=f"x{number}", **hint, **due)]
+        )
+        await insert_all(connection, [Delivery(id=f"d{number}", owner="o", created_at_ms=NOW_MS, **of, **due)])
+    if connection.dialect.name == "postgresql":
+        await connection.execute(text("ANALYZE"))
+
+
+async def test_no_query_of_the_daily_work_reads_what_is_finished(used: Database) -> None:
+    wrong = {}
+    for name, (query, indexes) in QUERIES.items():
+        plan = await plan_of(used, query)
+        found = set(re.findall(r"\b(?:ix|uq)_\w+", plan))
+        complaints = scans_in(plan)
+        if name not in SORTED and "USE TEMP B-TREE FOR ORDER BY" in plan and "SCAN waiting" not in plan:
+            complaints.append("sorts")
+        if found - indexes or (indexes and not found):
+            complaints.append(f"uses {found}, not {indexes}")
+        if complaints:
+            wrong[name] = (complaints, plan)
+    assert not wrong, "\n\n".join(f"{name}: {complaints}\n{plan}" for name, (complaints, plan) in wrong.items())
+
+
+def scans_in(plan: str) -> list[str]:
+    """Tables of which every row is read."""
+    whole = [f"Seq Scan on {table}" for table in LARGE] + [f"SCAN {table}" for table in LARGE]
+    return [words for words in whole if re.search(rf"{words}(?! USING)\b", plan)]
+
+
+async def plan_of(database: Database, query: Query) -> str:
+    """The plans of all statements of a query, which is undone afterwards."""
+    explain = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
+    lines: list[str] = []
+    async with database.writer.connect() as connection:
+        with statements_of(database) as statements:
+            await query(connection)
+        for statement, parameters in statements:
+            if re.match(r"\s*(SELECT|WITH|UPDATE)", statement):
+                plan = await connection.exec_driver_sql(f"{explain} {statement}", parameters)
+                lines += [str(row[-1]) for row in plan.all()]
+        await connection.rollback()
+    return "\n".join(lines)
+
+
+@contextmanager
+def statements_of(database: Database) -> Any:
+    """What is sent meanwhile, each with its parameters."""
+    sent: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
+        sent.append((statement, parameters))
+
+    event.listen(database.writer.sync_engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        event.remove(database.writer.sync_engine, "before_cursor_execute", note)
