@@ -1,4 +1,4 @@
-"""A database that has worked for a year: finished jobs, with their webhooks, events and deliveries, made by SQL."""
+"""A database that has worked for a year: finished jobs, with webhooks, events and deliveries, made by SQL."""
 
 import asyncio
 import sqlite3
@@ -14,7 +14,8 @@ FAILED_EACH = 200  # one job of so many failed, and one delivery of so many was 
 
 # The text of a number is as long as a real id and in the order of time, as those are.
 SQLITE = {
-    "numbers": "(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $number) SELECT i FROM n)",
+    "numbers": """(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $number)
+                  SELECT i FROM n)""",
     "padded": "printf('%036d', {})",
     "no": "0",
     "body": "x'7b7d'",
@@ -27,18 +28,19 @@ POSTGRESQL = {
 }
 FILLING = {
     "transcriptions": """
-INSERT INTO transcriptions (id, owner, stage, created_at_ms, submitted_at_ms, finished_at_ms, request, filename, attempt,
-                            adopted, unsettled, past_soniox_ids, model, fence, tries, soniox_id, soniox_status,
-                            client_reference_id)
+INSERT INTO transcriptions (id, owner, stage, created_at_ms, submitted_at_ms, finished_at_ms, request, filename,
+                            attempt, adopted, unsettled, past_soniox_ids, model, fence, tries, soniox_id,
+                            soniox_status, client_reference_id)
 SELECT $i, 'bench', CASE WHEN i % $failed = 0 THEN 'failed' ELSE 'completed' END, $moment, $moment + 300,
        $moment + 9000, '{"model": "stt-async-v5", "audio_url": "https://example.com/calls/recording.wav"}',
        'recording.wav', 1, $no, $no, '[]', 'stt-async-v5', 3, 0, 's' || $i, 'completed', 'r' || $i
   FROM $numbers
 """,
     "webhooks": """
-INSERT INTO webhooks (id, job, soniox_id, status, source, received_at_ms, last_seen_at_ms, seen, handled_at_ms, outcome,
-                      fence, tries)
-SELECT 'w' || $i, $i, 's' || $i, 'completed', 'webhook', $moment + 8000, $moment + 8000, 1, $moment + 9000, 'stored', 1, 0
+INSERT INTO webhooks (id, job, soniox_id, status, source, received_at_ms, last_seen_at_ms, seen, handled_at_ms,
+                      outcome, fence, tries)
+SELECT 'w' || $i, $i, 's' || $i, 'completed', 'webhook', $moment + 8000, $moment + 8000, 1, $moment + 9000,
+       'stored', 1, 0
   FROM $numbers
 """,
     "events": """
@@ -89,10 +91,8 @@ async def _fill_postgresql(url: str, jobs: int, deliveries: int, now_ms: int) ->
     try:
         await connection.execute("SET maintenance_work_mem = '512MB'; SET synchronous_commit = off")
         for table in FILLING:
-            query = (
-                "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = $1 AND indexname NOT LIKE '%_pkey'"
-            )
-            indexes = await connection.fetch(query, table)
+            query = "SELECT indexname, indexdef FROM pg_indexes WHERE tablename = $1 AND indexname <> $2"
+            indexes = await connection.fetch(query, table, f"{table}_pkey")
             for name, _ in indexes:
                 await connection.execute(f"DROP INDEX {name}")
             await connection.execute(_statement(table, POSTGRESQL, jobs, deliveries, now_ms))

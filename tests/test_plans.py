@@ -41,6 +41,8 @@ PAGE = Page(100)
 LATER = Page(100, (NOW_MS - 10**9, "x"))
 LARGE = ("transcriptions", "webhooks", "events", "deliveries", "attempts", "timeline")
 
+DUE = {"ix_deliveries_due", "ix_deliveries_turn"}
+
 Query = Callable[[AsyncConnection], Awaitable[object]]
 
 
@@ -78,13 +80,8 @@ QUERIES: dict[str, tuple[Query, set[str]]] = {
     "files in use": (lambda c: sweeps.files_in_use(c, ["f"]), {"ix_transcriptions_unfinished"}),
     "figures": (
         stats.gauges,
-        {
-            "ix_transcriptions_unfinished",
-            "ix_webhooks_due",
-            "ix_deliveries_due",
-            "ix_deliveries_turn",
-            "ix_removals_due",
-        },
+        {"ix_transcriptions_due", "ix_transcriptions_check", "ix_transcriptions_unfinished"}
+        | {"ix_webhooks_due", "ix_removals_due", *DUE},
     ),
     "list all": (jobs_where(), {"ix_transcriptions_created"}),
     "list the next page": (jobs_where(LATER), {"ix_transcriptions_created"}),

@@ -75,11 +75,11 @@ def _idle(now_ms: int) -> ColumnElement[bool]:
 
 def _undelivered(endpoint_id: str, since_ms: int, until_ms: int) -> ColumnElement[bool]:
     """Exhausted ones, and those that failed and wait for their next try; not what is on its way anyhow."""
-    waiting = and_(deliveries.c.status == DeliveryStatus.PENDING, deliveries.c.tries > 0)
     return and_(
         deliveries.c.endpoint_id == endpoint_id,
         text(NOT_DELIVERED),
         deliveries.c.created_at_ms >= since_ms,
         deliveries.c.created_at_ms <= until_ms,
-        or_(deliveries.c.status == DeliveryStatus.EXHAUSTED, waiting),
+        deliveries.c.status.in_((DeliveryStatus.EXHAUSTED, DeliveryStatus.PENDING)),
+        or_(deliveries.c.status == DeliveryStatus.EXHAUSTED, deliveries.c.tries > 0),
     )
