@@ -2,6 +2,9 @@
 
 Revision ID: 0004
 Revises: 0003
+
+What ran before goes on running beside it, with indexes in place of the ones that are replaced. On PostgreSQL writes
+to a large table wait while its indexes are built.
 """
 
 import sqlalchemy as sa
@@ -9,6 +12,7 @@ from alembic import op
 
 revision = "0004"
 down_revision = "0003"
+phase = "pre-deploy"
 branch_labels = None
 depends_on = None
 
