@@ -3,8 +3,8 @@
 Revision ID: 0004
 Revises: 0003
 
-What ran before goes on running beside it, with indexes in place of the ones that are replaced. On PostgreSQL writes
-to a large table wait while its indexes are built.
+What ran before goes on running beside it, with indexes in place of the ones that are replaced. On PostgreSQL
+writes to a large table wait while its indexes are built.
 """
 
 import sqlalchemy as sa
