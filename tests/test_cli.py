@@ -207,6 +207,12 @@ def test_reconcile_finds_a_lost_webhook_and_a_dry_run_changes_nothing(town: Town
     assert ended["status"] == "completed"
 
 
+def test_who_has_set_nothing_is_told_how_to_begin(cli: Cli) -> None:
+    assert "soniox-relay init" in cli("serve").stderr
+    assert cli("init").returncode == 0
+    assert "soniox-relay init" not in cli("serve").stderr
+
+
 def test_reconcile_without_once_is_a_usage_error(cli: Cli) -> None:
     assert cli("reconcile", **SECRETS).returncode == 2
 

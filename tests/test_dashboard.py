@@ -41,6 +41,11 @@ async def test_a_stranger_is_led_to_the_sign_in_and_from_there_to_what_he_wanted
         assert (await client.get("/ui")).status_code == 200
 
 
+async def test_the_bare_address_leads_to_the_dashboard(house: House) -> None:
+    answer = await house.client.get("/")
+    assert (answer.status_code, answer.headers["location"]) == (307, "/ui")
+
+
 async def test_a_wrong_key_opens_nothing_and_is_not_repeated(house: House) -> None:
     async with browser(house) as client:
         answer = await sign_in(client, "srk_wrong_key_that_nobody_has")

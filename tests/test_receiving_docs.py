@@ -22,7 +22,9 @@ Verify = Callable[[str, dict[str, str], bytes], bool]
 def snippet(language: str) -> str:
     """The only block of that language that defines `verify`."""
     blocks = re.findall(rf"^```{language}\n(.*?)^```", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
-    (found,) = [block for block in blocks if "verify" in block]
+    (found,) = [
+        block for block in blocks if re.search(r"^(def verify|function verify|verify\(\) )", block, re.MULTILINE)
+    ]
     return str(found)
 
 

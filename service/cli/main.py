@@ -1,6 +1,7 @@
 """All verbs in one application, and the exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 timed out."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -60,11 +61,19 @@ def run() -> None:
     try:
         app(prog_name="soniox-relay")
     except ConfigurationError as error:
-        _leave(USAGE, "these settings are wrong:", *(f"  {problem}" for problem in error.problems))
+        _leave(
+            USAGE, "these settings are wrong:", *(f"  {line}" for line in (*error.problems, *_first_step(error)))
+        )
     except Problem as problem:
         _leave(problem.code, problem.message, *([f"  {problem.cure}"] if problem.cure else []))
     except RelayError as error:
         _leave(Problem.code, str(error))
+
+
+def _first_step(error: ConfigurationError) -> list[str]:
+    """What a newcomer has not done yet."""
+    is_new = any(problem.endswith("is required and not set") for problem in error.problems)
+    return ["`soniox-relay init` writes a .env to begin with"] if is_new and not Path(".env").exists() else []
 
 
 def _print_version(wanted: bool) -> None:

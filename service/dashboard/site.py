@@ -1,6 +1,7 @@
 """The dashboard put together."""
 
-from fastapi import FastAPI, Response
+from fastapi import APIRouter, FastAPI, Response
+from fastapi.responses import RedirectResponse
 
 from service.dashboard import deliveries, endpoints, job, jobs, live, overview, search, signin, transcript
 from service.dashboard.assets import assets
@@ -8,9 +9,11 @@ from service.dashboard.page import page_router
 from service.dashboard.visitors import Reader
 from service.errors import NotFound
 
+door = APIRouter(include_in_schema=False)
 last = page_router()
 
 SITE = (
+    door,
     signin.router,
     live.router,
     overview.router,
@@ -28,6 +31,12 @@ def install(app: FastAPI) -> None:
     """Add its pages to the application."""
     for router in SITE:
         app.include_router(router)
+
+
+@door.get("/")
+async def front_door() -> Response:
+    """Who types the bare address is a person."""
+    return RedirectResponse("/ui")
 
 
 @last.get("/static/{digest}/{name:path}")

@@ -2,9 +2,10 @@
 
 A block's language says what becomes of it: `sh`, `bash`, `python` and `js` are run, `json` and `yaml` are parsed;
 `text` is a picture or what something printed. All blocks of a page share one shell and one folder, so that a
-later one uses what an earlier one has set. Two marks may stand on the line above a fence:
+later one uses what an earlier one has set. A mark may stand on the line above a fence:
 
     <!-- not run: REASON -->   what cannot be run here
+    <!-- fails -->             what ends with an error, and has to
     <!-- prints -->            what the block before it prints; ids and times may differ, `...` skips lines
 
 A block whose first line is `# NAME.py` or `// NAME.js` is saved under that name.
@@ -126,7 +127,8 @@ def _step(number: int, block: Block, folder: Path) -> str:
         (folder / name).write_text(block.text, "utf-8")
         program = "python" if block.language == "python" else "node"
         command = ":" if named else f"{program} {shlex.quote(name)}"
-    return f"{{\n{command}\n}} > {number}.out 2>&1 < /dev/null\n"
+    run = f"{{\n{command.rstrip()}\n}} > {number}.out 2>&1 < /dev/null"
+    return f"if {run}; then exit 99; fi\n" if block.mark == "fails" else f"{run}\n"
 
 
 def _surroundings(folder: Path, environment: Mapping[str, str]) -> dict[str, str]:
