@@ -42,7 +42,7 @@ def test_the_committed_document_is_that_of_this_code(document: dict[str, Any]) -
 
 def test_every_route_is_described(document: dict[str, Any]) -> None:
     described = {(method.upper(), path) for method, path, _ in operations(document)}
-    hidden = {"/docs", "/docs/assets/{name}", "/openapi.json"}
+    hidden = {"/", "/docs", "/docs/assets/{name}", "/openapi.json"}
     served = {
         (method, route.path)
         for route in _routes(create_app(Settings.model_construct()).routes)
