@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import structlog
 from fastapi import FastAPI
 
-from service import __version__, dashboard, hooks
+from service import __version__, dashboard, hooks, inbound
 from service.api import (
     deliveries,
     docs,
@@ -68,7 +68,9 @@ def create_app(settings: Settings, *, with_worker: bool = True) -> FastAPI:
     app.state.draining = False
     app.state.limits = Limits(settings.relay_key_requests_per_minute)
     app.add_middleware(RequestIds)
-    app.add_middleware(hooks.Door)  # the last one added stands in front
+    app.state.webhook_calls = inbound.no_calls()
+    app.add_middleware(hooks.Door)
+    app.add_middleware(inbound.Calls, newest=app.state.webhook_calls)  # the last one added stands in front
     errors.install(app)
     for module in (intake, transcriptions, transcripts, files, models, search):
         app.include_router(module.router)

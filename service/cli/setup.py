@@ -50,10 +50,11 @@ def init(
 
 def config(as_json: AsJson = False) -> None:
     """Show the settings that hold, secrets masked, and where each comes from."""
-    from service.cli.origins import settings_in_force
     from service.cli.output import print_json, print_rows
+    from service.origins import settings_in_force
+    from service.settings import load_settings
 
-    settings = settings_in_force()
+    settings = settings_in_force(load_settings())
     if as_json:
         print_json({name: {"value": value, "source": source} for name, value, source in settings})
     else:

@@ -33,6 +33,10 @@ NAVIGATION = (
     Link("/ui/search", "Search", "search"),
     Link("/ui/deliveries", "Deliveries", "send"),
     Link("/ui/endpoints", "Endpoints", "target"),
+    Link("/ui/inbox", "Inbox", "inbox", admin=True),
+    Link("/ui/reconciler", "Reconciler", "sweep", admin=True),
+    Link("/ui/system", "System", "gear", admin=True),
+    Link("/ui/keys", "Keys", "key", admin=True),
 )
 
 
@@ -50,10 +54,13 @@ def _environment() -> Environment:
         "utc": words.utc,
         "ago": words.ago,
         "span": words.span,
+        "span_fine": words.span_fine,
         "clip": words.clip,
         "size": words.size,
         "count": words.count,
         "clock": words.clock,
+        "percent": words.percent,
+        "ms": words.ms,
     }
     return made
 

@@ -38,6 +38,11 @@ class Session:
     name: str
     token: str
 
+    @property
+    def may_submit(self) -> bool:
+        """True when this key may change its jobs, and not only read."""
+        return "submit" in self.caller.scopes or self.caller.is_admin
+
 
 async def open_session(relay: Relay, owner: str) -> str:
     """The cookie for the key of `owner`, which was just checked. Raises Unauthenticated."""

@@ -3,7 +3,21 @@
 from fastapi import APIRouter, FastAPI, Response
 from fastapi.responses import RedirectResponse
 
-from service.dashboard import deliveries, endpoints, job, jobs, live, overview, search, signin, transcript
+from service.dashboard import (
+    deliveries,
+    endpoints,
+    inbox,
+    job,
+    jobs,
+    keys,
+    live,
+    overview,
+    reconciler,
+    search,
+    signin,
+    system,
+    transcript,
+)
 from service.dashboard.assets import assets
 from service.dashboard.page import page_router
 from service.dashboard.visitors import Reader
@@ -23,6 +37,10 @@ SITE = (
     search.router,
     deliveries.router,
     endpoints.router,
+    inbox.router,
+    reconciler.router,
+    system.router,
+    keys.router,
     last,
 )
 

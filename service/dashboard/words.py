@@ -1,5 +1,7 @@
 """Figures in words that are read at a glance. Pure."""
 
+import statistics
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 MINUTE_MS = 60_000
@@ -46,6 +48,13 @@ def clock(ms: int) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
+def span_fine(duration_ms: float | None) -> str:
+    """For what takes a moment only: `0.42 ms`, `3.1 ms`."""
+    if duration_ms is None or duration_ms >= 100:
+        return span(duration_ms)
+    return f"{duration_ms:.2f} ms" if duration_ms < 1 else f"{duration_ms:.1f} ms"
+
+
 def size(number: int | None) -> str:
     """Bytes: `812 B`, `3.4 MB`."""
     if number is None:
@@ -61,6 +70,23 @@ def size(number: int | None) -> str:
 def count(number: float | None) -> str:
     """With spaces between thousands: `12 400`."""
     return NOTHING if number is None else f"{number:,.0f}".replace(",", "\u202f")
+
+
+def percent(share: float | None) -> str:
+    """`98.4 %`; never 100 where something is missing."""
+    if share is None:
+        return NOTHING
+    return "100 %" if share == 1 else f"{min(share * 100, 99.9):.1f} %"
+
+
+def ms(moment: str) -> int:
+    """RFC 3339, as the API writes it, back to ms since 1970."""
+    return round(datetime.fromisoformat(moment).timestamp() * 1000)
+
+
+def median(figures: Sequence[float]) -> float | None:
+    """The one in the middle; None of nothing."""
+    return statistics.median(figures) if figures else None
 
 
 def clip(text: str | None, length: int) -> str:

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Insert, case, delete, func, select, update
+from sqlalchemy import Insert, case, delete, func, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.claims import DONE, still_held
+from service.store.paging import Page
 from service.store.rows import as_model, as_models, insertion_for
 from service.tables import Webhook, table_of
 
@@ -56,6 +57,14 @@ async def unhandled(connection: AsyncConnection, job: str) -> Webhook | None:
     """What was said last about one transcription and is not handled yet."""
     theirs = select(webhooks).where(webhooks.c.job == job, webhooks.c.due_at_ms.is_not(None))
     return as_model(Webhook, await connection.execute(theirs.order_by(webhooks.c.last_seen_at_ms.desc()).limit(1)))
+
+
+async def page_of(connection: AsyncConnection, page: Page) -> list[Webhook]:
+    """The newest first, and one more row if there is a next page; its position is (received_at_ms, id)."""
+    query = select(webhooks).order_by(webhooks.c.received_at_ms.desc(), webhooks.c.id.desc())
+    if page.after is not None:
+        query = query.where(tuple_(webhooks.c.received_at_ms, webhooks.c.id) < page.after)
+    return as_models(Webhook, await connection.execute(query.limit(page.limit + 1)))
 
 
 async def waiting(connection: AsyncConnection) -> int:

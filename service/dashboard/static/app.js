@@ -1,4 +1,4 @@
-// What pages do in the browser: live updates with a pause, relative times, questions before deeds, copying, charts.
+// What pages do in the browser: live updates with a pause, relative times, questions before deeds, copying.
 // Everything hangs on data- attributes; no page has a script of its own inside.
 
 // --- Live: the server says that something changed, the page draws its main part anew ---------------------------
@@ -119,69 +119,5 @@ document.addEventListener("submit", (event) => {
   dialog.showModal();
 });
 
-// --- Charts: data-chart holds {"x": [seconds], "series": [{"name", "color", "values"}], "stacked", "unit"} -------
-
-const charts = new Map();
-
-const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
-
-const stacked = (series) => {
-  const sums = series[0].values.map(() => 0);
-  return series.map((one) => one.values.map((value, at) => (sums[at] += value ?? 0)));
-};
-
-const draw = (element) => {
-  charts.get(element)?.chart.destroy();
-  const wanted = element.dataset.chart;
-  const data = JSON.parse(wanted);
-  const rows = data.stacked ? stacked(data.series) : data.series.map((one) => one.values);
-  const bars = data.stacked ? uPlot.paths.bars({ size: [0.72, 48], radius: 0.12 }) : undefined;
-  const axis = { stroke: color("muted"), grid: { stroke: color("line"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
-  const series = data.series.map((one, at) => ({
-    label: one.name,
-    stroke: color(one.color),
-    fill: data.stacked ? color(one.color) : undefined,
-    width: data.stacked ? 0 : 2,
-    paths: bars,
-    points: { show: !data.stacked && data.x.length < 3 },
-    spanGaps: true,
-    value: (_chart, _value, _series, index) => (index == null ? "–" : `${one.values[index] ?? "–"}${data.unit ?? ""}`),
-  }));
-  const order = data.stacked ? [...series.keys()].reverse() : [...series.keys()];
-  const options = {
-    width: element.clientWidth,
-    height: element.clientHeight || 180,
-    tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
-    cursor: { y: false, points: { show: !data.stacked } },
-    legend: { live: true },
-    scales: { y: { range: (_chart, _low, high) => [0, Math.max(high * 1.1, data.least ?? 4)] } },
-    axes: [axis, { ...axis, size: 46, values: (_chart, ticks) => ticks.map((tick) => `${tick}${data.unit ?? ""}`) }],
-    series: [{ value: "{YYYY}-{MM}-{DD} {HH}:{mm}" }, ...order.map((at) => series[at])],
-  };
-  const table = element.querySelector("table");
-  const chart = new uPlot(options, [data.x, ...order.map((at) => rows[at])], element);
-  if (table) table.classList.add("only-read");
-  charts.set(element, { chart, wanted });
-};
-
-const drawAll = (again) => {
-  for (const element of charts.keys()) if (!element.isConnected) charts.delete(element);
-  for (const element of document.querySelectorAll("[data-chart]")) {
-    if (again || charts.get(element)?.wanted !== element.dataset.chart) draw(element);
-  }
-};
-
-let resized = null;
-addEventListener("resize", () => {
-  clearTimeout(resized);
-  resized = setTimeout(() => drawAll(true), 150);
-});
-document.addEventListener("relay:theme", () => drawAll(true));
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawAll(true));
-document.addEventListener("htmx:after:swap", () => {
-  drawAll(false);
-  showLive();
-});
-
-drawAll(false);
+document.addEventListener("htmx:after:swap", showLive);
 follow();

@@ -1,4 +1,4 @@
-"""Where each setting comes from, with its secrets masked. Loaded by `config`."""
+"""The settings in force, secrets masked, and where each comes from: for `config` and for the dashboard."""
 
 import re
 from typing import Any
@@ -6,15 +6,14 @@ from typing import Any
 from pydantic import SecretStr
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 
-from service.settings import SecretFiles, Settings, load_settings
+from service.settings import SecretFiles, Settings
 
 MASK = "********"
 PASSWORD_IN_URL = re.compile(r"(://[^:/@]*:).*@|(?<=password=)[^&]*")
 
 
-def settings_in_force() -> list[tuple[str, str, str]]:
-    """Name, value and source of every setting. Raises ConfigurationError when they are wrong."""
-    settings = load_settings()
+def settings_in_force(settings: Settings) -> list[tuple[str, str, str]]:
+    """Name, value and source of every setting."""
     origins = _origins()
     return [
         (name.upper(), _shown(getattr(settings, name)), origins.get(name, "default"))

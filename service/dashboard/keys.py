@@ -1,0 +1,45 @@
+"""/ui/keys: API keys made, listed, revoked. The page that makes one is the only one to show it."""
+
+from typing import Any
+
+from fastapi import Request, Response
+from pydantic import ValidationError
+
+from service.api import keys as api
+from service.api.auth import RelayOf
+from service.dashboard.page import page_router
+from service.dashboard.posts import SubmittedByAdmin, back
+from service.dashboard.render import render
+from service.dashboard.visitors import Admin
+from service.relay import Relay
+from service.store import keys
+
+router = page_router()
+
+
+@router.get("/keys")
+async def keyring(request: Request, relay: RelayOf, _visitor: Admin) -> Response:
+    return await _page(request, relay)
+
+
+@router.post("/keys")
+async def create(request: Request, relay: RelayOf, post: SubmittedByAdmin) -> Response:
+    try:
+        wanted = api.NewKey.model_validate({"name": post.get("name").strip(), "scopes": post.all("scope")})
+    except ValidationError:
+        return await _page(request, relay, problem="A key needs a name of 1 to 200 characters and a scope.")
+    return await _page(request, relay, made=await api.issue(relay, wanted))
+
+
+@router.post("/keys/{key_id}/revoke")
+async def revoke(request: Request, key_id: str, relay: RelayOf, post: SubmittedByAdmin) -> Response:
+    await api.revoke(key_id, post.visitor.caller, relay)
+    return back(request, "/ui/keys", "The key is revoked, and every session that it opened is over.")
+
+
+async def _page(
+    request: Request, relay: Relay, *, made: dict[str, Any] | None = None, problem: str = ""
+) -> Response:
+    async with relay.db.read() as connection:
+        found = await keys.list_valid(connection)
+    return render(request, "keys.html", 400 if problem else 200, keys=found, made=made, problem=problem)

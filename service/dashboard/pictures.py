@@ -1,0 +1,155 @@
+"""Figures made ready to be drawn: the flow, the charts, the gauges, the list of what needs attention. Pure."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+Json = Mapping[str, Any]
+
+MINUTE_S = 60
+HOUR_S = 3600
+
+
+class Step(NamedTuple):
+    """A box of the flow. Older than `late_s` is too old."""
+
+    group: str
+    name: str
+    title: str
+    waits_for: str
+    url: str
+    late_s: int
+
+
+STEPS = (
+    Step("stages", "accepted", "Accepted", "room at Soniox", "/ui/jobs?stage=accepted", 15 * MINUTE_S),
+    Step("stages", "submitting", "Submitting", "Soniox's answer", "/ui/jobs?stage=submitting", 5 * MINUTE_S),
+    Step("stages", "submitted", "At Soniox", "its webhook", "/ui/jobs?stage=submitted", HOUR_S),
+    Step("queues", "collect", "Collecting", "the transcript", "/ui/inbox", 5 * MINUTE_S),
+    Step("queues", "notify", "Delivering", "receivers", "/ui/deliveries?status=pending", HOUR_S),
+    Step("queues", "cleanup", "Cleaning up", "removal there", "/ui/system", HOUR_S),
+)
+PLACES = {
+    "transcription": "/ui/jobs/{}",
+    "delivery": "/ui/deliveries/{}",
+    "endpoint": "/ui/endpoints/{}",
+    "reconciler": "/ui/reconciler",
+}
+DEEDS = {
+    "transcription_failed": "Try again",
+    "delivery_exhausted": "Send again",
+    "endpoint_disabled": "Enable",
+    "endpoint_failing": "Send a test",
+}
+TITLES = {
+    "worker_silent": "No worker",
+    "reconciler_silent": "No reconciler",
+    "soniox_parked": "Nothing goes to Soniox",
+    "queue_late": "Work waits too long",
+    "webhooks_missed": "Webhooks are being lost",
+    "transcription_failed": "Transcription failed",
+    "delivery_exhausted": "Delivery given up",
+    "endpoint_disabled": "Endpoint disabled",
+    "endpoint_failing": "Endpoint keeps failing",
+}
+GAUGES = {
+    "pending": "Pending at Soniox",
+    "transcriptions": "Transcriptions stored there",
+    "files": "Files stored there",
+    "requests_per_minute": "Requests this minute",
+}
+
+
+def flow_of(figures: Json) -> list[dict[str, Any]]:
+    """The boxes from accepted to cleaned up, with how many stand in each and how long the oldest has."""
+    drawn = []
+    for step in STEPS:
+        standing = next(one for one in figures[step.group] if one["name"] == step.name)
+        oldest_s = standing["oldest_s"]
+        drawn.append(
+            {
+                **step._asdict(),
+                "count": standing["count"],
+                "oldest_ms": None if oldest_s is None else oldest_s * 1000,
+                "is_late": oldest_s is not None and oldest_s > step.late_s,
+            }
+        )
+    return drawn
+
+
+def charts_of(figures: Json) -> dict[str, dict[str, Any]]:
+    """What `static/charts.js` draws; `x` in seconds since 1970."""
+    jobs, sent = figures["jobs"]["intervals"], figures["deliveries"]["intervals"]
+    learned = [one["learned_from"] for one in jobs]
+    return {
+        "results": _stack(
+            jobs,
+            _series("Failed", "chart-2", [one["failed"] for one in jobs]),
+            _series("Completed", "chart-1", [one["completed"] for one in jobs]),
+        ),
+        "turnaround": {
+            "x": _starts(jobs),
+            "series": [
+                _series("p50", "chart-1", [_seconds(one["turnaround_p50_ms"]) for one in jobs]),
+                _series("p95", "chart-5", [_seconds(one["turnaround_p95_ms"]) for one in jobs]),
+            ],
+            "unit": " s",
+            "least": 1,
+        },
+        "learned": _stack(
+            jobs,
+            _series("Reconciler", "chart-4", [one.get("reconciler", 0) for one in learned]),
+            _series("Webhook", "chart-3", [one.get("webhook", 0) for one in learned]),
+        ),
+        "deliveries": _stack(
+            sent,
+            _series("Given up", "chart-2", [one["exhausted"] for one in sent]),
+            _series("Delivered", "chart-1", [one["delivered"] for one in sent]),
+        ),
+    }
+
+
+def gauges_of(figures: Json) -> list[dict[str, Any]]:
+    """Use of each quota; empty for those who do not see the whole service."""
+    return [
+        {"title": title, **quota, "kind": _fullness(share(quota["used"], quota["limit"]) or 0)}
+        for name, title in GAUGES.items()
+        if (quota := figures.get("quotas", {}).get(name))
+    ]
+
+
+def concern_of(concern: Json) -> dict[str, Any]:
+    """A line of the list: what, where to look, and the one deed that mends it, if a click can."""
+    subject = concern["subject"] or {"type": "", "id": ""}
+    return {
+        **concern,
+        "title": TITLES.get(concern["kind"], concern["kind"].replace("_", " ").capitalize()),
+        "url": PLACES.get(subject["type"], "/ui/system").format(subject["id"]),
+        "subject_id": subject["id"],
+        "deed": DEEDS.get(concern["kind"]),
+    }
+
+
+def share(part: float, whole: float) -> float | None:
+    """None of nothing."""
+    return part / whole if whole else None
+
+
+def _fullness(used: float) -> str:
+    return "bad" if used >= 0.95 else "warn" if used >= 0.8 else "good"
+
+
+def _stack(intervals: Sequence[Json], *series: dict[str, Any]) -> dict[str, Any]:
+    return {"x": _starts(intervals), "series": list(series), "stacked": True}
+
+
+def _series(name: str, color: str, values: list[Any]) -> dict[str, Any]:
+    return {"name": name, "color": color, "values": values}
+
+
+def _starts(intervals: Sequence[Json]) -> list[int]:
+    return [int(datetime.fromisoformat(one["start"]).timestamp()) for one in intervals]
+
+
+def _seconds(duration_ms: int | None) -> float | None:
+    return None if duration_ms is None else round(duration_ms / 1000, 2)
