@@ -15,7 +15,7 @@ from-debian = @for name in $(1); do command -v $$name > /dev/null || missing=1; 
 unexport PYTHONDONTWRITEBYTECODE  # the tests start hundreds of processes; compiling anew each time doubles that
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test chaos check docker-check format bench clean
+.PHONY: help install demo run test test-ui browser screenshots chaos check docker-check format bench clean
 
 help: ## Show what there is
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
@@ -38,7 +38,16 @@ run: $(INSTALLED) ## Run sandbox and relay until Ctrl-C, and print how to reach 
 	@$(BIN)/soniox-relay run $(ARGS)
 
 test: $(INSTALLED) ## Run every test, on SQLite and on PostgreSQL; ARGS goes to pytest
-	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+
+browser: ## Install Debian's Chromium for the tests of the dashboard (as root, on Debian)
+	$(call from-debian,chromium)
+
+test-ui: $(INSTALLED) browser ## Test the dashboard in a real browser; make test does so too where it finds one
+	$(BIN)/python -m pytest tests/ui $(ARGS)
+
+screenshots: $(INSTALLED) browser ## Draw the pictures of docs/img anew
+	$(BIN)/python -m tests.ui.screenshots
 
 chaos: $(INSTALLED) ## Kill the relay a thousand times while jobs come in, and count; ARGS="--kills 100"
 	$(BIN)/python -m tests.chaos $(ARGS)

@@ -17,7 +17,8 @@ from service.tables import Webhook
 
 router = page_router()
 
-ROWS = 50
+ROWS = 25
+CALLS = 12
 REASONS = {
     200: "stored",
     400: "no notice of Soniox's",
@@ -50,7 +51,7 @@ async def inbox(request: Request, relay: RelayOf, _visitor: Admin, cursor: str =
         waiting=waiting,
         next_cursor=_cursor_behind(found),
         is_first=not cursor,
-        calls=[Seen(call, REASONS.get(call.status_code, "refused")) for call in calls[:ROWS]],
+        calls=[Seen(call, REASONS.get(call.status_code, "refused")) for call in calls[:CALLS]],
         refused=sum(call.status_code >= 400 for call in calls),
         median_us=median([call.took_us for call in calls if call.status_code == 200]),
     )

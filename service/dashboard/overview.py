@@ -8,7 +8,7 @@ from service.api import deliveries, endpoints, transcriptions
 from service.api.auth import FiguresOf, RelayOf
 from service.api.subscription import ChangedEndpoint
 from service.dashboard.page import page_router
-from service.dashboard.pictures import charts_of, concern_of, flow_of, gauges_of, share
+from service.dashboard.pictures import charts_of, concerns_of, flow_of, gauges_of, share
 from service.dashboard.posts import Submitted, back
 from service.dashboard.render import render
 from service.dashboard.visitors import Reader
@@ -33,7 +33,7 @@ async def overview(
         flow=flow_of(found),
         charts=charts_of(found),
         gauges=gauges_of(found),
-        concerns=[concern_of(concern) for concern in found["attention"]],
+        groups=concerns_of(found),
     )
 
 

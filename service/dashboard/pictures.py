@@ -16,18 +16,18 @@ class Step(NamedTuple):
     group: str
     name: str
     title: str
-    waits_for: str
+    means: str
     url: str
     late_s: int
 
 
 STEPS = (
-    Step("stages", "accepted", "Accepted", "room at Soniox", "/ui/jobs?stage=accepted", 15 * MINUTE_S),
-    Step("stages", "submitting", "Submitting", "Soniox's answer", "/ui/jobs?stage=submitting", 5 * MINUTE_S),
-    Step("stages", "submitted", "At Soniox", "its webhook", "/ui/jobs?stage=submitted", HOUR_S),
-    Step("queues", "collect", "Collecting", "the transcript", "/ui/inbox", 5 * MINUTE_S),
-    Step("queues", "notify", "Delivering", "receivers", "/ui/deliveries?status=pending", HOUR_S),
-    Step("queues", "cleanup", "Cleaning up", "removal there", "/ui/system", HOUR_S),
+    Step("stages", "accepted", "Accepted", "waiting for room", "/ui/jobs?stage=accepted", 15 * MINUTE_S),
+    Step("stages", "submitting", "Submitting", "being sent", "/ui/jobs?stage=submitting", 5 * MINUTE_S),
+    Step("stages", "submitted", "At Soniox", "being transcribed", "/ui/jobs?stage=submitted", HOUR_S),
+    Step("queues", "collect", "Collecting", "to be fetched", "/ui/inbox", 5 * MINUTE_S),
+    Step("queues", "notify", "Delivering", "to be sent on", "/ui/deliveries?status=pending", HOUR_S),
+    Step("queues", "cleanup", "Cleaning up", "to be removed there", "/ui/system", HOUR_S),
 )
 PLACES = {
     "transcription": "/ui/jobs/{}",
@@ -118,7 +118,15 @@ def gauges_of(figures: Json) -> list[dict[str, Any]]:
     ]
 
 
-def concern_of(concern: Json) -> dict[str, Any]:
+def concerns_of(figures: Json) -> list[list[dict[str, Any]]]:
+    """Groups of one kind each, in the order of their first."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for concern in figures["attention"]:
+        groups.setdefault(concern["kind"], []).append(_concern(concern))
+    return list(groups.values())
+
+
+def _concern(concern: Json) -> dict[str, Any]:
     """A line of the list: what, where to look, and the one deed that mends it, if a click can."""
     subject = concern["subject"] or {"type": "", "id": ""}
     return {

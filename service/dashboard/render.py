@@ -54,6 +54,7 @@ def _environment() -> Environment:
         "utc": words.utc,
         "ago": words.ago,
         "span": words.span,
+        "rough": words.rough,
         "span_fine": words.span_fine,
         "clip": words.clip,
         "size": words.size,

@@ -24,7 +24,7 @@ def ago(at_ms: int | None, now_ms: int) -> str:
     apart_ms = now_ms - at_ms
     if abs(apart_ms) < 1000:
         return "now"
-    return f"{_rough(apart_ms)} ago" if apart_ms > 0 else f"in {_rough(-apart_ms)}"
+    return f"{rough(apart_ms)} ago" if apart_ms > 0 else f"in {rough(-apart_ms)}"
 
 
 def span(duration_ms: float | None) -> str:
@@ -95,12 +95,12 @@ def clip(text: str | None, length: int) -> str:
     return given if len(given) <= length else given[: length - 1] + "…"
 
 
-def _rough(duration_ms: int) -> str:
+def rough(duration_ms: float) -> str:
     """One unit only: what changes every second is not read."""
     for unit_ms, name in ((DAY_MS, "d"), (HOUR_MS, "h"), (MINUTE_MS, "min")):
         if duration_ms >= unit_ms:
-            return f"{duration_ms // unit_ms} {name}"
-    return f"{duration_ms // 1000} s"
+            return f"{duration_ms // unit_ms:.0f} {name}"
+    return f"{duration_ms // 1000:.0f} s"
 
 
 def _parts(duration_ms: float) -> tuple[int, int, str, str]:

@@ -4,6 +4,7 @@
 (() => {
   const charts = new Map();
   const HOURS_36 = 36 * 3600;
+  const WHOLE = [1, 2, 5].flatMap((one) => [...Array(8).keys()].map((zeros) => one * 10 ** zeros)).sort((a, b) => a - b);
 
   const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
@@ -49,7 +50,7 @@
       scales: { y: { range: (_chart, _low, high) => [0, Math.max(high * 1.1, data.least ?? 4)] } },
       axes: [
         { ...axis, values: moments(data), size: 28 },
-        { ...axis, size: 48, values: (_chart, ticks) => ticks.map((tick) => `${tick}${data.unit ?? ""}`) },
+        { ...axis, size: 48, incrs: data.stacked ? WHOLE : undefined, values: (_chart, ticks) => ticks.map((tick) => `${tick}${data.unit ?? ""}`) },
       ],
       series: [
         { label: "UTC", value: (_chart, seconds) => (seconds ? `${day(new Date(seconds * 1000))} ${clock(new Date(seconds * 1000))}` : "") },

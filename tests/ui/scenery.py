@@ -1,0 +1,119 @@
+"""A day in the life of a relay, for pictures: real jobs by the real path, with their times spread over a day."""
+
+import asyncio
+import random
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+from starlette.responses import Response
+
+from tests.support.house import House
+from tests.support.receiver import Received
+
+JOBS = 300
+DAY_MS = 24 * 3600 * 1000
+NAMES = ("support-call", "interview", "board-meeting", "lecture", "sales-demo", "podcast", "hearing", "stand-up")
+FAILURES = ("outcome=error:invalid_audio_file", "outcome=error:audio_too_long")
+
+
+async def fill(house: House) -> str:
+    """Make a day of work; gives back the id of a transcription worth looking at."""
+    dice = random.Random(7)
+    house.receiver.answer = answer_like_a_receiver
+    await house.add_endpoint("/billing", description="Billing", event_types=["transcription.completed"])
+    await house.add_endpoint("/crm", description="CRM, with the text", include="text")
+    await house.add_endpoint("/archive-down", description="Archive, often down")
+    for name in ("call centre", "web shop", "analyst"):
+        await house.client.post("/v1/keys", json={"name": name, "scopes": ["submit", "read"]})
+    shown = await submit(house, dice, "tokens=1400,speakers=3", translation=True)
+    ids = [shown, *[await submit(house, dice, script_for(dice)) for _ in range(JOBS)]]
+    for transcription_id in ids:
+        await house.finished(transcription_id, 40)
+    await asyncio.sleep(1)
+    await spread(house, dice, ids)
+    await leave_some_open(house, dice)
+    return shown
+
+
+def script_for(dice: random.Random) -> str:
+    """Mostly good; now and then something fails."""
+    fate = dice.random()
+    return (
+        dice.choice(FAILURES) if fate < 0.02 else f"tokens={dice.randint(20, 400)},speakers={dice.randint(1, 3)}"
+    )
+
+
+async def submit(house: House, dice: random.Random, script: str, *, translation: bool = False) -> str:
+    """One job with a name that could be real."""
+    name = f"{dice.choice(NAMES)}-{dice.randint(100, 999)}.mp3"
+    fields: dict[str, Any] = {
+        "audio_url": f"https://sandbox.invalid/{script.replace(',', '/')}/{name}",
+        "enable_speaker_diarization": True,
+        "enable_language_identification": True,
+        "client_reference_id": f"ticket-{dice.randint(10_000, 99_999)}",
+        "metadata": {"customer": f"C-{dice.randint(100, 999)}"},
+    }
+    if translation:
+        fields["translation"] = {"type": "one_way", "target_language": "es"}
+    job = await house.submit(**fields)
+    return str(job["id"])
+
+
+def answer_like_a_receiver(request: Received) -> Response:
+    """One of them is often down."""
+    is_down = request.path == "/archive-down" and int(request.headers["webhook-id"][-2:], 16) % 6 == 0
+    return Response("upstream is restarting" if is_down else "", 503 if is_down else 200)
+
+
+async def spread(house: House, dice: random.Random, ids: list[str]) -> None:
+    """Move each job and what belongs to it back in time; busier in the middle of the day."""
+    now_ms = house.relay.clock()
+
+    async def move(connection: AsyncConnection) -> None:
+        for transcription_id in ids:
+            back_ms = int(DAY_MS * min(0.98, max(0.004, dice.betavariate(1.6, 1.8))))
+            slower_ms = int(dice.lognormvariate(9.6, 0.7))
+            by_reconciler = dice.random() < (0.25 if 0.45 < back_ms / DAY_MS < 0.52 else 0.01)
+            await shift(connection, transcription_id, back_ms, slower_ms, by_reconciler=by_reconciler)
+
+    await house.relay.db.write(move)
+    assert house.relay.clock() >= now_ms
+
+
+async def shift(
+    connection: AsyncConnection, transcription_id: str, back_ms: int, slower_ms: int, *, by_reconciler: bool
+) -> None:
+    """Move one by `back_ms`, and have it taken `slower_ms` more."""
+    values = {"id": transcription_id, "back": back_ms, "slow": slower_ms}
+    for statement in (
+        "UPDATE transcriptions SET created_at_ms = created_at_ms - :back - :slow,"
+        " submitted_at_ms = submitted_at_ms - :back - :slow + 180, finished_at_ms = finished_at_ms - :back"
+        " WHERE id = :id",
+        "UPDATE timeline SET at_ms = at_ms - :back -"
+        " CASE WHEN step IN ('accepted', 'submitted') THEN :slow ELSE 0 END WHERE transcription_id = :id",
+        "UPDATE webhooks SET received_at_ms = received_at_ms - :back, last_seen_at_ms = last_seen_at_ms - :back,"
+        " handled_at_ms = handled_at_ms - :back WHERE job = :id",
+        "UPDATE events SET created_at_ms = created_at_ms - :back WHERE transcription_id = :id",
+        "UPDATE attempts SET at_ms = at_ms - :back WHERE delivery_id IN"
+        " (SELECT deliveries.id FROM deliveries WHERE transcription_id = :id)",
+        "UPDATE deliveries SET created_at_ms = created_at_ms - :back, delivered_at_ms = delivered_at_ms - :back"
+        " WHERE transcription_id = :id",
+    ):
+        await connection.execute(text(statement), values)
+    if by_reconciler:
+        await connection.execute(
+            text("UPDATE transcriptions SET learned_from = 'reconciler' WHERE id = :id"), values
+        )
+        await connection.execute(text("UPDATE webhooks SET source = 'reconciler' WHERE job = :id"), values)
+
+
+async def leave_some_open(house: House, dice: random.Random) -> None:
+    """So that the flow has something in it."""
+    await house.faults(duplicate_webhook={"probability": 0.5})
+    for _ in range(6):
+        await submit(house, dice, f"processing_ms={dice.randint(40_000, 90_000)}")
+    await house.client.post("/webhooks/soniox?job=somebody", json={"id": "x", "status": "completed"})
+    for _ in range(4):
+        job = await submit(house, dice, "tokens=60,speakers=2")
+        await house.finished(job)

@@ -1,0 +1,78 @@
+"""Pictures of every page into docs/img/: `python -m tests.ui.screenshots`, or `make screenshots`."""
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, Page
+
+from service.telemetry import configure_logs
+from tests.support.house import ADMIN_KEY
+from tests.ui.chromium import MISSING, find_chromium, open_browser
+from tests.ui.home import Home, open_home
+from tests.ui.scenery import fill
+
+FOLDER = Path(__file__).parents[2] / "docs" / "img"
+WIDE = {"width": 1280, "height": 800}
+PHONE = {"width": 390, "height": 844}
+TALLEST = 1_700  # pixels; longer pages are cut
+
+Shot = tuple[str, str, str, dict[str, int]]
+
+
+def shots(transcription_id: str) -> list[Shot]:
+    """Name, path, colour scheme, size of the window."""
+    return [
+        ("sign-in", "/ui/sign-in", "light", WIDE),
+        ("overview", "/ui", "light", WIDE),
+        ("overview-dark", "/ui", "dark", WIDE),
+        ("overview-phone", "/ui", "light", PHONE),
+        ("inbox", "/ui/inbox", "light", WIDE),
+        ("reconciler", "/ui/reconciler", "light", WIDE),
+        ("system", "/ui/system", "light", WIDE),
+        ("keys", "/ui/keys", "light", WIDE),
+    ]
+
+
+def main() -> None:
+    if find_chromium() is None:
+        sys.exit(MISSING)
+    FOLDER.mkdir(exist_ok=True)
+    configure_logs("error", "console")
+    with tempfile.TemporaryDirectory() as folder:
+        settings: dict[str, Any] = {"relay_reconcile_interval_s": 5.0}
+        with open_home(Path(folder), **settings) as home, open_browser() as browser:
+            shown = home.do(fill, 240)
+            for shot in shots(shown):
+                take(home, browser, shot)
+
+
+def take(home: Home, browser: Browser, shot: Shot) -> None:
+    """One picture, in a browser of its own."""
+    name, path, scheme, size = shot
+    options: dict[str, Any] = {"viewport": size, "color_scheme": scheme, "reduced_motion": "reduce"}
+    context = browser.new_context(**options)
+    page = context.new_page()
+    page.goto(f"{home.url}/ui/sign-in")
+    if path != "/ui/sign-in":
+        page.get_by_label("API key").fill(ADMIN_KEY)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_url("**/ui")
+        page.goto(home.url + path)
+    page.wait_for_timeout(900)
+    fit(page, size)
+    page.screenshot(path=FOLDER / f"{name}.png")
+    print(f"docs/img/{name}.png")
+    context.close()
+
+
+def fit(page: Page, size: dict[str, int]) -> None:
+    """Make the window as tall as the page."""
+    height = min(TALLEST, page.evaluate("document.documentElement.scrollHeight"))
+    page.set_viewport_size({"width": size["width"], "height": max(size["height"], height)})
+    page.wait_for_timeout(500)
+
+
+if __name__ == "__main__":
+    main()
