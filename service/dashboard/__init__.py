@@ -10,8 +10,8 @@ To add a page:
    become pages by themselves. Add the router to `SITE` in `site.py`, and a link to `NAVIGATION` in `render.py`.
 2. A template that begins with `{% extends "layout.html" %}` and fills `title` and `content`. Macros of `ui.html`
    draw what pages share: `moment`, `duration`, `badge`, `empty`, `pager`, `button`, `tile`, `icon`. A table stands
-   in `<div class="table-wrap" tabindex="0" role="group" aria-label="...">`, so that a phone can scroll it. `{% set live
-   = true %}` makes a page draw itself anew when something happens (`live.py`).
+   in `<div class="table-wrap" tabindex="0" role="group" aria-label="...">`, so that a phone can scroll it.
+   `{% set live = true %}` makes a page draw itself anew when something happens (`live.py`).
 3. What is changed is a `<form method="post">` with `{{ ui.token(visitor) }}` inside (the macro `button` has it).
    Its route takes `Submitted` or `SubmittedByAdmin` of `posts.py`, which check origin and token, and ends with
    `back(request, "/ui/jobs", "Retried 3 jobs.")`. A secret that is shown once is rendered at once, never flashed.

@@ -12,7 +12,7 @@ from service.dashboard.visitors import Admin
 from service.figures import quotas, signs_of_life
 from service.origins import settings_in_force
 from service.relay import Relay
-from service.revisions import HEAD, behind
+from service.revisions import HEAD, current_revision, misfit
 from service.store import heartbeats, sweeps
 from service.tables import Heartbeat
 
@@ -33,8 +33,9 @@ async def _facts(relay: Relay, connection: AsyncConnection) -> dict[str, Any]:
     beats = await heartbeats.all_of(connection)
     return {
         "database": {"sqlite": "SQLite", "postgresql": "PostgreSQL"}[connection.dialect.name],
-        "revision": HEAD,
-        "behind": await connection.run_sync(behind),
+        "revision": await connection.run_sync(current_revision),
+        "newest": HEAD,
+        "misfit": await connection.run_sync(misfit),
         "life": signs_of_life(beats, relay.settings, now_ms),
         "beats": sorted(beats.values(), key=lambda beat: -beat.at_ms),
         "saying": {beat.name: _said(beat) for beat in beats.values()},
