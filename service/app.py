@@ -27,7 +27,7 @@ from service.api import (
     transcriptions,
     transcripts,
 )
-from service.api.rate_limit import Limits
+from service.api.bounds import Bounds
 from service.api.request_id import RequestIds
 from service.api.waiting import Endings
 from service.catalogue import open_catalogue
@@ -35,9 +35,11 @@ from service.errors import ConfigurationError
 from service.figures import Figures
 from service.locks import only_process
 from service.processes import start_work
+from service.rate_limit import Limits
 from service.relay import Relay, open_relay
 from service.revisions import misfit
 from service.settings import Settings
+from service.strangers import Strangers
 
 log = structlog.get_logger(__name__)
 
@@ -67,6 +69,8 @@ def create_app(settings: Settings, *, with_worker: bool = True) -> FastAPI:
     app = FastAPI(title="Soniox Relay", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.draining = False
     app.state.limits = Limits(settings.relay_key_requests_per_minute)
+    app.state.strangers = Strangers(settings.relay_anonymous_requests_per_minute)
+    app.add_middleware(Bounds)
     app.add_middleware(RequestIds)
     app.state.webhook_calls = inbound.no_calls()
     app.add_middleware(hooks.Door)

@@ -22,6 +22,7 @@ from service.relay import Relay
 from service.schemas import error_body
 from service.store import webhooks
 from service.store.webhooks import Hint
+from service.strangers import Strangers, address_of
 
 log = structlog.get_logger(__name__)
 
@@ -83,8 +84,8 @@ async def _take(
         return _refuse(405, "method_not_allowed", "only POST is taken here", request_id)
     job = _job(scope["query_string"])
     given = _header(scope, relay.settings.soniox_api_webhook_header)
-    if not relay.vault.knows_webhook_secret(given, job):
-        return _refuse(401, "unauthenticated", "the webhook header is missing or wrong", request_id)
+    if job is None or not relay.vault.knows_webhook_secret(given, job):
+        return _refuse_stranger(scope, request_id)
     try:
         notice = _parse(await _read(receive))
     except TooLong:
@@ -103,11 +104,13 @@ async def _take(
     return None
 
 
-def _job(query: bytes) -> str:
+def _job(query: bytes) -> str | None:
+    """The job; empty when none is named, None for what cannot be one."""
     ours = OUR_QUERY.fullmatch(query)
     if ours:
         return ours[1].decode()
-    return (parse_qs(query.decode("latin-1")).get("job") or [""])[0]
+    job = (parse_qs(query.decode("latin-1")).get("job") or [""])[0]
+    return job if job == "" or is_uuid(job) else None
 
 
 def _header(scope: Scope, name: str) -> bytes:
@@ -149,7 +152,17 @@ async def _accept(send: Send, request_id: bytes) -> None:
     await send({"type": "http.response.body", "body": RECEIVED})
 
 
-def _refuse(status_code: int, error_type: str, message: str, request_id: str) -> Response:
+def _refuse_stranger(scope: Scope, request_id: str) -> Response:
+    """The same for an unknown job, a wrong header and any body. Who knows the secret is never counted here."""
+    strangers: Strangers = scope["app"].state.strangers
+    if wait_s := strangers.count(address_of(scope)):
+        text = "too many requests without the right webhook header"
+        return _refuse(429, "limit_exceeded", text, request_id, {"Retry-After": str(wait_s)})
+    return _refuse(401, "unauthenticated", "the webhook header is missing or wrong", request_id)
+
+
+def _refuse(status_code: int, error_type: str, message: str, request_id: str, cure: dict[str, str] | None = None
+) -> Response:
     telemetry.webhooks_received.labels(error_type).inc()
     body = error_body(status_code, error_type, message, request_id)
-    return JSONResponse(body, status_code, {"X-Request-ID": request_id, **CURES.get(status_code, {})})
+    return JSONResponse(body, status_code, {"X-Request-ID": request_id, **(cure or CURES.get(status_code, {}))})

@@ -27,7 +27,7 @@ SECRETS = (
 SHORTEST_SECRET = 24
 LONGEST_WEBHOOK_URL = 256  # Soniox's limit for webhook_url, query string included
 LONGEST_WAIT_S = 366 * 86_400
-PLACEHOLDERS = ("change-me", "changeme", "your-", "<", "replace")
+PLACEHOLDERS = ("change-me", "changeme", "change_me", "your-", "your_", "<", "replace", "example", "placeholder")
 
 
 class Settings(BaseSettings):
@@ -74,6 +74,7 @@ class Settings(BaseSettings):
     relay_max_files: int = Field(1000, ge=1)
     relay_max_requests_per_minute: int = Field(400, ge=10)
     relay_key_requests_per_minute: int = Field(600_000, ge=0)  # of one caller's key; 0: no limit
+    relay_anonymous_requests_per_minute: int = Field(1200, ge=0)  # of one address without a key; 0: no limit
     relay_allowed_destinations: Annotated[tuple[str, ...], NoDecode] = ()
     relay_delivery_schedule_s: Annotated[tuple[float, ...], NoDecode] = (
         *(5, 30, 120, 600, 1800, 3600, 10800, 21600, 43200),
@@ -157,10 +158,10 @@ class Settings(BaseSettings):
             raise ValueError("is still the placeholder of the example file")
         return value
 
-    @field_validator("soniox_api_webhook_secret", "relay_api_key")
+    @field_validator("soniox_api_webhook_secret", "soniox_api_webhook_secret_previous", "relay_api_key")
     @classmethod
     def _is_a_secret_of_its_own(cls, value: SecretStr | None, others: ValidationInfo) -> SecretStr | None:
-        earlier = [others.data.get(name) for name in ("soniox_api_key", "soniox_api_webhook_secret")]
+        earlier = [others.data.get(name) for name in SECRETS]  # only those above it are in `data`
         if value is not None and value in earlier:
             raise ValueError("must differ from the other secrets")
         return value

@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 import itertools
+import platform
 import random
 import socket
 import sys
@@ -19,6 +20,7 @@ from service.downstream.guard import Guard, Refused, literal
 from service.downstream.message import Message
 from service.downstream.send import Sender
 from tests.support.hostile import answer, hostile_server
+from tests.support.nameserver import ask_it, name_server
 
 CORPUS = 120_000
 SAMPLE = 600
@@ -220,6 +222,28 @@ async def test_a_name_that_changes_its_answer_reaches_only_what_was_vetted(
     assert names.asked == 40  # every try is vetted anew
     assert set(touched) == {"127.0.0.1"}
     assert [outcome.delivered for outcome in outcomes] == [True, False, False, False] * 10
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc lets a program name its name servers")
+async def test_a_name_server_that_changes_its_answer_gains_nothing_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same through the C library's resolver and a name server whose answers may not be kept."""
+    resolve = socket.getaddrinfo
+    with name_server(["127.0.0.1"], ["127.0.0.2"], ["127.0.0.1", "127.0.0.2"]) as names:
+
+        def resolve_there(*question: Any, **named: Any) -> Any:
+            ask_it(names.port)
+            return resolve(*question, **named)
+
+        monkeypatch.setattr(socket, "getaddrinfo", resolve_there)
+        async with hostile_server({"events": answer(200)}) as url:
+            sender = Sender(Guard(("127.0.0.1/32",)), deadline_s=5)
+            with sockets_watched() as touched:
+                message = Message(f"http://rebinding.example:{httpx.URL(url).port}/events", {}, b"{}")
+                outcomes = [await sender.post(message) for _ in range(12)]
+            await sender.close()
+    assert names.asked == 12
+    assert [outcome.delivered for outcome in outcomes] == [True, False, False] * 4
+    assert set(touched) == {"127.0.0.1"}
 
 
 async def test_the_operator_can_allow_a_name_an_address_and_a_network(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy import select
 
 from service import hooks
 from service.app import create_app
+from service.cli.connections import BoundedHttp
 from service.relay import Relay
 from service.store.rows import as_models
 from service.tables import Webhook, table_of
@@ -87,7 +88,10 @@ async def desk(database_url: str, capfd: pytest.CaptureFixture[str]) -> AsyncIte
         database_url, "http://127.0.0.1:1", free_port(), soniox_api_webhook_secret_previous=PREVIOUS_SECRET
     )
     app = create_app(settings, with_worker=False)
-    async with serving(app, settings.port) as server, httpx.AsyncClient(base_url=server.url, timeout=15) as client:
+    async with (
+        serving(app, settings.port, http=BoundedHttp) as server,
+        httpx.AsyncClient(base_url=server.url, timeout=15) as client,
+    ):
         yield Desk(client, app.state.relay, settings.port)
     logged = "".join(capfd.readouterr())
     assert "relay_started" in logged

@@ -141,6 +141,11 @@ def test_the_secrets_must_differ_from_each_other(environment: pytest.MonkeyPatch
     found = problems()
     assert "RELAY_API_KEY: must differ from the other secrets" in found
     assert len(found) == 2
+    environment.setenv("RELAY_API_KEY", GOOD["RELAY_API_KEY"])
+    for other in ("SONIOX_API_WEBHOOK_SECRET", "RELAY_API_KEY"):
+        environment.setenv("SONIOX_API_WEBHOOK_SECRET_PREVIOUS", GOOD[other])
+        assert "must differ from the other secrets" in str(problems()), other
+    environment.delenv("SONIOX_API_WEBHOOK_SECRET_PREVIOUS")
     environment.setenv("SONIOX_API_WEBHOOK_SECRET", GOOD["SONIOX_API_KEY"] + "-and-more")
     environment.setenv("SONIOX_API_KEY", GOOD["SONIOX_API_KEY"] + "-and-more")
     assert "SONIOX_API_WEBHOOK_SECRET: must differ from the other secrets" in problems()

@@ -7,13 +7,14 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from service.api.rate_limit import Limits, spend
 from service.api.waiting import Endings
 from service.catalogue import Catalogue
 from service.errors import PermissionDenied, TooManyRequests, Unauthenticated
 from service.figures import Figures
+from service.rate_limit import Limits, spend
 from service.relay import Relay
 from service.store import keys
+from service.strangers import Strangers, address_of
 from service.vault import hash_api_key
 
 BOOTSTRAP = "bootstrap"  # the owner behind RELAY_API_KEY
@@ -40,7 +41,10 @@ class Caller:
 
 async def authenticate(request: Request) -> Caller:
     """The caller behind the bearer key. Raises Unauthenticated, and TooManyRequests when its rate is spent."""
-    caller = await identify(relay_of(request), request.headers.get("authorization", ""))
+    strangers: Strangers = request.app.state.strangers
+    authorization = request.headers.get("authorization", "")
+    with strangers.visit(address_of(request.scope), authorization):
+        caller = await identify(relay_of(request), authorization)
     limits: Limits = request.app.state.limits
     request.state.rate_limit, wait_s = spend(limits, caller.owner)
     if wait_s:

@@ -28,7 +28,7 @@ MOST_PAST_SECRETS = 5
 
 @router.post("", status_code=201, summary="Add an endpoint; the answer shows its secret, no later one does")
 async def create(new: NewEndpoint, caller: Submitter, relay: RelayOf) -> dict[str, Any]:
-    refuse_private(relay.sender.guard, new.url)
+    refuse_private(relay.sender.guard, new.url, "body.url")
     now_ms = relay.clock()
     secret = new_endpoint_secret()
     endpoint = Endpoint(
@@ -62,7 +62,7 @@ async def change(endpoint_id: str, new: ChangedEndpoint, caller: Submitter, rela
     await owned(relay, endpoint_id, caller)
     values = new.given()
     if "url" in values:
-        refuse_private(relay.sender.guard, new.url)
+        refuse_private(relay.sender.guard, new.url, "body.url")
     if "headers" in values:
         values["headers_sealed"] = _sealed_headers(relay, values.pop("headers"))
     enabled = values.pop("enabled", None)

@@ -13,7 +13,13 @@ from service.schemas import error_body
 
 log = structlog.get_logger(__name__)
 
-TYPE_OF = {404: "not_found", 405: "method_not_allowed", 413: "request_too_large", 415: "unsupported_media_type"}
+TYPE_OF = {
+    404: "not_found",
+    405: "method_not_allowed",
+    408: "request_timeout",
+    413: "request_too_large",
+    415: "unsupported_media_type",
+}
 
 
 def install(app: FastAPI) -> None:

@@ -9,15 +9,14 @@ from service.accept import Order, accept
 from service.api.auth import Caller, CatalogueOf, RelayOf, Submitter
 from service.api.listing import Text
 from service.api.submission import Submission, parse_submission, refuse_unknown_model
+from service.api.subscription import refuse_private
 from service.api.uploads import Incoming, forget, receive_form
-from service.errors import InvalidRequest, TooLarge, UnsupportedMediaType
+from service.errors import InvalidRequest, UnsupportedMediaType
 from service.relay import Relay
 from service.schemas import transcription_object
 from service.tables import Transcription
 
 router = APIRouter(prefix="/v1/transcriptions", tags=["Transcriptions"])
-
-LARGEST_REQUEST = 256 * 1024  # bytes of JSON
 
 Key = Annotated[Text | None, Header(min_length=1, max_length=255, description="Repeats find the first job.")]
 
@@ -31,8 +30,7 @@ async def create(
     if kind == "multipart/form-data":
         job, is_new = await _accept_form(relay, request, caller, models, idempotency_key)
     elif kind == "application/json" or kind.endswith("+json"):
-        submission = parse_submission(await _body(request), brings_file=False)
-        refuse_unknown_model(submission, models)
+        submission = _checked(relay, await request.body(), models, brings_file=False)
         job, is_new = await accept(relay, _order(submission, caller, idempotency_key))
     else:
         raise UnsupportedMediaType("send application/json or multipart/form-data")
@@ -55,21 +53,19 @@ async def _accept_form(
         if "request" not in form.fields:
             problem = ("body.request", "Field required", "missing")
             raise InvalidRequest("the part `request` is missing", problems=(problem,))
-        submission = parse_submission(form.fields["request"], brings_file=True)
-        refuse_unknown_model(submission, models)
+        submission = _checked(relay, form.fields["request"], models, brings_file=True)
         return await accept(relay, _order(submission, caller, idempotency_key, incoming))
     except BaseException:
         await forget(relay, form)
         raise
 
 
-async def _body(request: Request) -> bytes:
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > LARGEST_REQUEST:
-            raise TooLarge(f"the request is over {LARGEST_REQUEST} bytes")
-    return bytes(body)
+def _checked(relay: Relay, body: bytes, models: frozenset[str], *, brings_file: bool) -> Submission:
+    submission = parse_submission(body, brings_file=brings_file)
+    refuse_unknown_model(submission, models)
+    if submission.webhook_url:
+        refuse_private(relay.sender.guard, submission.webhook_url, "body.payload.webhook_url")
+    return submission
 
 
 def _order(

@@ -10,6 +10,7 @@ import msgspec
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from service.api.parts import BRANCHES, LONGEST_CONTEXT, AnyContext, Context, Language, Lenient, Translation
+from service.downstream.headers import mistakes_in
 from service.errors import InvalidRequest
 
 HTTP_URL = r"^https?://[^\s\x00-\x1f\x7f]+$"
@@ -19,11 +20,6 @@ FILE_ID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 LARGEST_METADATA = 16 * 1024  # bytes of JSON
 MOST_PROBLEMS = 50  # told at once
 OURS = ("metadata", "webhook_url", "webhook_auth_header_name", "webhook_auth_header_value")
-
-# The relay or HTTP itself sets these.
-FORBIDDEN_HEADERS = frozenset(
-    {"host", "content-length", "content-type", "transfer-encoding", "connection", "upgrade", "te", "trailer"}
-)
 
 
 class Submission(Lenient):
@@ -85,8 +81,8 @@ class Submission(Lenient):
     @field_validator("webhook_auth_header_name")
     @classmethod
     def _header_is_free(cls, name: str | None) -> str | None:
-        if name and (name.lower() in FORBIDDEN_HEADERS or name.lower().startswith("webhook-")):
-            raise ValueError("this header is set by the relay itself")
+        if name and (mistakes := mistakes_in({name: "x"})):
+            raise ValueError(mistakes[0])
         return name
 
     @model_validator(mode="after")

@@ -99,9 +99,9 @@ class RecoveryOrder(BaseModel):
     dry_run: bool = False
 
 
-def refuse_private(guard: Guard, url: str) -> None:
+def refuse_private(guard: Guard, url: str, location: str) -> None:
     """Raise InvalidRequest for a URL that no try could ever reach."""
     try:
         guard.vet_url(url)
     except Refused as error:
-        raise InvalidRequest(f"The URL is refused: {error}.", problems=(("body.url", str(error)),)) from None
+        raise InvalidRequest(f"The URL is refused: {error}.", problems=((location, str(error)),)) from None

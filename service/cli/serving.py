@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from typing_extensions import override
 
 from service.app import refuse_old_schema, settle_memory
+from service.cli.connections import BoundedHttp, claim_files
 from service.cli.problems import Problem
 from service.locks import only_process
 from service.processes import start_work
@@ -39,7 +40,7 @@ async def serve_app(app: FastAPI, listener: socket.socket) -> None:
     server = _Server(
         uvicorn.Config(
             app,
-            http="httptools",
+            http=BoundedHttp,
             ws="none",
             lifespan="off",  # entered here, so that its errors reach the caller as they are
             log_config=None,
@@ -55,6 +56,7 @@ async def serve_app(app: FastAPI, listener: socket.socket) -> None:
         server.should_exit = True
 
     _on_stop(stop)
+    claim_files()
     with listener:
         async with app.router.lifespan_context(app):
             settle_memory()

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 
 from service.app import create_app
+from service.cli.connections import BoundedHttp
 from service.relay import Relay
 from service.sandbox import SandboxConfig, create_sandbox
 from service.settings import Settings
@@ -123,7 +124,7 @@ async def open_house(
         downstream = await stack.enter_async_context(serving(receiver.app()))
         settings = settings_for(database_url, soniox.url, free_port(), **changes)
         app = create_app(settings)
-        server = await stack.enter_async_context(serving(app, settings.port))
+        server = await stack.enter_async_context(serving(app, settings.port, http=BoundedHttp))
         headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
         client = await stack.enter_async_context(
             httpx.AsyncClient(base_url=server.url, headers=headers, timeout=70)

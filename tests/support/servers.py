@@ -26,8 +26,8 @@ class Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def serving(app: Any, port: int = 0) -> AsyncIterator[Server]:
-    """Serve `app` until the block ends."""
+async def serving(app: Any, port: int = 0, **options: Any) -> AsyncIterator[Server]:
+    """Serve `app` until the block ends; `options` are uvicorn's."""
     config = uvicorn.Config(
         app,
         host="127.0.0.1",
@@ -36,6 +36,7 @@ async def serving(app: Any, port: int = 0) -> AsyncIterator[Server]:
         log_config=None,
         timeout_graceful_shutdown=2,
         ws="none",
+        **options,
     )
     server = Server(config)
     running = asyncio.create_task(server.serve())

@@ -7,10 +7,12 @@ behind one address each grants the full rate; the limit is there against runaway
 
 import math
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 WINDOW_S = 60
+MOST_BUCKETS = 10_000  # those that were not used for longest are forgotten: they are full again
 
 
 @dataclass
@@ -27,7 +29,7 @@ class Limits:
 
     per_minute: int
     clock: Callable[[], float] = time.monotonic
-    buckets: dict[str, Bucket] = field(default_factory=dict)
+    buckets: OrderedDict[str, Bucket] = field(default_factory=OrderedDict)
 
 
 def spend(limits: Limits, key: str) -> tuple[dict[str, str], int]:
@@ -39,6 +41,13 @@ def spend(limits: Limits, key: str) -> tuple[dict[str, str], int]:
         return headers_of(limits, bucket), math.ceil((1 - bucket.tokens) * WINDOW_S / limits.per_minute)
     bucket.tokens -= 1
     return headers_of(limits, bucket), 0
+
+
+def give_back(limits: Limits, key: str) -> None:
+    """Undo one `spend`."""
+    if limits.per_minute:
+        bucket = _filled(limits, key)
+        bucket.tokens = min(limits.per_minute, bucket.tokens + 1)
 
 
 def headers_of(limits: Limits, bucket: Bucket) -> dict[str, str]:
@@ -53,6 +62,9 @@ def headers_of(limits: Limits, bucket: Bucket) -> dict[str, str]:
 def _filled(limits: Limits, key: str) -> Bucket:
     now_s = limits.clock()
     bucket = limits.buckets.setdefault(key, Bucket(limits.per_minute, now_s))
+    limits.buckets.move_to_end(key)
+    if len(limits.buckets) > MOST_BUCKETS:
+        limits.buckets.popitem(last=False)
     gained = (now_s - bucket.filled_at_s) * limits.per_minute / WINDOW_S
     bucket.tokens = min(limits.per_minute, bucket.tokens + gained)
     bucket.filled_at_s = now_s
