@@ -298,8 +298,9 @@ async def unable_to_write(desk: Desk) -> AsyncIterator[None]:
     url = desk.relay.settings.database_url
     server, name = url.rsplit("/", 1)
     if desk.relay.db.is_sqlite:
-        other = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
-        other.execute("BEGIN EXCLUSIVE")
+        path = url.removeprefix("sqlite:///")
+        other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        await asyncio.to_thread(other.execute, "BEGIN EXCLUSIVE")  # the relay may still be writing
         yield
         other.execute("ROLLBACK")
         other.close()
