@@ -5,6 +5,7 @@ cap of their own and are read after the key was checked; of them only progress i
 """
 
 import asyncio
+from urllib.parse import quote_from_bytes
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,6 +14,7 @@ LARGEST_BODY = 256 * 1024  # bytes
 BODY_WITHIN_S = 10.0
 UPLOAD_STALLS_AFTER_S = 60.0
 UPLOADS = {"/v1/files", "/v1/transcriptions"}
+ASCII = bytes(range(128))
 OWN_BOUNDS = "/webhooks/soniox"  # `hooks` reads nothing before the header is right, and then less than this
 
 
@@ -23,7 +25,12 @@ class Bounds:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] == OWN_BOUNDS:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if not scope["query_string"].isascii():  # Starlette decodes it as text, and fails
+            scope = {**scope, "query_string": quote_from_bytes(scope["query_string"], ASCII).encode()}
+        if scope["path"] == OWN_BOUNDS:
             await self._app(scope, receive, send)
         else:
             await self._app(scope, _progressing(receive) if _is_upload(scope) else _capped(receive), send)

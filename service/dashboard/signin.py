@@ -12,6 +12,7 @@ from service.dashboard.render import render
 from service.dashboard.sessions import COOKIE, LASTS_S, open_session, read_session, set_cookie
 from service.dashboard.visitors import HOME, SIGN_IN
 from service.errors import Unauthenticated
+from service.strangers import Strangers, address_of
 
 router = page_router()
 
@@ -27,8 +28,11 @@ async def form(request: Request, relay: RelayOf, next: str = HOME) -> Response:
 async def sign_in(request: Request, relay: RelayOf) -> Response:
     fields = await read_form(request)
     wanted = _own_page(str(fields.get("next", "")))
+    strangers: Strangers = request.app.state.strangers
+    given = f"Bearer {str(fields.get('key', '')).strip()}"
     try:
-        caller = await identify(relay, f"Bearer {str(fields.get('key', '')).strip()}")
+        with strangers.visit(address_of(request), given):
+            caller = await identify(relay, given)
     except Unauthenticated:
         return render(request, "sign_in.html", 401, next=wanted, problem="This key is unknown, or it was revoked.")
     if "read" not in caller.scopes and not caller.is_admin:
