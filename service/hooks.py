@@ -161,7 +161,8 @@ def _refuse_stranger(scope: Scope, request_id: str) -> Response:
     return _refuse(401, "unauthenticated", "the webhook header is missing or wrong", request_id)
 
 
-def _refuse(status_code: int, error_type: str, message: str, request_id: str, cure: dict[str, str] | None = None
+def _refuse(
+    status_code: int, error_type: str, message: str, request_id: str, cure: dict[str, str] | None = None
 ) -> Response:
     telemetry.webhooks_received.labels(error_type).inc()
     body = error_body(status_code, error_type, message, request_id)

@@ -15,7 +15,6 @@ BODY_WITHIN_S = 10.0
 UPLOAD_STALLS_AFTER_S = 60.0
 UPLOADS = {"/v1/files", "/v1/transcriptions"}
 ASCII = bytes(range(128))
-OWN_BOUNDS = "/webhooks/soniox"  # `hooks` reads nothing before the header is right, and then less than this
 
 
 class Bounds:
@@ -30,10 +29,7 @@ class Bounds:
             return
         if not scope["query_string"].isascii():  # Starlette decodes it as text, and fails
             scope = {**scope, "query_string": quote_from_bytes(scope["query_string"], ASCII).encode()}
-        if scope["path"] == OWN_BOUNDS:
-            await self._app(scope, receive, send)
-        else:
-            await self._app(scope, _progressing(receive) if _is_upload(scope) else _capped(receive), send)
+        await self._app(scope, _progressing(receive) if _is_upload(scope) else _capped(receive), send)
 
 
 def _is_upload(scope: Scope) -> bool:

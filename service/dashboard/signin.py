@@ -31,7 +31,7 @@ async def sign_in(request: Request, relay: RelayOf) -> Response:
     strangers: Strangers = request.app.state.strangers
     given = f"Bearer {str(fields.get('key', '')).strip()}"
     try:
-        with strangers.visit(address_of(request), given):
+        with strangers.visit(address_of(request.scope), given):
             caller = await identify(relay, given)
     except Unauthenticated:
         return render(request, "sign_in.html", 401, next=wanted, problem="This key is unknown, or it was revoked.")
