@@ -242,6 +242,7 @@ async def test_an_endpoint_is_made_tested_paused_rotated_recovered_and_deleted(h
         (new,) = set(re.findall(r"whsec_[\w+/=]+", rotated.text))
         assert new != secret
 
+        await house.add_endpoint("/fine")
         job = await house.submit()
         await house.finished(job["id"])
         endpoint_id = path.rpartition("/")[2]
@@ -251,7 +252,7 @@ async def test_an_endpoint_is_made_tested_paused_rotated_recovered_and_deleted(h
 
         await house.until(is_exhausted)
         listed = await visitor.page("/ui/endpoints", window="7d")
-        assert 'class="fared-bad"' in listed
+        assert [listed.count(f'class="fared-{tone}"') for tone in ("bad", "good", "mixed", "open")] == [1, 1, 0, 0]
         assert 'class="fared-bad"' in await visitor.page(path)
         preview = await visitor.page(f"{path}/recover", since="2020-01-01T00:00")
         assert "2 deliveries would be sent again" in preview
@@ -262,9 +263,9 @@ async def test_an_endpoint_is_made_tested_paused_rotated_recovered_and_deleted(h
         await house.until_received("/broken", sent + 1)
 
         await visitor.post(f"{path}/pause")
-        assert "Paused" in await visitor.page(path)
+        assert "Why nothing is sent" in await visitor.page(path)
         await visitor.post(f"{path}/resume")
-        assert "Paused" not in await visitor.page(path)
+        assert "Why nothing is sent" not in await visitor.page(path)
         await visitor.post(f"{path}/delete")
         await visitor.page(path, code=404)
 

@@ -150,7 +150,7 @@ WAITING: list[tuple[str, Seen]] = [
         Seen(a_job(stage=Stage.SUBMITTING, lease_until_ms=NOON - 1), NOON),
     ),
     (
-        "Soniox is transcribing it since 30 s; without a webhook the reconciler asks in 15 s.",
+        "Soniox has been transcribing it for 30 s; without a webhook the reconciler asks in 15 s.",
         Seen(
             a_job(
                 stage=Stage.SUBMITTED,
@@ -162,7 +162,7 @@ WAITING: list[tuple[str, Seen]] = [
         ),
     ),
     (
-        "Soniox has it in its queue since 30 s; without a webhook the reconciler asks with its next sweep."
+        "Soniox has had it in its queue for 30 s; without a webhook the reconciler asks with its next sweep."
         " Our webhook answered Soniox 401.",
         Seen(
             a_job(

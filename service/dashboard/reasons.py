@@ -97,14 +97,13 @@ def _submitting(seen: Seen) -> str:
 def _at_soniox(seen: Seen) -> str:
     job = seen.job
     since_ms = seen.now_ms - (job.submitted_at_ms or seen.now_ms)
-    says = {"processing": "is transcribing it", "queued": "has it in its queue"}.get(
-        job.soniox_status or "", "has it"
-    )
+    says = {"processing": "has been transcribing it", "queued": "has had it in its queue"}
+    sentence = f"Soniox {says.get(job.soniox_status or '', 'has had it')} for {span(since_ms)}"
     check_ms = (job.check_at_ms or seen.now_ms) - seen.now_ms
     asked = f"in {span(check_ms)}" if check_ms > 0 else "with its next sweep"
-    sentence = f"Soniox {says} since {span(since_ms)}; without a webhook the reconciler asks {asked}."
+    sentence += f"; without a webhook the reconciler asks {asked}."
     if job.webhook_status_code and not 200 <= job.webhook_status_code < 300:
-        return f"{sentence[:-1]}. Our webhook answered Soniox {job.webhook_status_code}."
+        sentence += f" Our webhook answered Soniox {job.webhook_status_code}."
     return sentence
 
 

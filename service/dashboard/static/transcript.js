@@ -5,7 +5,9 @@ const tip = document.getElementById("tip");
 const audio = document.getElementById("audio");
 const below = document.getElementById("below");
 const tokens = words ? [...words.querySelectorAll(".t")] : [];
-const spoken = tokens.filter((token) => token.dataset.s !== undefined);
+const spoken = tokens
+  .filter((token) => token.dataset.s !== undefined && !token.closest(".translated"))
+  .sort((one, other) => one.dataset.s - other.dataset.s);
 
 const clock = (ms) => {
   const total = Math.floor(ms / 1000);
