@@ -28,7 +28,7 @@ async def playground(
     is_real = any(block.is_output and FIRST_WORDS in block.text for block in blocks_of(page))
     config = SandboxConfig(recognise="pocketsphinx" if is_real else "script", requests_per_minute=None)
     database = shutil.copy(sqlite_template, tmp_path / "relay.db")
-    async with open_house(f"sqlite:///{database}", config) as house:
+    async with open_house(f"sqlite:///{database}", config, relay_reconcile_interval_s=30) as house:
 
         async def is_ready() -> bool:
             return (await house.client.get("/readyz")).is_success
