@@ -10,7 +10,9 @@ import httpx
 
 from service.cli.problems import Problem, TimedOut
 
-READY_WITHIN_S = 30
+READY_WITHIN_S = 120  # the first start after an installation, on a machine that is busy
+LOOK_EVERY_S = 0.05
+ANSWER_WITHIN_S = 5
 END_WITHIN_S = 12
 LAST_LINES = 15
 
@@ -41,12 +43,13 @@ class Child:
     def wait_until_ready(self) -> None:
         """Return once it answers 200. Raises Problem with the last lines it wrote if it does not."""
         deadline = time.monotonic() + READY_WITHIN_S
-        while not self._answers():
-            if not self.is_running():
-                raise Problem(f"the {self.name} ended before it was ready", self.last_words())
-            if time.monotonic() > deadline:
-                raise TimedOut(f"the {self.name} is not ready after {READY_WITHIN_S} s", self.last_words())
-            time.sleep(0.02)
+        with httpx.Client(timeout=ANSWER_WITHIN_S, trust_env=False) as client:
+            while not self._answers(client):
+                if not self.is_running():
+                    raise Problem(f"the {self.name} ended before it was ready", self.last_words())
+                if time.monotonic() > deadline:
+                    raise TimedOut(f"the {self.name} is not ready after {READY_WITHIN_S} s", self.last_words())
+                time.sleep(LOOK_EVERY_S)
 
     def is_running(self) -> bool:
         """True between start and end."""
@@ -72,9 +75,9 @@ class Child:
         """The end of its log."""
         return "\n  ".join(self._log.read_text("utf-8", "replace").splitlines()[-LAST_LINES:])
 
-    def _answers(self) -> bool:
+    def _answers(self, client: httpx.Client) -> bool:
         try:
-            return httpx.get(self.ready_url, timeout=1, trust_env=False).status_code == 200
+            return client.get(self.ready_url).status_code == 200
         except httpx.HTTPError:
             return False
 
