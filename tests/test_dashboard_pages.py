@@ -191,13 +191,21 @@ async def test_a_transcript_is_read_by_turns_searched_and_exported(house: House)
 
 
 async def test_a_recording_s_address_cannot_add_to_the_policy(house: House) -> None:
-    wicked = ["https://a.example;script-src *", "https://a.example,x/y", "javascript:alert(1)", "https://a b/c", 7]
+    wicked = [
+        "https://a.example;script-src *",
+        "https://a.example,x/y",
+        "javascript:alert(1)",
+        "https://a b/c",
+        "https://[x",
+        7,
+    ]
     async with visiting(house) as visitor:
         for url in wicked:
             job = await put(house.relay, document(said("word")), request={"audio_url": url})
             answer = await visitor.client.get(f"/ui/jobs/{job}/transcript", params={"audio": "1"})
             assert "media-src" not in answer.headers["content-security-policy"], url
             assert "<audio" not in answer.text
+            await visitor.page(f"/ui/jobs/{job}")
 
 
 async def test_a_long_transcript_comes_in_parts_and_a_moment_leads_to_its_own(house: House) -> None:

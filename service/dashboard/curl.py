@@ -43,7 +43,10 @@ def request_of(job: Transcription) -> dict[str, Any]:
 
 def without_secrets(url: str) -> str:
     """The address with what looks like a secret in it hidden: passwords, signatures, tokens."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return HIDDEN
     host = parts.netloc.rpartition("@")[2]
     netloc = f"{HIDDEN}@{host}" if host != parts.netloc else host
     pairs = parse_qsl(parts.query, keep_blank_values=True)

@@ -3,12 +3,13 @@
 from typing import Annotated
 
 from fastapi import Query, Request, Response
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, Field
 
 from service.api import deliveries as api
 from service.api.auth import RelayOf
-from service.api.cursors import decode, encode
+from service.api.cursors import decode
 from service.api.listing import Text
+from service.dashboard.links import Blank, first_page, page_after
 from service.dashboard.page import page_router
 from service.dashboard.posts import Submitted, back
 from service.dashboard.render import render
@@ -21,7 +22,6 @@ router = page_router()
 
 ROWS = 50
 
-Blank = BeforeValidator(lambda value: None if value == "" else value)
 Id = Annotated[Text | None, Field(max_length=64), Blank]
 
 
@@ -45,7 +45,6 @@ async def list_page(
         here = found[:ROWS]
         tried = await deliveries.count_attempts(connection, [one.id for one in here])
         receivers = await endpoints.of_ids(connection, {one.endpoint_id for one in here if one.endpoint_id}, sees)
-    cursor = encode(here[-1].created_at_ms, here[-1].id) if len(found) > ROWS else None
     return render(
         request,
         "deliveries.html",
@@ -54,8 +53,8 @@ async def list_page(
         receivers=receivers,
         asked=asked,
         statuses=list(DeliveryStatus),
-        filters=str(request.url.remove_query_params("cursor").query),
-        older=str(request.url.include_query_params(cursor=cursor).query) if cursor else None,
+        first=first_page(request),
+        older=page_after(request, here[-1]) if len(found) > ROWS else "",
     )
 
 

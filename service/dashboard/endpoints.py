@@ -7,10 +7,11 @@ from pydantic import BaseModel, ValidationError
 
 from service.api import endpoints as api
 from service.api.auth import RelayOf
-from service.api.cursors import decode, encode
+from service.api.cursors import decode
 from service.api.recoveries import recover
 from service.api.subscription import EVENT_TYPES, ChangedEndpoint, NewEndpoint, RecoveryOrder
 from service.dashboard.grid import WINDOWS, Cell, Tally, edges_of, row_of
+from service.dashboard.links import first_page, page_after
 from service.dashboard.page import page_router
 from service.dashboard.posts import Submitted, back
 from service.dashboard.render import render
@@ -23,7 +24,7 @@ from service.tables import Endpoint
 
 router = page_router()
 
-ROWS = 12
+ROWS = 10
 DELIVERIES_SHOWN = 15
 
 
@@ -41,7 +42,6 @@ async def list_page(
     async with relay.db.read() as connection:
         found = await endpoints.page_of(connection, visitor.caller.sees, Page(ROWS, decode(asked.cursor)))
     here = found[:ROWS]
-    cursor = encode(here[-1].created_at_ms, here[-1].id) if len(found) > ROWS else None
     return render(
         request,
         "endpoints.html",
@@ -49,7 +49,8 @@ async def list_page(
         grid={endpoint.id: await _fared(relay, endpoint, asked.window) for endpoint in here},
         windows=WINDOWS,
         asked=asked,
-        older=str(request.url.include_query_params(cursor=cursor).query) if cursor else None,
+        first=first_page(request),
+        older=page_after(request, here[-1]) if len(found) > ROWS else "",
     )
 
 

@@ -33,20 +33,24 @@ async def read(job_id: str, request: Request, relay: RelayOf, visitor: Reader) -
     async with relay.db.read() as connection:
         steps = await timeline.newest(connection, job.id, STEPS_SHOWN)
         sent = await deliveries.of_transcription(connection, job.id)
-        return render(
-            request,
-            "job.html",
-            job=job,
-            chart=drawn(steps, job.created_at_ms, relay.clock()),
-            more_steps=len(steps) == STEPS_SHOWN,
-            why=why_not_done(await _seen(connection, relay, job, sent)),
-            summary=(await transcripts.summaries(connection, [job.id])).get(job.id),
-            sent=sent,
-            tried=await deliveries.count_attempts(connection, [one.id for one in sent]),
-            receivers=await endpoints.of_ids(connection, _endpoints_of(sent), visitor.caller.sees),
-            asked=json.dumps(request_of(job), ensure_ascii=False, indent=2),
-            curl=as_curl(job, relay.settings.base_url),
-        )
+        tried = await deliveries.count_attempts(connection, [one.id for one in sent])
+        receivers = await endpoints.of_ids(connection, _endpoints_of(sent), visitor.caller.sees)
+        summaries = await transcripts.summaries(connection, [job.id])
+        seen = await _seen(connection, relay, job, sent)
+    return render(
+        request,
+        "job.html",
+        job=job,
+        chart=drawn(steps, job.created_at_ms, relay.clock()),
+        more_steps=len(steps) == STEPS_SHOWN,
+        why=why_not_done(seen),
+        summary=summaries.get(job.id),
+        sent=sent,
+        tried=tried,
+        receivers=receivers,
+        asked=json.dumps(request_of(job), ensure_ascii=False, indent=2),
+        curl=as_curl(job, relay.settings.base_url),
+    )
 
 
 @router.post("/jobs/{job_id}/retry")

@@ -1,19 +1,20 @@
 """/ui/jobs: all jobs, filtered and found; many of them retried or deleted at once."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import Query, Request, Response
 from fastapi.responses import RedirectResponse
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.api.auth import Caller, RelayOf
-from service.api.cursors import decode, encode
+from service.api.cursors import decode
 from service.api.listing import Moment, Text
 from service.api.transcriptions import owned
+from service.dashboard.links import Blank, first_page, page_after
 from service.dashboard.page import page_router
 from service.dashboard.posts import Submitted, back
 from service.dashboard.render import render
@@ -32,9 +33,6 @@ router = page_router()
 
 ROWS = 50
 AT_ONCE = 8  # deeds of one bulk order
-
-Blank = BeforeValidator(lambda value: None if value == "" else value)
-"""A field of a form that was left empty."""
 
 
 class Asked(BaseModel):
@@ -80,8 +78,8 @@ async def list_page(
         stages=list(Stage),
         base_url=relay.settings.base_url,
         query=request.url.query,
-        filters=_without_cursor(request),
-        older=_next(request, here) if len(found) > ROWS else None,
+        first=first_page(request),
+        older=page_after(request, here[-1]) if len(found) > ROWS else "",
     )
 
 
@@ -133,15 +131,6 @@ def _deed(relay: Relay, action: str) -> tuple[Callable[[Transcription], Awaitabl
 async def _known_to_soniox_as(connection: AsyncConnection, soniox_id: str, caller: Caller) -> Transcription | None:
     job = await transcriptions.with_soniox_id(connection, soniox_id)
     return job if job is not None and caller.sees in {None, job.owner} else None
-
-
-def _next(request: Request, here: Sequence[Transcription]) -> str:
-    last = here[-1]
-    return str(request.url.include_query_params(cursor=encode(last.created_at_ms, last.id)).query)
-
-
-def _without_cursor(request: Request) -> str:
-    return str(request.url.remove_query_params("cursor").query)
 
 
 def _list_url(query: str) -> str:

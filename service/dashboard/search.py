@@ -9,6 +9,7 @@ from service.api.auth import RelayOf
 from service.api.listing import Text
 from service.api.search import LONGEST_QUERY, Search
 from service.api.search import find as find_hits
+from service.dashboard.links import first_page, page_at
 from service.dashboard.page import page_router
 from service.dashboard.render import render
 from service.dashboard.snippets import marked
@@ -37,13 +38,12 @@ async def find(request: Request, relay: RelayOf, visitor: Reader, asked: Annotat
         found = await find_hits(sought, visitor.caller, relay)
     async with relay.db.read() as connection:
         names = await browse.filenames(connection, {hit["transcription_id"] for hit in found["hits"]})
-    cursor = found["next_page_cursor"]
     return render(
         request,
         "search.html",
         asked=asked,
         hits=[{**hit, "snippet": marked(hit["snippet"])} for hit in found["hits"]],
         names=names,
-        first=str(request.url.remove_query_params("cursor").query),
-        older=str(request.url.include_query_params(cursor=cursor).query) if cursor else None,
+        first=first_page(request),
+        older=page_at(request, found["next_page_cursor"]) if found["next_page_cursor"] else "",
     )

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from fastapi import Query, Request, Response
-from pydantic import BaseModel, BeforeValidator, Field
-from sqlalchemy.ext.asyncio import AsyncConnection
+from pydantic import BaseModel, Field
 
 from service.api import transcripts as documents
 from service.api.auth import Caller, RelayOf
@@ -17,9 +16,10 @@ from service.api.search import LONGEST_QUERY, Search
 from service.api.search import find as find_hits
 from service.api.transcriptions import owned
 from service.dashboard.lanes import lanes_of
+from service.dashboard.links import Blank
 from service.dashboard.page import POLICY, page_router
 from service.dashboard.render import render
-from service.dashboard.sides import rows_of
+from service.dashboard.sides import Row, rows_of
 from service.dashboard.snippets import marked
 from service.dashboard.visitors import Reader
 from service.relay import Relay
@@ -27,7 +27,7 @@ from service.store import stretches
 from service.store.stretches import Stretch
 from service.tables import Transcription
 from service.transcripts.formats import FORMATS
-from service.transcripts.query import parse
+from service.transcripts.query import Phrase, parse
 from service.transcripts.summary import LOW_CONFIDENCE
 from service.transcripts.table import unpack_tokens
 from service.transcripts.timing import timed
@@ -37,8 +37,6 @@ router = page_router()
 HITS_SHOWN = 50
 COLOURS = 6  # for speakers; those who say least share the last one
 HOST = re.compile(r"[a-z0-9.-]+(:[0-9]+)?|\[[0-9a-f:.]+\](:[0-9]+)?")
-
-Blank = BeforeValidator(lambda value: None if value == "" else value)
 
 
 class View(BaseModel):
@@ -60,7 +58,7 @@ async def read(
     async with relay.db.read() as connection:
         parts = await stretches.all_of(connection, job.id)
         here = part_at(parts, view)
-        rows = await _rows(connection, job.id, here, view) if here else []
+        packed = await stretches.tokens_of(connection, job.id, here.position) if here else None
         heard = await stretches.heard(connection, job.id)
     duration_ms = stored.summary.get("duration_ms") or 0
     lanes = lanes_of(heard, duration_ms, stored.summary.get("speakers") or {})
@@ -72,7 +70,7 @@ async def read(
         summary=stored.summary,
         parts=parts,
         current=here,
-        rows=rows,
+        rows=await asyncio.to_thread(_rows, packed, parse(view.q)) if packed else [],
         lanes=lanes,
         voices={lane.speaker: min(n, COLOURS) for n, lane in enumerate(lanes, 1)},
         duration_ms=duration_ms,
@@ -83,7 +81,6 @@ async def read(
     )
     if view.audio and source:
         response.headers["Content-Security-Policy"] = f"{POLICY}; media-src {source[0]}"
-        response.headers["Referrer-Policy"] = "no-referrer"
     return response
 
 
@@ -114,18 +111,19 @@ def audio_source(job: Transcription) -> tuple[str, str] | None:
     url = job.request.get("audio_url")
     if not isinstance(url, str):
         return None
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
     host = parts.netloc.lower()
     if parts.scheme not in {"http", "https"} or not HOST.fullmatch(host):
         return None
     return f"{parts.scheme}://{host}", url
 
 
-async def _rows(connection: AsyncConnection, job_id: str, here: Stretch, view: View) -> Any:
-    packed = await stretches.tokens_of(connection, job_id, here.position)
-    if packed is None:
-        return []
-    return await asyncio.to_thread(lambda: rows_of(timed(unpack_tokens(packed)), parse(view.q)))
+def _rows(packed: bytes, phrases: Sequence[Phrase]) -> list[Row]:
+    """A few milliseconds of work: not on the event loop."""
+    return rows_of(timed(unpack_tokens(packed)), phrases)
 
 
 async def _hits(relay: Relay, job: Transcription, caller: Caller, view: View) -> list[dict[str, Any]]:

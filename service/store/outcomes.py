@@ -16,7 +16,7 @@ from service.tables import Delivery, table_of
 
 deliveries = table_of(Delivery)
 
-SAMPLE = 50
+SAMPLE = 40
 
 
 class Outcome(NamedTuple):
