@@ -15,7 +15,7 @@ from-debian = @for name in $(1); do command -v $$name > /dev/null || missing=1; 
 unexport PYTHONDONTWRITEBYTECODE  # the tests start hundreds of processes; compiling anew each time doubles that
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test test-ui browser screenshots chaos check docker-check format bench clean
+.PHONY: help install demo run test test-ui browser screenshots chaos timing fuzz mutate audit check docker-check format bench clean
 
 help: ## Show what there is
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
@@ -50,7 +50,21 @@ screenshots: $(INSTALLED) browser ## Draw the pictures of docs/img anew
 	$(BIN)/python -m tests.ui.screenshots
 
 chaos: $(INSTALLED) ## Kill the relay a thousand times while jobs come in, and count; ARGS="--kills 100"
+	$(BIN)/python -m tests.chaos.timing
 	$(BIN)/python -m tests.chaos $(ARGS)
+
+timing: $(INSTALLED) ## Measure whether the time of a header check tells anything about the right one
+	$(BIN)/python -m tests.chaos.timing $(ARGS)
+
+fuzz: $(INSTALLED) ## Fuzz every parser and the application at length, and count; FUZZ_EXAMPLES=20000
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-20000} $(BIN)/python -m pytest --timeout 0 $(ARGS) tests/test_fuzz.py
+
+mutate: $(INSTALLED) ## Change one thing at a time in the modules that guard, and count what the tests notice
+	$(BIN)/python -m tests.mutation $(ARGS)
+
+audit: $(INSTALLED) ## Look the pinned versions up among known security holes (needs the internet)
+	$(BIN)/python -m pip install --quiet pip-audit
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 check: $(INSTALLED) ## Check format, lint, types, import contracts and the Dockerfile
 	$(BIN)/ruff format --check .

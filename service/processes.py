@@ -12,6 +12,7 @@ from service.lanes import lanes_of
 from service.purge import purge_once, remove_cut_off_uploads, scrub
 from service.reconcile.clock import Rhythm, run_when_due
 from service.relay import Relay
+from service.reseal import reseal
 from service.store import feed
 from service.worker import Worker
 
@@ -19,6 +20,7 @@ log = structlog.get_logger(__name__)
 
 LONGEST_PAUSE_S = 2.0  # between two ticks of the reconciler
 PURGE_EVERY_S = 600
+RESEAL_EVERY_S = 600
 SCRUB_EVERY_S = 86_400  # at the latest; a deletion has it done at once
 SHORTEST_PAUSE_S = 20  # between two scrubs, however much is deleted
 
@@ -33,6 +35,7 @@ async def start_work(relay: Relay) -> AsyncIterator[None]:
         asyncio.create_task(_reconcile(relay, stop)),
         asyncio.create_task(_repeat(stop, lambda: _purge(relay))),
         asyncio.create_task(_repeat(stop, lambda: _scrub(relay))),
+        asyncio.create_task(_repeat(stop, lambda: _reseal(relay))),
     ]
     try:
         yield
@@ -83,6 +86,16 @@ async def _purge(relay: Relay) -> None:
     except Exception:  # the next turn may do better
         log.exception("purge_broke")
     await asyncio.sleep(PURGE_EVERY_S)
+
+
+async def _reseal(relay: Relay) -> None:
+    try:
+        await reseal(relay)
+    except Unavailable as error:
+        log.warning("reseal_waits_for_database", reason=str(error))
+    except Exception:  # the next turn may do better
+        log.exception("reseal_broke")
+    await asyncio.sleep(RESEAL_EVERY_S)
 
 
 async def _scrub(relay: Relay) -> None:

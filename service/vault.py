@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
@@ -51,6 +52,15 @@ class Vault:
             return self._boxes().decrypt(sealed.encode()).decode()
         except InvalidToken:
             raise ValueError("sealed with a master secret that is no longer set") from None
+
+    def reseal(self, sealed: str) -> str | None:
+        """The same sealed with the current master secret; None when it is already, or when nobody can open it."""
+        try:
+            Vault(self.masters[:1]).open(sealed)
+        except ValueError:
+            with suppress(ValueError):
+                return self.seal(self.open(sealed))
+        return None
 
     def sign(self, purpose: str, text: str) -> str:
         """A signature that holds for this purpose only: for what browsers bring back to us."""

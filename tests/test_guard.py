@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 import itertools
+import os
 import platform
 import random
 import socket
@@ -22,7 +23,7 @@ from service.downstream.send import Sender
 from tests.support.hostile import answer, hostile_server
 from tests.support.nameserver import ask_it, name_server
 
-CORPUS = 120_000
+CORPUS = int(os.environ.get("GUARD_CORPUS", "120000"))
 SAMPLE = 600
 
 PRIVATE_V4 = (

@@ -72,6 +72,14 @@ async def test_a_verified_webhook_is_stored_whatever_strangers_do_from_its_addre
     assert [(await webhook(tight, right)).status_code for _ in range(BUDGET * 2)] == [200] * BUDGET * 2
 
 
+async def test_guesses_at_the_sign_in_are_counted_too(tight: House) -> None:
+    async with httpx.AsyncClient(base_url=tight.server.url, headers={"Origin": tight.server.url}) as client:
+        codes = [
+            (await client.post("/ui/sign-in", data={"key": f"guess-{n}"})).status_code for n in range(BUDGET + 4)
+        ]
+        assert (codes[0], codes[-1]) == (401, 429)
+
+
 async def test_an_address_does_not_pay_for_another(tight: House) -> None:
     async with httpx.AsyncClient(base_url=tight.server.url) as client:  # the server trusts a proxy on its own host
 

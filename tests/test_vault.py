@@ -1,6 +1,7 @@
 """Secrets: derived for each job, compared without telling, sealed for the database."""
 
 import base64
+import hashlib
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,9 @@ from service.vault import KEY_PREFIX, Vault, hash_api_key, new_api_key, new_endp
 MASTER = b"a-master-secret-of-the-tests-01"
 OLDER = b"the-one-that-was-there-before-02"
 JOB = "84c32fc6-4fb5-4e7a-b656-b5ec70493753"
+SEALED = (  # by MASTER
+    "gAAAAABrAWHQ98nGo1tD3DN8C--GiwZdCAvBmkC6kncXX3x6bkcW5oOK80m5I38JrxY4Kb3kVKvMLK9eT4CRQgBzofUWxtpeJw=="
+)
 OTHER_JOB = "84c32fc6-4fb5-4e7a-b656-b5ec70493754"
 
 
@@ -60,6 +64,15 @@ def test_a_sealed_secret_can_be_opened_with_the_master_secret_only() -> None:
     assert sealed not in str(refused.value)
 
 
+def test_what_an_older_master_secret_sealed_is_sealed_anew_once() -> None:
+    both = Vault([MASTER, OLDER])
+    renewed = both.reseal(Vault([OLDER]).seal("whsec_abc"))
+    assert renewed
+    assert Vault([MASTER]).open(renewed) == "whsec_abc"
+    assert both.reseal(renewed) is None
+    assert both.reseal(Vault([b"a-secret-that-nobody-knows-any-more"]).seal("whsec_abc")) is None
+
+
 def test_the_same_secret_is_sealed_differently_each_time() -> None:
     vault = Vault([MASTER])
     assert vault.seal("same") != vault.seal("same")
@@ -82,3 +95,20 @@ def test_endpoint_secrets_have_the_form_of_standard_webhooks() -> None:
     secret = new_endpoint_secret()
     assert secret.startswith("whsec_")
     assert len(base64.b64decode(secret.removeprefix("whsec_"))) == 32
+
+
+def test_a_signature_holds_for_its_purpose_and_text_and_outlives_a_rotation() -> None:
+    signature = Vault([OLDER]).sign("session", "text")
+    for vault in (Vault([OLDER]), Vault([MASTER, OLDER])):
+        assert vault.knows_signature("session", "text", signature)
+        assert not vault.knows_signature("form", "text", signature)
+        assert not vault.knows_signature("session", "text2", signature)
+        assert not vault.knows_signature("session", "text", signature + "x")
+    assert not Vault([MASTER]).knows_signature("session", "text", signature)
+
+
+def test_derived_values_stay_what_they_are_for_jobs_under_way_rely_on_them() -> None:
+    assert Vault([MASTER]).webhook_secret(JOB) == "Asap1NeE19kk9LsckgDw6OvR16dWKaHPxoKhpEvMeNk"
+    assert Vault([MASTER]).sign("session", "text") == "a5W4_V8vAYqfXjzTcoL3Uhlak_Bp8craowfpRiy6KZQ"
+    assert Vault([MASTER]).open(SEALED) == "whsec_abc"
+    assert hash_api_key("srk_abc") == hashlib.sha256(b"srk_abc").hexdigest()

@@ -69,7 +69,7 @@ async def owned(relay: Relay, delivery_id: str, caller: Caller) -> Delivery:
 async def _refuse_without_receiver(connection: AsyncConnection, delivery: Delivery) -> None:
     if delivery.endpoint_id is None:
         return
-    endpoint = await endpoints.get(connection, delivery.endpoint_id)
+    endpoint = await endpoints.get(connection, delivery.endpoint_id, None)
     if endpoint is None:
         raise InvalidState("Its endpoint was deleted.", error_type="delivery_invalid_state")
     if not endpoint.enabled:

@@ -73,7 +73,7 @@ async def change(endpoint_id: str, new: ChangedEndpoint, caller: Submitter, rela
             await endpoints.enable(connection, endpoint_id)
         elif enabled is False:
             await endpoints.disable(connection, endpoint_id, now_ms=relay.clock(), reason=None)
-        return await endpoints.get(connection, endpoint_id)
+        return await endpoints.get(connection, endpoint_id, None)
 
     return endpoint_object(relay, _there(await relay.db.write(change_row, wake=("notify",))))
 
@@ -96,7 +96,7 @@ async def rotate_secret(
     sealed = relay.vault.seal(secret)
 
     async def rotate(connection: AsyncConnection) -> Endpoint | None:
-        endpoint = _there(await endpoints.get(connection, endpoint_id))
+        endpoint = _there(await endpoints.get(connection, endpoint_id, None))
         old = [{"sealed": endpoint.secret_sealed, "until_ms": until_ms}, *endpoint.past_secrets]
         past = [one for one in old if one["until_ms"] > now_ms and _opens(relay, one["sealed"])][
             :MOST_PAST_SECRETS

@@ -47,7 +47,7 @@ def wants(endpoint: Endpoint, event_type: str) -> bool:
     return not endpoint.event_types or event_type in endpoint.event_types
 
 
-async def get(connection: AsyncConnection, endpoint_id: str, owner: str | None = None) -> Endpoint | None:
+async def get(connection: AsyncConnection, endpoint_id: str, owner: str | None) -> Endpoint | None:
     """One endpoint of `owner`'s, or anybody's for None."""
     query = select(endpoints).where(endpoints.c.id == endpoint_id, *_of(owner))
     return as_model(Endpoint, await connection.execute(query))
@@ -70,7 +70,7 @@ async def page_of(connection: AsyncConnection, owner: str | None, page: Page) ->
 async def change(connection: AsyncConnection, endpoint_id: str, values: dict[str, Any]) -> Endpoint | None:
     """Set columns; the row as it is afterwards, None when it is gone."""
     if not values:
-        return await get(connection, endpoint_id)
+        return await get(connection, endpoint_id, None)
     changed = update(endpoints).where(endpoints.c.id == endpoint_id).values(**values).returning(*endpoints.c)
     return as_model(Endpoint, await connection.execute(changed))
 
