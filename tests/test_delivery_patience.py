@@ -16,7 +16,7 @@ NOW_MS = 1_800_000_000_000
 NOW = datetime.datetime.fromtimestamp(NOW_MS / 1000, datetime.UTC)
 NEW = Past(tries=0, failures=0, failing_since_ms=None, may_be_disabled=True)
 
-codes = st.one_of(st.none(), st.integers(100, 999))
+codes = st.one_of(st.none(), st.integers(100, 999), st.sampled_from([200, 410, 429, 503]))
 schedules = st.lists(st.floats(0, 100_000), min_size=1, max_size=17)
 asked = st.one_of(st.none(), st.floats(0, LONGEST_RETRY_AFTER_S))
 chances = st.floats(0, 1)
@@ -61,6 +61,11 @@ def test_only_an_endpoint_that_did_nothing_but_fail_for_long_is_disabled(
     assert verdict.status is DeliveryStatus.PENDING  # held, not given up
 
 
+def test_an_endpoint_that_says_410_is_disabled_at_once() -> None:
+    verdict = judge(Outcome(410, None, 5), NEW, ended_ms=NOW_MS, schedule=[1.0], chance=0)
+    assert (verdict.status, verdict.disable) == (DeliveryStatus.PENDING, "the receiver answered 410 Gone")
+
+
 def test_a_callback_that_says_410_is_given_up() -> None:
     past = Past(0, 0, None, may_be_disabled=False)
     verdict = judge(Outcome(410, None, 5), past, ended_ms=NOW_MS, schedule=[1.0], chance=0)
@@ -72,8 +77,14 @@ def test_a_receiver_is_left_alone_for_longer_and_longer() -> None:
     for failures in range(14):
         past = Past(0, failures, NOW_MS, may_be_disabled=True)
         verdict = judge(Outcome(500, None, 5), past, ended_ms=NOW_MS, schedule=[3600.0], chance=0)
-        pauses.append(((verdict.closed_until_ms or NOW_MS) - NOW_MS) // 1000)
+        pauses.append(((verdict.closed_until_ms or NOW_MS) - NOW_MS) / 1000)
     assert pauses == [0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
+
+
+def test_a_wait_grows_by_a_tenth_at_most_and_five_days_are_the_limit() -> None:
+    verdict = judge(Outcome(500, None, 5), NEW, ended_ms=NOW_MS, schedule=[100.0], chance=1)
+    assert verdict.due_at_ms == NOW_MS + 110_000
+    assert DISABLE_AFTER_MS == 432_000_000
 
 
 @given(st.integers(0, 10**12))

@@ -9,7 +9,9 @@ LIBRARIES = [
     *("aiohttp", "alembic.command", "cryptography.fernet", "fastapi", "httpx_aiohttp", "hypothesis", "pytest"),
     *("pydantic_settings", "sqlalchemy.ext.asyncio", "sqlmodel", "standardwebhooks", "structlog", "uvicorn"),
 ]
-QUIETLY = ["-x", "-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+QUIETLY = ["-x", "-q", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+NOT_NEEDED = ["cacheprovider", "schemathesis", "xdist", "xdist.looponfail"]  # plugins that take long to load
+PURE = {"tests/test_vault.py", "tests/test_sign.py", "tests/test_delivery_patience.py", "tests/test_guard.py"}
 
 
 def run(folder: str, tests: list[str]) -> None:
@@ -23,4 +25,6 @@ def run(folder: str, tests: list[str]) -> None:
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
     os.dup2(silence, 2)
-    raise SystemExit(pytest.main([*QUIETLY, "-k", "not postgres", *tests]))
+    plugins = [option for name in NOT_NEEDED for option in ("-p", f"no:{name}")]
+    alone = ["--noconftest"] if set(tests) <= PURE else []  # they need no database
+    raise SystemExit(pytest.main([*QUIETLY, *plugins, *alone, "-k", "not postgres", *tests]))
