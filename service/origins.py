@@ -16,7 +16,7 @@ def settings_in_force(settings: Settings) -> list[tuple[str, str, str]]:
     """Name, value and source of every setting."""
     origins = _origins()
     return [
-        (name.upper(), _shown(getattr(settings, name)), origins.get(name, "default"))
+        (name.upper(), _shown(getattr(settings, name)), origins.get(name) or _otherwise(name, settings))
         for name in Settings.model_fields
     ]
 
@@ -29,6 +29,11 @@ def _origins() -> dict[str, str]:
         "environment": EnvSettingsSource(Settings)(),
     }
     return {name: source for source, given in weakest_first.items() for name in given}
+
+
+def _otherwise(name: str, settings: Settings) -> str:
+    """Of a setting that no source gives: its default holds, or the starting command has set it."""
+    return "default" if getattr(settings, name) == Settings.model_fields[name].default else "command line"
 
 
 def _shown(value: Any) -> str:

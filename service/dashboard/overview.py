@@ -30,7 +30,7 @@ async def overview(
         windows=list(WINDOWS),
         figures=found,
         told=share(found["jobs"]["learned_from"]["webhook"], sum(found["jobs"]["learned_from"].values())),
-        flow=flow_of(found),
+        flow=flow_of(found, is_admin=visitor.caller.is_admin),
         charts=charts_of(found),
         gauges=gauges_of(found),
         groups=concerns_of(found),

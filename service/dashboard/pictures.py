@@ -29,6 +29,7 @@ STEPS = (
     Step("queues", "notify", "Delivering", "to be sent on", "/ui/deliveries?status=pending", HOUR_S),
     Step("queues", "cleanup", "Cleaning up", "to be removed there", "/ui/system", HOUR_S),
 )
+FOR_OWNERS = {"collect": "/ui/jobs?stage=submitted", "cleanup": "/ui/jobs?status=completed"}
 PLACES = {
     "transcription": "/ui/jobs/{}",
     "delivery": "/ui/deliveries/{}",
@@ -60,8 +61,11 @@ GAUGES = {
 }
 
 
-def flow_of(figures: Json) -> list[dict[str, Any]]:
-    """The boxes from accepted to cleaned up, with how many stand in each and how long the oldest has."""
+def flow_of(figures: Json, *, is_admin: bool) -> list[dict[str, Any]]:
+    """The boxes from accepted to cleaned up, with how many stand in each and how long the oldest has.
+
+    Each leads to a page that its reader may open.
+    """
     drawn = []
     for step in STEPS:
         standing = next(one for one in figures[step.group] if one["name"] == step.name)
@@ -69,6 +73,7 @@ def flow_of(figures: Json) -> list[dict[str, Any]]:
         drawn.append(
             {
                 **step._asdict(),
+                "url": step.url if is_admin else FOR_OWNERS.get(step.name, step.url),
                 "count": standing["count"],
                 "oldest_ms": None if oldest_s is None else oldest_s * 1000,
                 "is_late": oldest_s is not None and oldest_s > step.late_s,

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import text
@@ -10,6 +11,8 @@ from starlette.responses import Response
 
 from tests.support.house import House
 from tests.support.receiver import Received
+from tests.support.transcripts import put
+from tests.ui.conversation import conversation
 
 JOBS = 300
 DAY_MS = 24 * 3600 * 1000
@@ -17,23 +20,37 @@ NAMES = ("support-call", "interview", "board-meeting", "lecture", "sales-demo", 
 FAILURES = ("outcome=error:invalid_audio_file", "outcome=error:audio_too_long")
 
 
-async def fill(house: House) -> str:
-    """Make a day of work; gives back the id of a transcription worth looking at."""
+@dataclass(frozen=True)
+class Sights:
+    """What is worth a picture of its own: ids."""
+
+    job: str
+    talk: str
+    endpoint: str
+    delivery: str
+
+
+async def fill(house: House) -> Sights:
+    """Make a day of work."""
     dice = random.Random(7)
     house.receiver.answer = answer_like_a_receiver
     await house.add_endpoint("/billing", description="Billing", event_types=["transcription.completed"])
     await house.add_endpoint("/crm", description="CRM, with the text", include="text")
-    await house.add_endpoint("/archive-down", description="Archive, often down")
+    archive = await house.add_endpoint("/archive-down", description="Archive, often down")
     for name in ("call centre", "web shop", "analyst"):
         await house.client.post("/v1/keys", json={"name": name, "scopes": ["submit", "read"]})
-    shown = await submit(house, dice, "tokens=1400,speakers=3", translation=True)
-    ids = [shown, *[await submit(house, dice, script_for(dice)) for _ in range(JOBS)]]
+    shown = await submit(house, dice, "tokens=900,speakers=3")
+    ids = [await submit(house, dice, script_for(dice)) for _ in range(JOBS)]
     for transcription_id in ids:
         await house.finished(transcription_id, 40)
     await asyncio.sleep(1)
     await spread(house, dice, ids)
+    recording = {"audio_url": "https://media.example.com/council-14.mp3", "enable_speaker_diarization": True}
+    talk = await put(house.relay, conversation(dice), filename="council-14.mp3", request=recording)
     await leave_some_open(house, dice)
-    return shown
+    tried = {"endpoint_id": archive["id"], "status": "exhausted"}
+    given_up = (await house.client.get("/v1/deliveries", params=tried)).json()["deliveries"]
+    return Sights(shown, talk, archive["id"], given_up[0]["id"])
 
 
 def script_for(dice: random.Random) -> str:
@@ -44,7 +61,7 @@ def script_for(dice: random.Random) -> str:
     )
 
 
-async def submit(house: House, dice: random.Random, script: str, *, translation: bool = False) -> str:
+async def submit(house: House, dice: random.Random, script: str) -> str:
     """One job with a name that could be real."""
     name = f"{dice.choice(NAMES)}-{dice.randint(100, 999)}.mp3"
     fields: dict[str, Any] = {
@@ -54,8 +71,6 @@ async def submit(house: House, dice: random.Random, script: str, *, translation:
         "client_reference_id": f"ticket-{dice.randint(10_000, 99_999)}",
         "metadata": {"customer": f"C-{dice.randint(100, 999)}"},
     }
-    if translation:
-        fields["translation"] = {"type": "one_way", "target_language": "es"}
     job = await house.submit(**fields)
     return str(job["id"])
 

@@ -11,23 +11,32 @@ from service.telemetry import configure_logs
 from tests.support.house import ADMIN_KEY
 from tests.ui.chromium import MISSING, find_chromium, open_browser
 from tests.ui.home import Home, open_home
-from tests.ui.scenery import fill
+from tests.ui.scenery import Sights, fill
 
 FOLDER = Path(__file__).parents[2] / "docs" / "img"
 WIDE = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
-TALLEST = 1_700  # pixels; longer pages are cut
+TALLEST = 1_500  # pixels; longer pages are cut
 
 Shot = tuple[str, str, str, dict[str, int]]
 
 
-def shots(transcription_id: str) -> list[Shot]:
+def shots(sights: Sights) -> list[Shot]:
     """Name, path, colour scheme, size of the window."""
     return [
         ("sign-in", "/ui/sign-in", "light", WIDE),
         ("overview", "/ui", "light", WIDE),
         ("overview-dark", "/ui", "dark", WIDE),
         ("overview-phone", "/ui", "light", PHONE),
+        ("jobs", "/ui/jobs", "light", WIDE),
+        ("job", f"/ui/jobs/{sights.job}", "light", WIDE),
+        ("transcript", f"/ui/jobs/{sights.talk}/transcript?q=budget", "light", WIDE),
+        ("transcript-dark", f"/ui/jobs/{sights.talk}/transcript", "dark", WIDE),
+        ("search", "/ui/search?q=library", "light", WIDE),
+        ("deliveries", "/ui/deliveries", "light", WIDE),
+        ("delivery", f"/ui/deliveries/{sights.delivery}", "light", WIDE),
+        ("endpoints", "/ui/endpoints", "light", WIDE),
+        ("endpoint", f"/ui/endpoints/{sights.endpoint}", "light", WIDE),
         ("inbox", "/ui/inbox", "light", WIDE),
         ("reconciler", "/ui/reconciler", "light", WIDE),
         ("system", "/ui/system", "light", WIDE),
@@ -41,10 +50,9 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     configure_logs("error", "console")
     with tempfile.TemporaryDirectory() as folder:
-        settings: dict[str, Any] = {"relay_reconcile_interval_s": 5.0}
+        settings: dict[str, Any] = {"relay_reconcile_interval_s": 5.0, "relay_max_requests_per_minute": 4_000}
         with open_home(Path(folder), **settings) as home, open_browser() as browser:
-            shown = home.do(fill, 240)
-            for shot in shots(shown):
+            for shot in shots(home.do(fill, 400)):
                 take(home, browser, shot)
 
 
