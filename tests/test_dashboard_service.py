@@ -3,7 +3,10 @@
 import re
 
 import httpx
+from sqlalchemy import text
 
+from service.db import Database
+from service.store import traces
 from tests.support.house import ADMIN_KEY, MASTER_SECRET, House, open_house
 from tests.test_dashboard import browser, new_key, sign_in, token_of
 
@@ -159,3 +162,17 @@ async def test_keys_are_made_shown_once_and_revoked(house: House) -> None:
 
 def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
+
+
+def test_the_live_stream_looks_at_ends_of_indexes_only() -> None:
+    for column in traces.COLUMNS:
+        begins = [next(iter(index.columns)) for index in column.table.indexes]
+        assert column.primary_key or column in set(begins), f"{column} is read from end to end"
+
+
+async def test_the_inbox_reads_no_more_than_its_page(db: Database) -> None:
+    if db.writer.dialect.name == "sqlite":
+        query = "EXPLAIN QUERY PLAN SELECT * FROM webhooks WHERE id < 'x' ORDER BY id DESC LIMIT 26"
+        async with db.read() as connection:
+            steps = [row[3] for row in (await connection.execute(text(query))).all()]
+        assert steps == ["SEARCH webhooks USING INDEX sqlite_autoindex_webhooks_1 (id<?)"]

@@ -12,7 +12,6 @@ from service.dashboard.visitors import Admin
 from service.dashboard.words import median
 from service.inbound import Call
 from service.store import webhooks
-from service.store.paging import Page
 from service.tables import Webhook
 
 router = page_router()
@@ -39,9 +38,9 @@ class Seen(NamedTuple):
 
 @router.get("/inbox")
 async def inbox(request: Request, relay: RelayOf, _visitor: Admin, cursor: str = Query("")) -> Response:
-    page = Page(ROWS, decode(cursor))
+    position = decode(cursor)
     async with relay.db.read() as connection:
-        found = await webhooks.page_of(connection, page)
+        found = await webhooks.page_of(connection, position[1] if position else None, ROWS)
         waiting = await webhooks.waiting(connection)
     calls = list(reversed(request.app.state.webhook_calls))
     return render(

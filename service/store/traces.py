@@ -8,7 +8,7 @@ from service.tables import Attempt, Sweep, TimelineEntry, Webhook, table_of
 COLUMNS = (
     table_of(TimelineEntry).c.id,
     table_of(Attempt).c.id,
-    table_of(Webhook).c.received_at_ms,
+    table_of(Webhook).c.id,
     table_of(Sweep).c.started_at_ms,
 )
 

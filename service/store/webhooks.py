@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Insert, case, delete, func, select, tuple_, update
+from sqlalchemy import Insert, case, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.claims import DONE, still_held
-from service.store.paging import Page
 from service.store.rows import as_model, as_models, insertion_for
 from service.tables import Webhook, table_of
 
@@ -59,12 +58,11 @@ async def unhandled(connection: AsyncConnection, job: str) -> Webhook | None:
     return as_model(Webhook, await connection.execute(theirs.order_by(webhooks.c.last_seen_at_ms.desc()).limit(1)))
 
 
-async def page_of(connection: AsyncConnection, page: Page) -> list[Webhook]:
-    """The newest first, and one more row if there is a next page; its position is (received_at_ms, id)."""
-    query = select(webhooks).order_by(webhooks.c.received_at_ms.desc(), webhooks.c.id.desc())
-    if page.after is not None:
-        query = query.where(tuple_(webhooks.c.received_at_ms, webhooks.c.id) < page.after)
-    return as_models(Webhook, await connection.execute(query.limit(page.limit + 1)))
+async def page_of(connection: AsyncConnection, before_id: str | None, limit: int) -> list[Webhook]:
+    """The newest first, and one more row if there is a next page: ids are in the order in which rows came."""
+    older = [] if before_id is None else [webhooks.c.id < before_id]
+    query = select(webhooks).where(*older).order_by(webhooks.c.id.desc()).limit(limit + 1)
+    return as_models(Webhook, await connection.execute(query))
 
 
 async def waiting(connection: AsyncConnection) -> int:
