@@ -4,8 +4,8 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
 from sqlalchemy import make_url
@@ -33,8 +33,15 @@ def bring_up_to_date(settings: Settings, revision: str = HEAD) -> None:
 
     if settings.is_sqlite:
         _file(settings)
-    try:
+    with refused_is_a_problem():
         upgrade(settings.database_url, revision)
+
+
+@contextmanager
+def refused_is_a_problem() -> Iterator[None]:
+    """Raises Problem in place of whatever the database's driver raises in the block."""
+    try:
+        yield
     except (SQLAlchemyError, OSError) as error:
         reason = type(getattr(error, "orig", None) or error).__name__
         raise Problem(f"the database does not answer ({reason})", "see to it and to DATABASE_URL") from error

@@ -16,6 +16,7 @@ from service.cli import (
     jobs,
     keys,
     migrate,
+    moving,
     purge,
     reconcile,
     serve,
@@ -39,6 +40,7 @@ app = typer.Typer(
 for verbs in (
     serve,
     migrate,
+    moving,
     healthy,
     setup,
     doctor,

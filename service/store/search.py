@@ -6,7 +6,7 @@ owns little finds its own as quickly as a key that owns much.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import (
@@ -59,7 +59,7 @@ async def put(
         some, theirs = parts[start : start + ROWS_AT_ONCE], ids[start : start + ROWS_AT_ONCE]
         rows = [_row(transcription_id, part, row_id) for row_id, part in zip(theirs, some, strict=True)]
         await connection.execute(insert(passages), rows)
-        await _put_words(connection, theirs, [[_mark(owner), *part.words] for part in some])
+        await put_words(connection, theirs, [[_mark(owner), *part.words] for part in some])
 
 
 async def find(connection: AsyncConnection, wanted: Wanted) -> list[Passage]:
@@ -82,6 +82,27 @@ async def delete_of(connection: AsyncConnection, transcription_id: str) -> None:
     theirs = select(passages.c.id).where(passages.c.transcription_id == transcription_id)
     await connection.execute(delete(words).where(key.in_(theirs)))
     await connection.execute(delete(passages).where(passages.c.transcription_id == transcription_id))
+
+
+async def put_words(connection: AsyncConnection, ids: Sequence[int], lists: Sequence[Sequence[str]]) -> None:
+    """Write the words of passages that are there, or are written in the same transaction."""
+    if _is_sqlite(connection):
+        rows = [{"id": row_id, "words": " ".join(each)} for row_id, each in zip(ids, lists, strict=True)]
+        await connection.execute(text("INSERT INTO search_words (rowid, words) VALUES (:id, :words)"), rows)
+        return
+    vectors = [" ".join(f"'{word}':{place}" for place, word in enumerate(each, 1)) for each in lists]
+    unnested = text(
+        "INSERT INTO search_words (id, words) SELECT row_id, CAST(vector AS tsvector)"
+        " FROM unnest(CAST(:ids AS bigint[]), CAST(:vectors AS text[])) AS row (row_id, vector)"
+    )
+    await connection.execute(unnested, {"ids": list(ids), "vectors": vectors})
+
+
+async def all_words(connection: AsyncConnection) -> AsyncIterator[tuple[list[int], list[list[str]]]]:
+    """What SQLite's index was given: the ids of passages and the words of each, in batches."""
+    result = await connection.stream(select(words.c.rowid, words.c.words).order_by(words.c.rowid))
+    async for rows in result.partitions(ROWS_AT_ONCE):
+        yield [row.rowid for row in rows], [row.words.split(" ") for row in rows]
 
 
 async def scrub(connection: AsyncConnection, *, first: bool) -> bool:
@@ -119,19 +140,6 @@ def _row(transcription_id: str, part: found.Passage, row_id: int) -> dict[str, o
         "start_ms": part.start_ms,
         "speaker": part.speaker,
     }
-
-
-async def _put_words(connection: AsyncConnection, ids: Sequence[int], lists: Sequence[Sequence[str]]) -> None:
-    if _is_sqlite(connection):
-        rows = [{"id": row_id, "words": " ".join(each)} for row_id, each in zip(ids, lists, strict=True)]
-        await connection.execute(text("INSERT INTO search_words (rowid, words) VALUES (:id, :words)"), rows)
-        return
-    vectors = [" ".join(f"'{word}':{place}" for place, word in enumerate(each, 1)) for each in lists]
-    unnested = text(
-        "INSERT INTO search_words (id, words) SELECT row_id, CAST(vector AS tsvector)"
-        " FROM unnest(CAST(:ids AS bigint[]), CAST(:vectors AS text[])) AS row (row_id, vector)"
-    )
-    await connection.execute(unnested, {"ids": list(ids), "vectors": vectors})
 
 
 def _match(connection: AsyncConnection, wanted: Wanted) -> ColumnElement[bool]:

@@ -1,0 +1,57 @@
+"""The verb that moves a relay from SQLite to PostgreSQL."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from service.settings import Settings
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.command("migrate-data", rich_help_panel="Run it")(migrate_data)
+
+
+def migrate_data(
+    source: Annotated[str, typer.Option("--from", help="The SQLite database, such as sqlite:///relay.db.")],
+    target: Annotated[str, typer.Option("--to", help="The PostgreSQL database, new or empty.")],
+    as_json: AsJson = False,
+) -> None:
+    """Copy everything from SQLite to an empty PostgreSQL, whose schema is set up on the way.
+
+    Stop the relay first. It is one transaction: when it fails, nothing has happened, and the SQLite file is never
+    changed. A password may stay out of the command line: PGPASSWORD, or ~/.pgpass.
+    """
+    import asyncio
+
+    from service.cli.databases import bring_up_to_date, refused_is_a_problem
+    from service.cli.output import print_json, print_rows
+    from service.locks import only_process
+    from service.moving import move
+    from service.revisions import HEAD
+
+    old, new = _database("--from", source, "sqlite"), _database("--to", target, "postgres")
+    with only_process(old), refused_is_a_problem():
+        bring_up_to_date(new, HEAD)
+        rows = asyncio.run(move(source, target))
+    if as_json:
+        print_json(rows)
+        return
+    print_rows(["table", "rows"], [[name, str(number)] for name, number in rows.items() if number])
+    print("all of it is there; set DATABASE_URL to the new one before you start the relay again")
+
+
+def _database(option: str, url: str, kind: str) -> "Settings":
+    from pathlib import Path
+
+    from service.cli.problems import Misused
+    from service.settings import Settings
+
+    if not url.startswith(kind):
+        raise Misused(f"{option} must begin with {kind}")
+    if kind == "sqlite" and not Path(url.split("///", 1)[-1]).is_file():
+        raise Misused(f"{option}: there is no such file")
+    return Settings.model_construct(database_url=url)
