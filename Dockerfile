@@ -26,7 +26,7 @@ LABEL org.opencontainers.image.title="soniox-relay" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
-# /data is for SQLite. The numbers are fixed, so that volumes and `runAsUser` can name them.
+# /data is for SQLite, which is there when DATABASE_URL is not set. The numbers are fixed, so that volumes and `runAsUser` can name them.
 RUN groupadd --gid 10001 relay \
     && useradd --uid 10001 --gid relay --home-dir /data --no-create-home --shell /usr/sbin/nologin relay \
     && install --directory --owner=relay --group=relay --mode=0750 /data
@@ -36,7 +36,6 @@ ENV PATH="/opt/relay/bin:${PATH}" \
     PYTHONUNBUFFERED=1 \
     HOST=0.0.0.0 \
     PORT=8000 \
-    DATABASE_URL=sqlite:////data/relay.db \
     LOG_FORMAT=json
 USER 10001:10001
 WORKDIR /data

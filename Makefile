@@ -9,13 +9,13 @@ ARGS ?=
 BENCHES := $(filter-out bench.__init__,$(subst /,.,$(basename $(wildcard bench/*.py))))
 
 # Programs that the deeper checks use and no package registry of Python has; nothing to do where they are.
-from-debian = @for name in $(1); do command -v $$name > /dev/null || missing=1; done; test -z "$$missing" \
-	|| RUNLEVEL=1 apt-get install -qq -y --no-install-recommends $(1)
+from-debian = @for name in $(1); do command -v $${name%:*} > /dev/null \
+	|| RUNLEVEL=1 apt-get install -qq -y --no-install-recommends $${name\#*:} || exit 1; done
 
 unexport PYTHONDONTWRITEBYTECODE  # the tests start hundreds of processes; compiling anew each time doubles that
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test test-ui browser screenshots chaos timing fuzz mutate audit check docker-check format bench clean
+.PHONY: help install demo run test test-ui browser screenshots chaos timing fuzz mutate audit check docker-check format bench clean deploy-check
 
 help: ## Show what there is
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
@@ -76,6 +76,10 @@ check: $(INSTALLED) ## Check format, lint, types, import contracts and the Docke
 docker-check: $(INSTALLED) ## Build the image with buildah and run each role of it (as root, on Debian)
 	$(call from-debian,buildah debootstrap)
 	$(BIN)/python -m tests.image
+
+deploy-check: $(INSTALLED) ## Try deploy/ with the real programs: nginx, caddy, systemd, kustomize (as root, on Debian)
+	$(call from-debian,nginx caddy kubectl:kubernetes-client systemd-analyze:systemd)
+	$(BIN)/python -m pytest tests/test_deploy.py tests/test_proxies.py $(ARGS)
 
 format: $(INSTALLED) ## Put the code in order
 	$(BIN)/ruff format .

@@ -24,6 +24,7 @@ SECRETS = (
     "soniox_api_webhook_secret_previous",
     "relay_api_key",
 )
+FROM_FILES = (*SECRETS, "database_url")  # a database's URL may hold a password
 SHORTEST_SECRET = 24
 LONGEST_WEBHOOK_URL = 256  # Soniox's limit for webhook_url, query string included
 LONGEST_WAIT_S = 366 * 86_400
@@ -137,7 +138,7 @@ class Settings(BaseSettings):
             raise ValueError("must name a file, such as sqlite:///relay.db: what is in memory only is not durable")
         return value
 
-    @field_validator(*SECRETS, mode="before")
+    @field_validator(*FROM_FILES, mode="before")
     @classmethod
     def _was_readable(cls, value: Any) -> Any:
         if isinstance(value, Unreadable):
@@ -205,7 +206,7 @@ class Unreadable:
 
 
 class SecretFiles(PydanticBaseSettingsSource):
-    """Secrets given as `NAME_FILE`, in the environment or in `.env`."""
+    """Secrets, and the database's URL, given as `NAME_FILE`, in the environment or in `.env`."""
 
     @override
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
@@ -214,7 +215,7 @@ class SecretFiles(PydanticBaseSettingsSource):
 
     @override
     def __call__(self) -> dict[str, Any]:
-        found = {name: self.get_field_value(Settings.model_fields[name], name)[0] for name in SECRETS}
+        found = {name: self.get_field_value(Settings.model_fields[name], name)[0] for name in FROM_FILES}
         return {name: secret for name, secret in found.items() if secret}
 
     def _given(self) -> dict[str, str | None]:

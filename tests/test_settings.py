@@ -153,11 +153,13 @@ def test_the_secrets_must_differ_from_each_other(environment: pytest.MonkeyPatch
 
 def test_each_secret_may_come_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = {**GOOD, "SONIOX_API_WEBHOOK_SECRET_PREVIOUS": "webhook-secret-of-the-past-00"}
+    given["DATABASE_URL"] = "postgresql://relay:password@database/relay"
     for name, value in given.items():
         (tmp_path / name).write_text(value + "\n")
         monkeypatch.setenv(f"{name}_FILE", str(tmp_path / name))
     settings = load_settings()
     assert settings.soniox_api_key.get_secret_value() == given["SONIOX_API_KEY"]
+    assert settings.database_url == given["DATABASE_URL"]
     assert settings.relay_api_key
     assert settings.relay_api_key.get_secret_value() == given["RELAY_API_KEY"]
     assert settings.master_secrets == (
