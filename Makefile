@@ -15,7 +15,8 @@ from-debian = @for name in $(1); do command -v $${name%:*} > /dev/null \
 unexport PYTHONDONTWRITEBYTECODE  # the tests start hundreds of processes; compiling anew each time doubles that
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test test-ui browser screenshots chaos timing fuzz mutate audit check docker-check format bench clean deploy-check
+.PHONY: help install demo run test test-ui browser screenshots chaos timing fuzz mutate audit check docker-check
+.PHONY: deploy-check package-check format bench clean
 
 help: ## Show what there is
 	@grep -E '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/\1|\2/' \
@@ -80,6 +81,9 @@ docker-check: $(INSTALLED) ## Build the image with buildah and run each role of 
 deploy-check: $(INSTALLED) ## Try deploy/ with the real programs: nginx, caddy, systemd, kustomize (as root, on Debian)
 	$(call from-debian,nginx caddy kubectl:kubernetes-client systemd-analyze:systemd)
 	$(BIN)/python -m pytest tests/test_deploy.py tests/test_proxies.py $(ARGS)
+
+package-check: $(INSTALLED) ## Install the wheel into fresh environments and run it, demo included
+	$(BIN)/python -m tests.package
 
 format: $(INSTALLED) ## Put the code in order
 	$(BIN)/ruff format .

@@ -1,0 +1,1 @@
+"""The wheel as strangers install it: `make package-check`."""

