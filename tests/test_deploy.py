@@ -24,6 +24,7 @@ OBJECTS = [
 ]
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 SETTINGS = {name.upper() for name in Settings.model_fields} | {f"{name.upper()}_FILE" for name in FROM_FILES}
+SETTINGS |= {"FORWARDED_ALLOW_IPS"}  # uvicorn's: whose X-Forwarded-For is believed
 VERBS = (["serve", "--no-worker"], ["worker"], ["migrate"])
 PROBED = {route.path for route in health.router.routes}  # type: ignore[attr-defined]  # all are paths
 IN_FILES = {"soniox_api_key", "soniox_api_webhook_secret", "relay_api_key", "database_url"}
