@@ -1,0 +1,200 @@
+"""From an inbox row to an accepted notification, beside the same HTTP calls alone: `python -m bench.pipeline`.
+
+For each job: read it, fetch its transcript of 500 tokens, decode, pack and store it with event and delivery, post
+the signed notification, delete the transcription at Soniox. The bare loop makes the same four calls for each job
+with the relay's clients; the other one makes them with one httpx client.
+"""
+
+import asyncio
+import logging
+import statistics
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import httpx
+import structlog
+import uvloop
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from bench.served import ready_databases, settings_of
+from bench.table import Row, show
+from bench.vendor import vendor
+from service.downstream.guard import Guard
+from service.downstream.message import Message
+from service.downstream.send import Sender
+from service.downstream.sign import signed_headers
+from service.ids import new_id, new_uuid
+from service.lanes import lanes_of
+from service.lifecycle import Stage
+from service.relay import Relay, open_relay
+from service.soniox import Soniox
+from service.store import endpoints, webhooks
+from service.store.rows import insert_all
+from service.store.webhooks import Hint
+from service.tables import Delivery, Endpoint, Removal, Transcription, table_of
+from service.vault import new_endpoint_secret
+from service.worker import Worker
+
+AT_ONCE = 32
+JOBS = 1_500
+BARE_JOBS = 1_500
+HTTPX_JOBS = 200
+ROUNDS = 3
+BODY = b'{"type":"transcription.completed","timestamp":"2026-01-01T00:00:00Z","data":{"filler":"%b"}}' % (
+    b"x" * 600
+)
+
+
+async def jobs_per_s(number: int, run: Callable[[], Awaitable[object]]) -> float:
+    """How many in a second with AT_ONCE at a time."""
+    left = iter(range(number))
+
+    async def hand() -> None:
+        for _ in left:
+            await run()
+
+    started = time.perf_counter()
+    await asyncio.gather(*(hand() for _ in range(AT_ONCE)))
+    return number / (time.perf_counter() - started)
+
+
+async def bare(url: str) -> float:
+    """The same calls with the relay's clients and no database."""
+
+    async def no_permit(_share: str) -> None:
+        return
+
+    soniox = Soniox(f"{url}/v1", "key", no_permit, lambda _error: None, lambda *_: None)
+    sender, secret = Sender(Guard(("127.0.0.1",)), 15), new_endpoint_secret()
+    soniox_id = new_uuid(1)
+
+    async def one() -> None:
+        await soniox.get_transcription(soniox_id)
+        await soniox.get_transcript(soniox_id)
+        headers = signed_headers(new_id("evt", 1), int(time.time()), BODY, [secret])
+        assert (await sender.post(Message(f"{url}/events", headers, BODY))).delivered
+        await soniox.delete_transcription(soniox_id)
+
+    try:
+        return await jobs_per_s(BARE_JOBS, one)
+    finally:
+        await soniox.close()
+        await sender.close()
+
+
+async def one_httpx_client(url: str) -> float:
+    """The same calls as one would write them first."""
+    soniox_id = new_uuid(1)
+    async with httpx.AsyncClient(base_url=url, limits=httpx.Limits(max_connections=AT_ONCE)) as client:
+
+        async def one() -> None:
+            (await client.get(f"/v1/transcriptions/{soniox_id}")).raise_for_status()
+            (await client.get(f"/v1/transcriptions/{soniox_id}/transcript")).json()
+            (await client.post("/events", content=BODY)).raise_for_status()
+            (await client.delete(f"/v1/transcriptions/{soniox_id}")).raise_for_status()
+
+        return await jobs_per_s(HTTPX_JOBS, one)
+
+
+@asynccontextmanager
+async def relay_on(database_url: str, url: str) -> AsyncIterator[Relay]:
+    """A relay without a worker, with one endpoint that wants everything."""
+    settings = settings_of(database_url, soniox_api_base_url=url, relay_max_requests_per_minute=100_000_000)
+    async with open_relay(settings) as relay:
+        endpoint = Endpoint(
+            id=new_id("ep", relay.clock()),
+            owner="bench",
+            url=f"{url}/events",
+            secret_sealed=relay.vault.seal(new_endpoint_secret()),
+            created_at_ms=relay.clock(),
+        )
+        await relay.db.write(lambda connection: endpoints.add(connection, endpoint))
+        yield relay
+        await relay.db.write(lambda connection: endpoints.remove(connection, endpoint.id))
+
+
+async def prepare(relay: Relay, number: int) -> None:
+    """So many jobs at Soniox, and a webhook for each in the inbox."""
+    now_ms = relay.clock()
+    ids = [new_uuid(now_ms) for _ in range(number)]
+    jobs = [
+        Transcription(
+            id=one,
+            owner="bench",
+            stage=Stage.SUBMITTED,
+            created_at_ms=now_ms,
+            submitted_at_ms=now_ms,
+            request={"model": "stt-async-v5", "audio_url": "https://example.com/a.mp3"},
+            filename="a.mp3",
+            soniox_id=one,
+            model="stt-async-v5",
+        )
+        for one in ids
+    ]
+    hints = [Hint(new_uuid(now_ms), one, one, "completed", "webhook", now_ms) for one in ids]
+
+    async def put(connection: AsyncConnection) -> None:
+        await insert_all(connection, jobs)
+        await webhooks.record(connection, hints)
+
+    await relay.db.write(put)
+
+
+async def through_relay(relay: Relay) -> float:
+    """Jobs in a second through the whole of the worker."""
+    already = await _delivered(relay)
+    await prepare(relay, JOBS)
+    stop = asyncio.Event()
+    started = time.perf_counter()
+    working = asyncio.create_task(Worker(relay, lanes_of(relay)).run(stop))
+    while await _delivered(relay) < already + JOBS or await _removals(relay):  # noqa: ASYNC110
+        await asyncio.sleep(0.02)  # what is awaited happens in the database
+    took = time.perf_counter() - started
+    stop.set()
+    await working
+    return JOBS / took
+
+
+async def _delivered(relay: Relay) -> int:
+    table = table_of(Delivery)
+    async with relay.db.read() as connection:
+        done = select(func.count()).select_from(table).where(table.c.delivered_at_ms.is_not(None))
+        return int((await connection.execute(done)).scalar_one())
+
+
+async def _removals(relay: Relay) -> int:
+    async with relay.db.read() as connection:
+        return int((await connection.execute(select(func.count()).select_from(table_of(Removal)))).scalar_one())
+
+
+async def measured(database: str, database_url: str, url: str) -> list[Row]:
+    """The relay and the others in turn; the median counts."""
+    loop, ours, httpx_alone = [], [], []
+    async with relay_on(database_url, url) as relay:
+        await through_relay(relay)  # warm
+        for _ in range(ROUNDS):
+            loop.append(await bare(url))
+            ours.append(await through_relay(relay))
+            httpx_alone.append(await one_httpx_client(url))
+    rate, bare_rate, httpx_rate = (statistics.median(rates) for rates in (ours, loop, httpx_alone))
+    print(f"{database}: relay {rate:.0f} jobs/s, bare loop {bare_rate:.0f}, one httpx client {httpx_rate:.0f}")
+    return [
+        Row(f"{database}: jobs finished against a bare loop of the same calls", rate / bare_rate, limit=0.6),
+        Row(f"{database}: against the same calls with one httpx client", rate / httpx_rate, limit=8),
+    ]
+
+
+def rows() -> list[Row]:
+    """On both databases."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    found = []
+    with vendor() as url, ready_databases() as urls:
+        for database, database_url in urls.items():
+            found += uvloop.run(measured(database, database_url, url))
+    return found
+
+
+if __name__ == "__main__":
+    show(rows())

@@ -1,0 +1,41 @@
+"""How quickly a submission is accepted, on disk, beside the handlers one would write: `python -m bench.submit`."""
+
+from contextlib import ExitStack
+
+from bench.ack import measure
+from bench.load import Template, generator, request
+from bench.served import API_KEY, naive, ready_databases, relay
+from bench.table import Row, show
+from bench.vendor import vendor
+
+BODY = '{"model":"stt-async-v5","audio_url":"https://example.com/audio.mp3","client_reference_id":"{id}"}'
+
+
+def submission() -> Template:
+    """A job by URL; the others do not look at the key."""
+    return request("/v1/transcriptions", {"Authorization": f"Bearer {API_KEY}"}, BODY)
+
+
+def rows() -> list[Row]:
+    """On both databases, 32 at once."""
+    found = []
+    with generator() as sender, vendor() as soniox, ready_databases() as urls:
+        for database, url in urls.items():
+            with ExitStack() as stack:
+                ports = {
+                    "relay": stack.enter_context(relay(url, "--no-worker"))[0],
+                    "submitting": stack.enter_context(naive("submitting", url, soniox)),
+                    "noting": stack.enter_context(naive("noting", url)),
+                }
+                loads = measure(sender, {name: (port, submission()) for name, port in ports.items()}, 32)
+            print(f"{database}: " + ", ".join(f"{name} {load.rate:.0f}/s" for name, load in loads.items()))
+            ours = loads["relay"].rate
+            name = f"{database}: submissions accepted against a handler that stores a row and calls Soniox"
+            found.append(Row(name, ours / loads["submitting"].rate, limit=5))
+            name = f"{database}: the same against one that only stores a row"
+            found.append(Row(name, ours / loads["noting"].rate))
+    return found
+
+
+if __name__ == "__main__":
+    show(rows())
