@@ -10,7 +10,7 @@ from sqlmodel import SQLModel
 from sqlmodel.sql.sqltypes import AutoString
 
 import service.tables  # noqa: F401  # fills the metadata
-from service.db import engine_url
+from service.engines import engine_url
 from service.revisions import is_ahead
 
 LOCK = 7_203_003  # an arbitrary number that names this lock in PostgreSQL

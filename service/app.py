@@ -60,9 +60,7 @@ def create_app(settings: Settings, *, with_worker: bool = True) -> FastAPI:
             stack.push_async_callback(app.state.endings.stop)
             if with_worker:
                 await stack.enter_async_context(start_work(relay))
-            log.info(
-                "relay_started", version=__version__, database=relay.db.writer.dialect.name, worker=with_worker
-            )
+            log.info("relay_started", version=__version__, database=relay.db.dialect.name, worker=with_worker)
             yield
             app.state.draining = True
 

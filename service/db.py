@@ -2,8 +2,8 @@
 
 Writes that arrive while another commit is under way share the next transaction and its fsync, and are answered
 together after it. If such a batch fails, each of its writes is run again alone, so that a bad one harms nobody.
-A write must therefore do nothing but SQL. On SQLite all writes go through one connection; there is no lock to
-wait for and no busy error.
+A write must therefore do nothing but SQL; on SQLite it runs in another thread. There all writes go through one
+connection, so that there is no lock to wait for and no busy error.
 """
 
 import asyncio
@@ -11,12 +11,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
 
-from sqlalchemy import event, make_url, text
+from sqlalchemy import Dialect, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from service.clock import wall_ms
+from service.engines import AwaitingWriter, ThreadWriter, engines
 from service.errors import DatabaseDown, Overloaded
 from service.wakeups import Wakeups
 
@@ -26,9 +27,6 @@ Bulk = Callable[[AsyncConnection, list[Any]], Awaitable[Sequence[Any]]]
 
 LONGEST_QUEUE = 20_000  # writes waiting; beyond it callers are told to come back
 LARGEST_BATCH = 512  # writes in one transaction
-READERS = 4
-CACHE_KIB = 16_000  # SQLite's page cache, of the writer and of all readers together
-LONGEST_LOCK_S = 2  # SQLite: how long another program may hold the file before writes are refused
 
 # PostgreSQL's SQLSTATE classes: no connection, refused for now, a missing or read-only or full database, a lock,
 # a conflict with another transaction.
@@ -39,19 +37,23 @@ PASSING = ("08", "28", "3D", "25006", "53", "55", "57", "58", CONFLICT)
 class Database:
     """Engines and the queue of writes. Made by `open_database`."""
 
-    def __init__(self, writer: AsyncEngine, reader: AsyncEngine, committers: int, wakeups: Wakeups) -> None:
-        self.writer = writer
-        self._wakeups = wakeups
+    def __init__(self, writer: AwaitingWriter | ThreadWriter, reader: AsyncEngine, wakeups: Wakeups) -> None:
+        self.engine = writer.engine
+        self._writer = writer
         self._reader = reader
-        self._committers = committers
+        self._wakeups = wakeups
         self._queue: list[tuple[Bulk, Any, asyncio.Future[Any]]] = []
         self._arrived = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
 
     @property
+    def dialect(self) -> Dialect:
+        return self.engine.dialect
+
+    @property
     def is_sqlite(self) -> bool:
-        return self.writer.dialect.name == "sqlite"
+        return self.dialect.name == "sqlite"
 
     async def now_ms(self) -> int:
         """The time all processes agree on: PostgreSQL's, or this machine's with SQLite."""
@@ -92,14 +94,14 @@ class Database:
 
     def start(self) -> None:
         """Start committing; needs a running event loop."""
-        self._tasks = [asyncio.create_task(self._commit_forever()) for _ in range(self._committers)]
+        self._tasks = [asyncio.create_task(self._commit_forever()) for _ in range(self._writer.at_once)]
 
     async def close(self) -> None:
         """Commit what is waiting, then let go of all connections."""
         self._closing = True
         self._arrived.set()
         await asyncio.gather(*self._tasks)
-        await self.writer.dispose()
+        await self._writer.close()
         await self._reader.dispose()
 
     async def _commit_forever(self) -> None:
@@ -127,13 +129,16 @@ class Database:
         groups: dict[Bulk, list[int]] = {}
         for index, (bulk, _, _) in enumerate(batch):
             groups.setdefault(bulk, []).append(index)
-        results: list[Any] = [None] * len(batch)
-        async with self.writer.begin() as connection:
+
+        async def work(connection: AsyncConnection) -> list[Any]:
+            results: list[Any] = [None] * len(batch)
             for bulk, indexes in groups.items():
                 answers = await bulk(connection, [batch[index][1] for index in indexes])
                 for index, answer in zip(indexes, answers, strict=True):
                     results[index] = answer
-        return results
+            return results
+
+        return await self._writer.transact(work)
 
     async def _settle_failure(
         self, batch: list[tuple[Bulk, Any, asyncio.Future[Any]]], error: Exception, *, again: bool
@@ -153,48 +158,12 @@ class Database:
 @asynccontextmanager
 async def open_database(url: str, wakeups: Wakeups) -> AsyncIterator[Database]:
     """Open SQLite (`sqlite:///file.db`) or PostgreSQL (`postgresql://...`) and commit until the block ends."""
-    database = Database(*_engines(url), wakeups)
+    database = Database(*engines(url), wakeups)
     database.start()
     try:
         yield database
     finally:
         await database.close()
-
-
-def engine_url(url: str) -> str:
-    """The URL with the driver the relay uses; libpq's `sslmode` is what that driver calls `ssl`."""
-    given = make_url(url)
-    if url.startswith("sqlite"):
-        return given.set(drivername="sqlite+aiosqlite").render_as_string(hide_password=False)
-    query = {"ssl" if name == "sslmode" else name: value for name, value in given.query.items()}
-    return given.set(drivername="postgresql+asyncpg", query=query).render_as_string(hide_password=False)
-
-
-def sqlite_engine(url: str, size: int, begin: str) -> AsyncEngine:
-    """An engine on a SQLite file with durable commits; `begin` is how its transactions start."""
-    engine = create_async_engine(
-        engine_url(url), pool_size=size, connect_args={"isolation_level": None, "timeout": LONGEST_LOCK_S}
-    )
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def _configure(connection: Any, _record: Any) -> None:
-        # FULL: a commit is on disk before it returns, also after a power cut. Secure: deleted is overwritten.
-        pragmas = ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON")
-        for pragma in (*pragmas, f"cache_size=-{CACHE_KIB // size}", "temp_store=MEMORY"):
-            connection.execute(f"PRAGMA {pragma}").close()
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def _begin(connection: Any) -> None:
-        connection.exec_driver_sql(begin)
-
-    return engine
-
-
-def _engines(url: str) -> tuple[AsyncEngine, AsyncEngine, int]:
-    if url.startswith("sqlite"):
-        return sqlite_engine(url, 1, "BEGIN IMMEDIATE"), sqlite_engine(url, READERS, "BEGIN"), 1
-    writer = create_async_engine(engine_url(url), pool_size=READERS + 2, max_overflow=4)
-    return writer, writer.execution_options(isolation_level="AUTOCOMMIT"), 2
 
 
 async def _run_each(connection: AsyncConnection, steps: list[Step[Any]]) -> list[Any]:

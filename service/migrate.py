@@ -3,7 +3,7 @@
 from alembic import command
 from alembic.config import Config
 
-from service.db import engine_url
+from service.engines import engine_url
 from service.revisions import HEAD, scripts_folder
 
 

@@ -135,20 +135,26 @@ class Worker:
 
     async def _stay_alive(self) -> None:
         """Renew the leases of what is under way, and give a sign of life."""
-        until_ms = self.relay.clock() + LEASE_MS
-        renewed = await self.relay.db.write(lambda connection: self._renew_and_beat(connection, until_ms))
-        for row_id in renewed:
+        now_ms = self.relay.clock()
+        until_ms = now_ms + LEASE_MS
+        held = self._held()
+        said = {"running": len(self._running), "trouble": self.relay.governor.trouble()}
+
+        async def renew(connection: AsyncConnection) -> list[str]:
+            renewed = [await claims.renew(connection, model, rows, until_ms) for model, rows in held.items()]
+            await heartbeats.beat(connection, f"worker:{self.relay.name}", now_ms, said)
+            return [row_id for ids in renewed for row_id in ids]
+
+        for row_id in await self.relay.db.write(renew):
             self.relay.leases.renew(row_id, until_ms)
         await asyncio.sleep(RENEW_EVERY_S)
 
-    async def _renew_and_beat(self, connection: AsyncConnection, until_ms: int) -> list[str]:
+    def _held(self) -> dict[type[Due], list[tuple[str, int]]]:
+        """Id and fence of each row under way."""
         held: dict[type[Due], list[tuple[str, int]]] = {}
         for lane, row in self._running.values():
             held.setdefault(lane.model, []).append((row.id, row.fence))
-        renewed = [await claims.renew(connection, model, rows, until_ms) for model, rows in held.items()]
-        said = {"running": len(self._running), "trouble": self.relay.governor.trouble()}
-        await heartbeats.beat(connection, f"worker:{self.relay.name}", self.relay.clock(), said)
-        return [row_id for ids in renewed for row_id in ids]
+        return held
 
     async def _wind_up(self) -> None:
         """Let steps end for a moment, then drop them: their rows go back at once."""

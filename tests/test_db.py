@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -56,7 +57,7 @@ async def names(database: Database) -> list[str]:
 def count_commits(database: Database) -> list[int]:
     """A list that grows by one with each commit."""
     commits: list[int] = []
-    event.listen(database.writer.sync_engine, "commit", lambda _connection: commits.append(1))
+    event.listen(database.engine, "commit", lambda _connection: commits.append(1))
     return commits
 
 
@@ -93,12 +94,11 @@ async def test_a_result_comes_only_after_the_commit(db: Database) -> None:
 
 
 async def test_what_is_committed_is_on_disk(db: Database) -> None:
-    async with db.writer.connect() as connection:
-        if db.is_sqlite:
-            assert (await connection.execute(text("PRAGMA synchronous"))).scalar() == 2  # FULL
-            assert (await connection.execute(text("PRAGMA journal_mode"))).scalar() == "wal"
-        else:
-            assert (await connection.execute(text("SHOW synchronous_commit"))).scalar() == "on"
+    async def ask(connection: AsyncConnection) -> list[Any]:
+        questions = ("PRAGMA synchronous", "PRAGMA journal_mode") if db.is_sqlite else ("SHOW synchronous_commit",)
+        return [(await connection.execute(text(question))).scalar() for question in questions]
+
+    assert await db.write(ask) == ([2, "wal"] if db.is_sqlite else ["on"])  # 2 is FULL
 
 
 async def test_a_bad_write_harms_no_other(db: Database) -> None:
@@ -235,9 +235,12 @@ async def test_a_sqlite_file_that_somebody_else_locks_says_so_and_is_used_again_
 @asynccontextmanager
 async def locked(path: Path) -> AsyncIterator[None]:
     """Another program holds SQLite's write lock."""
-    async with opened(f"sqlite:///{path}") as other, other.writer.connect() as connection:
-        await connection.exec_driver_sql("SELECT 1")
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
         yield
+    finally:
+        other.close()
 
 
 async def test_every_process_has_the_same_time(db: Database) -> None:

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from service.app import create_app
-from service.db import engine_url
+from service.engines import engine_url
 from service.ids import new_id
 from service.schemas import event_body
 from service.store import events, feed

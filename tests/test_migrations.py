@@ -10,7 +10,7 @@ from alembic import command
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from service.db import engine_url
+from service.engines import engine_url
 from service.migrate import configuration, upgrade
 from service.revisions import HEAD, SCRIPTS, current_revision, misfit, phase_of, revision_of
 from tests.support.postgres import aside

@@ -2,15 +2,16 @@
 
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import pytest
 from sqlalchemy import event, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from bench.filling import fill
 from service.db import Database, open_database
+from service.engines import engine_url
 from service.lifecycle import Stage
 from service.store import (
     browse,
@@ -171,8 +172,8 @@ async def plan_of(database: Database, query: Query) -> str:
     """The plans of all statements of a query, which is undone afterwards."""
     explain = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
     lines: list[str] = []
-    async with database.writer.connect() as connection:
-        with statements_of(database) as statements:
+    async with _engine_of(database) as engine, engine.connect() as connection:
+        with statements_of(engine) as statements:
             await query(connection)
         for statement, parameters in statements:
             if re.match(r"\s*(SELECT|WITH|UPDATE)", statement):
@@ -182,16 +183,24 @@ async def plan_of(database: Database, query: Query) -> str:
     return "\n".join(lines)
 
 
+@asynccontextmanager
+async def _engine_of(database: Database) -> AsyncIterator[AsyncEngine]:
+    """One of the test's own, whose transactions it can undo."""
+    engine = create_async_engine(engine_url(database.engine.url.render_as_string(hide_password=False)))
+    yield engine
+    await engine.dispose()
+
+
 @contextmanager
-def statements_of(database: Database) -> Any:
+def statements_of(engine: AsyncEngine) -> Any:
     """What is sent meanwhile, each with its parameters."""
     sent: list[tuple[str, Any]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
         sent.append((statement, parameters))
 
-    event.listen(database.writer.sync_engine, "before_cursor_execute", note)
+    event.listen(engine.sync_engine, "before_cursor_execute", note)
     try:
         yield sent
     finally:
-        event.remove(database.writer.sync_engine, "before_cursor_execute", note)
+        event.remove(engine.sync_engine, "before_cursor_execute", note)

@@ -39,7 +39,7 @@ async def remembered(house: House, word: str) -> list[str]:
     """Where the database still has the word: files on SQLite, rows of any table on PostgreSQL."""
     needle = word.encode()
     if house.relay.db.is_sqlite:
-        path = Path(str(house.relay.db.writer.url.database))
+        path = Path(str(house.relay.db.engine.url.database))
         return [each.name for each in path.parent.glob(f"{path.name}*") if needle in each.read_bytes()]
     async with house.relay.db.read() as connection:
         await connection.execute(text("VACUUM"))

@@ -129,9 +129,9 @@ async def test_a_job_that_vanished_at_soniox_fails_with_the_reason_and_an_event(
 async def test_a_job_stuck_beyond_the_deadline_is_failed(watchful: House) -> None:
     job = await watchful.submit(client_reference_id="stuck")
     await watchful.until(lambda: is_at_soniox(watchful))
-    async with watchful.relay.db.writer.begin() as connection:
-        long_ago = table_of(Transcription).c.submitted_at_ms - DEADLINE_MS
-        await connection.execute(update(table_of(Transcription)).values(submitted_at_ms=long_ago))
+    long_ago = table_of(Transcription).c.submitted_at_ms - DEADLINE_MS
+    since_long = update(table_of(Transcription)).values(submitted_at_ms=long_ago)
+    await watchful.relay.db.write(lambda connection: connection.execute(since_long))
     done = await watchful.finished(job["id"])
     assert done["error_type"] == "deadline_exceeded"
 

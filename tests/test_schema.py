@@ -13,7 +13,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import SQLModel
 
-from service.db import Database, engine_url
+from service.db import Database
+from service.engines import engine_url
 from service.lifecycle import DeliveryStatus, Stage
 from service.migrate import configuration, upgrade
 from service.revisions import HEAD, NEEDED, SCRIPTS, misfit, phase_of, scripts_folder

@@ -224,7 +224,7 @@ async def test_counting_reads_nothing_but_the_index(db: Database, table: str) ->
         pytest.skip("PostgreSQL decides by statistics, which an empty table does not have")
     statement = {"transcriptions": history._FINISHED, "deliveries": history._DELIVERED}[table][True]
     asked = statement.params(since=0, width=1, until=2)
-    compiled = asked.compile(dialect=db.writer.dialect, compile_kwargs={"literal_binds": True})
+    compiled = asked.compile(dialect=db.dialect, compile_kwargs={"literal_binds": True})
     async with db.read() as connection:
         plan = await connection.execute(text(f"EXPLAIN QUERY PLAN {compiled.string}"))
         steps = [row[3] for row in plan.all() if f" {table} " in row[3]]

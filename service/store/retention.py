@@ -33,6 +33,6 @@ async def expired(connection: AsyncConnection, before_ms: int, limit: int) -> li
 
 async def empty_log(database: Database) -> bool:
     """Move SQLite's write-ahead log into the database and cut it off; False when somebody was reading it."""
-    async with aiosqlite.connect(str(database.writer.url.database), timeout=LOCK_WAIT_S) as connection:
+    async with aiosqlite.connect(str(database.engine.url.database), timeout=LOCK_WAIT_S) as connection:
         answer = await (await connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")).fetchone()
     return answer is not None and answer[0] == 0

@@ -1,0 +1,127 @@
+"""Connections to SQLite and PostgreSQL, and how a transaction runs on each.
+
+On PostgreSQL a transaction is awaited statement by statement. On SQLite, where a statement takes microseconds and
+only the commit waits for the disk, each trip between the event loop and a thread costs more than the statement:
+there the whole transaction runs in the writer's thread (measured: docs/decisions/group-commit.md).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar, cast
+
+from sqlalchemy import Connection, CursorResult, Dialect, Engine, Executable, create_engine, event, make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+T = TypeVar("T")
+Work = Callable[[AsyncConnection], Awaitable[T]]
+
+READERS = 4
+CACHE_KIB = 16_000  # SQLite's page cache, of the writer and of all readers together
+LONGEST_LOCK_S = 2  # SQLite: how long another program may hold the file before writes are refused
+
+
+class AwaitingWriter:
+    """Transactions on PostgreSQL; several may be under way."""
+
+    at_once = 2
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self.engine = engine.sync_engine
+
+    async def transact(self, work: Work[T]) -> T:
+        """Run `work` in a transaction of its own and commit."""
+        async with self._engine.begin() as connection:
+            return await work(connection)
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+
+class ThreadWriter:
+    """Transactions on SQLite, one after the other on one connection, each in one trip to the thread."""
+
+    at_once = 1
+
+    def __init__(self, url: str) -> None:
+        self.engine = create_engine(
+            make_url(url).set(drivername="sqlite"),
+            pool_size=1,
+            max_overflow=0,
+            connect_args={"isolation_level": None, "timeout": LONGEST_LOCK_S, "check_same_thread": False},
+        )
+        _set_up(self.engine, 1, "BEGIN IMMEDIATE")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
+
+    async def transact(self, work: Work[T]) -> T:
+        """Run `work` in a transaction of its own and commit; `work` must await nothing but the connection."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, work)
+
+    async def close(self) -> None:
+        self._thread.shutdown()
+        self.engine.dispose()
+
+    def _run(self, work: Work[T]) -> T:
+        with self.engine.begin() as connection:
+            return _finish(work(cast("AsyncConnection", _Immediate(connection))))
+
+
+class _Immediate:
+    """What a write may use of an AsyncConnection, answered on the spot."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.dialect: Dialect = connection.dialect
+
+    async def execute(self, statement: Executable, parameters: Any = None) -> CursorResult[Any]:
+        return self._connection.execute(statement, parameters)
+
+
+def _finish(work: Awaitable[T]) -> T:
+    """The result of something that never has to wait."""
+    try:
+        next(work.__await__())
+    except StopIteration as end:
+        return cast("T", end.value)
+    raise RuntimeError("a write awaited something other than the database")
+
+
+def engines(url: str) -> tuple[AwaitingWriter | ThreadWriter, AsyncEngine]:
+    """The writer and the readers."""
+    if url.startswith("sqlite"):
+        return ThreadWriter(url), _sqlite_readers(url)
+    engine = create_async_engine(engine_url(url), pool_size=READERS + 2, max_overflow=4)
+    return AwaitingWriter(engine), engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def engine_url(url: str) -> str:
+    """The URL with the driver the relay uses; libpq's `sslmode` is what that driver calls `ssl`."""
+    given = make_url(url)
+    if url.startswith("sqlite"):
+        return given.set(drivername="sqlite+aiosqlite").render_as_string(hide_password=False)
+    query = {"ssl" if name == "sslmode" else name: value for name, value in given.query.items()}
+    return given.set(drivername="postgresql+asyncpg", query=query).render_as_string(hide_password=False)
+
+
+def _sqlite_readers(url: str) -> AsyncEngine:
+    engine = create_async_engine(
+        engine_url(url), pool_size=READERS, connect_args={"isolation_level": None, "timeout": LONGEST_LOCK_S}
+    )
+    _set_up(engine.sync_engine, READERS, "BEGIN")
+    return engine
+
+
+def _set_up(engine: Engine, size: int, begin: str) -> None:
+    """Durable commits; `begin` is how transactions start."""
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        # FULL: a commit is on disk before it returns, also after a power cut. Secure: deleted is overwritten.
+        pragmas = ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON")
+        for pragma in (*pragmas, f"cache_size=-{CACHE_KIB // size}", "temp_store=MEMORY"):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        connection.exec_driver_sql(begin)
