@@ -46,12 +46,6 @@ async def handle(connection: AsyncConnection, row: Webhook, outcome: str, now_ms
     return result.rowcount == 1
 
 
-async def newest(connection: AsyncConnection, limit: int) -> list[Webhook]:
-    """The latest rows of the inbox; its ids sort by time."""
-    query = select(webhooks).order_by(webhooks.c.id.desc()).limit(limit)
-    return as_models(Webhook, await connection.execute(query))
-
-
 async def unhandled(connection: AsyncConnection, job: str) -> Webhook | None:
     """What was said last about one transcription and is not handled yet."""
     theirs = select(webhooks).where(webhooks.c.job == job, webhooks.c.due_at_ms.is_not(None))
