@@ -61,6 +61,11 @@ def test_only_an_endpoint_that_did_nothing_but_fail_for_long_is_disabled(
     assert verdict.status is DeliveryStatus.PENDING  # held, not given up
 
 
+def test_a_receiver_that_asks_for_two_minutes_gets_them() -> None:
+    verdict = judge(Outcome(503, None, 5, retry_after_s=120), NEW, ended_ms=NOW_MS, schedule=[5.0], chance=0)
+    assert verdict.due_at_ms == NOW_MS + 120_000
+
+
 def test_an_endpoint_that_says_410_is_disabled_at_once() -> None:
     verdict = judge(Outcome(410, None, 5), NEW, ended_ms=NOW_MS, schedule=[1.0], chance=0)
     assert (verdict.status, verdict.disable) == (DeliveryStatus.PENDING, "the receiver answered 410 Gone")

@@ -155,6 +155,19 @@ def test_public_addresses_pass(address: str) -> None:
     Guard(()).vet("example.com", address)
 
 
+def test_a_url_with_a_public_address_or_a_name_passes_until_it_is_connected_to() -> None:
+    for url in ("https://8.8.8.8/", "https://[2606:4700:4700::1111]/", "https://example.com/events"):
+        Guard(()).vet_url(url)
+
+
+@pytest.mark.parametrize("allowed", ["10.1.2.3/8", "10.0.0.0/8", "[fd00::1]", "fd00::1"])
+def test_a_network_is_allowed_however_it_is_written(allowed: str) -> None:
+    guard = Guard((allowed,))
+    guard.vet("x", "10.9.9.9" if allowed.startswith("10.") else "fd00::1%eth0")
+    with pytest.raises(Refused, match="RELAY_ALLOWED_DESTINATIONS can allow it"):
+        guard.vet("x", "fd00::2%eth0")
+
+
 @given(st.ip_addresses())
 def test_what_python_calls_private_never_passes(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
     try:
