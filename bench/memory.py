@@ -25,7 +25,7 @@ import httpx
 import psutil
 
 MEGABYTE = 1024 * 1024
-IDLE_TARGET = 150  # MB
+IDLE_TARGET = 120  # MB
 ADDED_TARGET = 64  # MB
 KEY = "key-of-the-memory-bench-00000001"
 BOUNDARY = "of-the-memory-bench"

@@ -1,8 +1,8 @@
 """Passes wake-ups between the processes on one PostgreSQL, with LISTEN and NOTIFY.
 
 NOTIFY is sent after the commit, as a statement of its own: inside the transaction it would make all commits of
-the cluster wait for one another (measured: 33,000 to 7,000 a second). Behind a pooler that cannot LISTEN the
-slow poll of each lane does.
+the cluster wait for one another (measured: 33,000 to 7,000 a second). A pooler in transaction mode
+cannot LISTEN: then this connection goes past it (RELAY_DATABASE_DIRECT_URL).
 """
 
 import asyncio

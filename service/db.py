@@ -156,9 +156,14 @@ class Database:
 
 
 @asynccontextmanager
-async def open_database(url: str, wakeups: Wakeups) -> AsyncIterator[Database]:
-    """Open SQLite (`sqlite:///file.db`) or PostgreSQL (`postgresql://...`) and commit until the block ends."""
-    database = Database(*engines(url), wakeups)
+async def open_database(
+    url: str, wakeups: Wakeups, *, connections: int = 10, pooled: bool = False
+) -> AsyncIterator[Database]:
+    """Open SQLite (`sqlite:///file.db`) or PostgreSQL (`postgresql://...`) and commit until the block ends.
+
+    PostgreSQL gets at most so many `connections`; `pooled` tells that a pooler in transaction mode is in between.
+    """
+    database = Database(*engines(url, connections, pooled=pooled), wakeups)
     database.start()
     try:
         yield database

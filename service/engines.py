@@ -16,7 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
 
-READERS = 4
+READERS = 4  # connections to SQLite for reading
+KEPT_OPEN = 6  # PostgreSQL: connections that are kept when nothing is to be done
 CACHE_KIB = 16_000  # SQLite's page cache, of the writer and of all readers together
 LONGEST_LOCK_S = 2  # SQLite: how long another program may hold the file before writes are refused
 
@@ -87,11 +88,26 @@ def _finish(work: Awaitable[T]) -> T:
     raise RuntimeError("a write awaited something other than the database")
 
 
-def engines(url: str) -> tuple[AwaitingWriter | ThreadWriter, AsyncEngine]:
-    """The writer and the readers."""
+# A pooler in transaction mode gives each transaction another connection, which does not know what was prepared on
+# the last one: statements are prepared without a name, just before they run.
+WITHOUT_NAMES: dict[str, Any] = {
+    "statement_cache_size": 0,
+    "prepared_statement_cache_size": 0,
+    "prepared_statement_name_func": lambda: "",
+}
+
+
+def engines(url: str, connections: int, *, pooled: bool) -> tuple[AwaitingWriter | ThreadWriter, AsyncEngine]:
+    """The writer and the readers; PostgreSQL gets at most so many connections for both."""
     if url.startswith("sqlite"):
         return ThreadWriter(url), _sqlite_readers(url)
-    engine = create_async_engine(engine_url(url), pool_size=READERS + 2, max_overflow=4)
+    kept = min(connections, KEPT_OPEN)
+    engine = create_async_engine(
+        engine_url(url),
+        pool_size=kept,
+        max_overflow=connections - kept,
+        connect_args=WITHOUT_NAMES if pooled else {},
+    )
     return AwaitingWriter(engine), engine.execution_options(isolation_level="AUTOCOMMIT")
 
 

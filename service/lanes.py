@@ -1,6 +1,7 @@
 """Which rows are claimed how, and which step runs them: the table that ties the worker to the pipeline."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -18,6 +19,9 @@ from service.worker import Lane
 
 D = TypeVar("D", bound=Due)
 
+LOOK_BACK_EVERY_MS = 1_000  # for leases that ended and commits that came late
+OVERLAP_MS = 500  # a row may be committed this long after its due time and still be found at once
+
 
 def lanes_of(relay: Relay) -> list[Lane]:
     """All lanes, in the order of the flow."""
@@ -29,15 +33,28 @@ def lanes_of(relay: Relay) -> list[Lane]:
 
     return [
         Lane("submit", Transcription, claim_submissions, submit, at_once=16, may_claim=relay.governor.may_submit),
-        Lane("collect", Webhook, _oldest_due(Webhook), collect, at_once=32),
+        Lane("collect", Webhook, oldest_due(Webhook), collect, at_once=32),
         Lane("notify", Delivery, parcels.claim, notify, at_once=256),
-        Lane("recover", Recovery, _oldest_due(Recovery), recover, at_once=2),
-        Lane("cleanup", Removal, _oldest_due(Removal), cleanup, at_once=8),
+        Lane("recover", Recovery, oldest_due(Recovery), recover, at_once=2),
+        Lane("cleanup", Removal, oldest_due(Removal), cleanup, at_once=8),
     ]
 
 
-def _oldest_due(model: type[D]) -> Callable[[AsyncConnection, Claimant, int], Awaitable[Sequence[D]]]:
+def oldest_due(model: type[D]) -> Callable[[AsyncConnection, Claimant, int], Awaitable[Sequence[D]]]:
+    """Claims rows as they become due, and goes back to what was left behind now and then.
+
+    On PostgreSQL a long reader keeps all that is finished meanwhile in the index. A claim that always began at its
+    start would pass through all of it each time; one that goes on from the last does not.
+    """
+    reached_ms = looked_back_ms = 0
+
     async def claim(connection: AsyncConnection, claimant: Claimant, limit: int) -> Sequence[D]:
-        return await claims.claim(connection, model, claimant, limit=limit)
+        nonlocal reached_ms, looked_back_ms
+        if claimant.now_ms - looked_back_ms >= LOOK_BACK_EVERY_MS:
+            reached_ms, looked_back_ms = 0, claimant.now_ms
+        onward = replace(claimant, since_ms=max(0, reached_ms - OVERLAP_MS))
+        claimed = await claims.claim(connection, model, onward, limit=limit)
+        reached_ms = max([reached_ms, *(row.due_at_ms or 0 for row in claimed)])
+        return claimed
 
     return claim

@@ -46,7 +46,15 @@ class Relay:
 async def open_relay(settings: Settings) -> AsyncIterator[Relay]:
     """Open the database and the clients; close them when the block ends."""
     wakeups = Wakeups()
-    async with open_database(settings.database_url, wakeups) as db, broadcasting(settings.database_url, wakeups):
+    async with (
+        open_database(
+            settings.database_url,
+            wakeups,
+            connections=settings.relay_database_connections,
+            pooled=settings.is_pooled,
+        ) as db,
+        broadcasting(settings.direct_url, wakeups),
+    ):
         clock = steady_clock(await db.now_ms())
         quotas = Quotas(settings.relay_max_pending, settings.relay_max_transcriptions, settings.relay_max_files)
         governor = Governor(db, clock, settings.relay_max_requests_per_minute, quotas)

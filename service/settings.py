@@ -62,6 +62,8 @@ class Settings(BaseSettings):
     soniox_api_webhook_secret_previous: SecretStr | None = None
     public_base_url: str = ""
     database_url: str = Field("sqlite:///relay.db", repr=False)  # it may hold a password
+    relay_database_direct_url: str = Field("", repr=False)  # past a pooler that DATABASE_URL leads to
+    relay_database_connections: int = Field(10, ge=4)  # of one process, the one that listens not counted
     host: str = Field("127.0.0.1", max_length=180)  # with it the webhook URL fits too
     port: int = Field(8000, ge=0, le=65535)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -138,6 +140,13 @@ class Settings(BaseSettings):
             raise ValueError("must name a file, such as sqlite:///relay.db: what is in memory only is not durable")
         return value
 
+    @field_validator("relay_database_direct_url")
+    @classmethod
+    def _is_postgresql(cls, value: str) -> str:
+        if value and not value.startswith(("postgresql://", "postgres://")):
+            raise ValueError("must begin with postgresql://")
+        return value
+
     @field_validator(*FROM_FILES, mode="before")
     @classmethod
     def _was_readable(cls, value: Any) -> Any:
@@ -187,6 +196,16 @@ class Settings(BaseSettings):
     def is_sqlite(self) -> bool:
         """True when the database is a SQLite file."""
         return self.database_url.startswith("sqlite")
+
+    @property
+    def is_pooled(self) -> bool:
+        """True when DATABASE_URL leads to a pooler in transaction mode."""
+        return bool(self.relay_database_direct_url)
+
+    @property
+    def direct_url(self) -> str:
+        """The database itself, for what a pooler cannot pass on: LISTEN, and migrations."""
+        return self.relay_database_direct_url or self.database_url
 
     @property
     def webhook_base(self) -> str:

@@ -21,6 +21,14 @@ PAGE = ("created_at_ms", "id")
 OPEN = "stage IN ('accepted', 'submitting', 'submitted')"
 
 
+# docs/decisions/queues-and-autovacuum.md says what was measured
+STORAGE = {
+    "fillfactor": "70",
+    "autovacuum_vacuum_scale_factor": "0.02",
+    "autovacuum_analyze_scale_factor": "0.02",
+}
+
+
 def upgrade() -> None:
     for table in QUEUES:
         _replace(f"ix_{table}_due", table, ("due_at_ms", "id"), "due_at_ms IS NOT NULL")
@@ -34,9 +42,16 @@ def upgrade() -> None:
     _partial("ix_transcriptions_unfinished", "transcriptions", ("stage", *PAGE), "stage <> 'completed'")
     op.create_index("ix_deliveries_owner", "deliveries", ["owner", *PAGE])
     _partial("ix_deliveries_undelivered", "deliveries", ("status", *PAGE), "status <> 'delivered'")
+    if op.get_bind().dialect.name == "postgresql":
+        chosen = ", ".join(f"{name} = {value}" for name, value in STORAGE.items())
+        for table in QUEUES:
+            op.execute(f"ALTER TABLE {table} SET ({chosen})")
 
 
 def downgrade() -> None:
+    if op.get_bind().dialect.name == "postgresql":
+        for table in QUEUES:
+            op.execute(f"ALTER TABLE {table} RESET ({', '.join(STORAGE)})")
     op.drop_index("ix_deliveries_undelivered", table_name="deliveries")
     op.drop_index("ix_deliveries_owner", table_name="deliveries")
     op.drop_index("ix_transcriptions_unfinished", table_name="transcriptions")

@@ -34,7 +34,7 @@ def bring_up_to_date(settings: Settings, revision: str = HEAD) -> None:
     if settings.is_sqlite:
         _file(settings)
     with refused_is_a_problem():
-        upgrade(settings.database_url, revision)
+        upgrade(settings.direct_url, revision)
 
 
 @contextmanager

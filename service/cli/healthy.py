@@ -57,7 +57,7 @@ def _of_worker(settings: "Settings") -> str | None:
     from service.errors import DatabaseDown
 
     try:
-        silent_ms = asyncio.run(_silence_ms(settings.database_url))
+        silent_ms = asyncio.run(_silence_ms(settings.direct_url))
     except DatabaseDown:
         return None
     if silent_ms is None:

@@ -1,0 +1,195 @@
+"""Several processes on one PostgreSQL: killed at will, few connections, behind a pooler, kind to autovacuum."""
+
+import asyncio
+import contextlib
+import os
+import random
+from collections.abc import AsyncIterator
+
+import asyncpg
+import httpx
+import pytest
+
+from service.broadcast import broadcasting
+from service.db import open_database
+from service.ids import new_uuid
+from service.store import claims, webhooks
+from service.store.claims import Claimant
+from service.store.rows import insert_all
+from service.tables import Webhook
+from service.wakeups import Wakeups
+from tests.chaos.trial import Theatre, open_theatre
+from tests.support.house import free_port, open_house
+from tests.support.pgbouncer import PROGRAM, SERVER_CONNECTIONS, pgbouncer
+
+JOBS = int(os.environ.get("SCALE_OUT_JOBS", "60"))
+KILLS = int(os.environ.get("SCALE_OUT_KILLS", "4"))
+CONNECTIONS = 4
+NOW_MS = 2_000_000_000_000
+
+needs_pgbouncer = pytest.mark.skipif(
+    PROGRAM is None, reason="pgbouncer is not installed (apt-get install pgbouncer)"
+)
+
+
+class Crew:
+    """Two serving processes and two workers; whoever is killed is started again."""
+
+    def __init__(self, theatre: Theatre) -> None:
+        self.theatre = theatre
+        self.members: dict[str, asyncio.subprocess.Process] = {}
+        self.other_port = free_port()
+
+    async def start(self, name: str) -> None:
+        verb = name.partition("-")[0]
+        arguments = {"serve": ("serve", "--no-worker"), "worker": ("worker",)}[verb]
+        elsewhere = ("--port", str(self.other_port)) if name == "serve-2" else ()
+        self.members[name] = await self.theatre.spawn(*arguments, *elsewhere)
+        if name == "serve-1":
+            self.theatre.relay = self.members[name]
+
+    async def kill_one(self, chance: random.Random) -> None:
+        name = chance.choice(sorted(self.members))
+        self.members[name].kill()
+        await self.members[name].wait()
+        await self.start(name)
+
+    async def stop(self) -> None:
+        for process in self.members.values():
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+async def test_whoever_is_killed_of_several_servers_and_workers_nothing_is_lost_or_doubled(
+    postgres_database: str,
+) -> None:
+    async with open_theatre(postgres_database) as theatre:
+        crew = Crew(theatre)
+        try:
+            for name in ("serve-1", "serve-2", "worker-1", "worker-2"):
+                await crew.start(name)
+            await theatre.until_up(within_s=60)
+            await theatre.until_ready(within_s=60)
+            submitting = asyncio.create_task(submit_all(theatre, crew.other_port))
+            chance = random.Random(7)
+            for _ in range(KILLS):
+                await asyncio.sleep(chance.uniform(0.3, 1.0))
+                await crew.kill_one(chance)
+            await submitting
+            await theatre.until_up(within_s=60)
+            account = await theatre.settled(within_s=100)
+            assert account.is_clean(), account
+            assert account.jobs == JOBS
+        finally:
+            await crew.stop()
+
+
+async def submit_all(theatre: Theatre, other_port: int) -> None:
+    """One half through each of the servers."""
+    first = theatre.client
+    async with httpx.AsyncClient(
+        base_url=f"http://127.0.0.1:{other_port}", headers=dict(first.headers), timeout=20
+    ) as second:
+        for number in range(JOBS):
+            theatre.client = second if number % 2 else first
+            await theatre.submit(number, patience_s=60)
+    theatre.client = first
+
+
+async def test_one_process_opens_no_more_connections_than_it_is_allowed(postgres_database: str) -> None:
+    async with open_house(postgres_database, relay_database_connections=CONNECTIONS) as house:
+        async with watching(postgres_database) as seen:
+            jobs = await asyncio.gather(*(house.submit() for _ in range(40)))
+            await asyncio.gather(*(house.client.get("/v1/transcriptions") for _ in range(60)))
+            for job in jobs:
+                assert (await house.finished(job["id"], within_s=40))["status"] == "completed"
+        assert 1 < max(seen) <= CONNECTIONS + 1  # one more listens
+
+
+@contextlib.asynccontextmanager
+async def watching(database_url: str) -> AsyncIterator[list[int]]:
+    """How many connections others had to the database, again and again while the block runs."""
+    seen: list[int] = []
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+
+    async def watch() -> None:
+        while True:
+            seen.append(await connection.fetchval(query))
+            await asyncio.sleep(0.01)
+
+    connection = await asyncpg.connect(database_url)
+    task = asyncio.create_task(watch())
+    try:
+        yield seen
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await connection.close()
+
+
+@needs_pgbouncer
+async def test_behind_pgbouncer_in_transaction_mode_jobs_are_done_through_few_server_connections(
+    postgres_database: str,
+) -> None:
+    with pgbouncer(postgres_database) as pooled_url:
+        async with open_house(pooled_url, relay_database_direct_url=postgres_database) as house:
+            async with watching(postgres_database) as seen:
+                jobs = await asyncio.gather(*(house.submit() for _ in range(40)))
+                pages = await asyncio.gather(*(house.client.get("/v1/transcriptions") for _ in range(60)))
+                assert {page.status_code for page in pages} == {200}
+                for job in jobs:
+                    assert (await house.finished(job["id"], within_s=40))["status"] == "completed"
+            assert max(seen) <= SERVER_CONNECTIONS + 1  # one goes past it and listens
+
+
+async def test_a_ring_reaches_the_lanes_of_another_process(postgres_database: str) -> None:
+    here, there = Wakeups(), Wakeups()
+    async with broadcasting(postgres_database, here), broadcasting(postgres_database, there):
+        heard = asyncio.create_task(there.wait("collect", longest_s=30))
+        while not heard.done():
+            here.ring("collect")
+            await asyncio.sleep(0.05)
+        async with asyncio.timeout(20):
+            await heard
+
+
+async def test_claims_and_renewals_are_updates_that_no_index_sees(postgres_database: str) -> None:
+    """HOT, as PostgreSQL calls it: what autovacuum would have to clean up in the indexes is not made."""
+    async with open_database(postgres_database, Wakeups()) as database:
+        for number in range(40):
+            rows = [_webhook(NOW_MS + number * 100 + place) for place in range(20)]
+            await database.write(lambda connection, rows=rows: insert_all(connection, rows))
+            who = Claimant("w", NOW_MS * 2, 20_000)
+            claimed = await database.write(
+                lambda connection, who=who: claims.claim(connection, Webhook, who, limit=20)
+            )
+            held = [(row.id, row.fence) for row in claimed]
+            await database.write(
+                lambda connection, held=held: claims.renew(connection, Webhook, held, NOW_MS * 2 + 1)
+            )
+            for row in claimed:
+                await database.write(
+                    lambda connection, row=row: webhooks.handle(connection, row, "stored", NOW_MS)
+                )
+    updates, hot = await updates_of(postgres_database, "webhooks")
+    assert updates == 40 * 20 * 3
+    assert hot >= updates * 0.6  # two of three; the third takes the row out of the queue, and so out of its index
+
+
+def _webhook(at_ms: int) -> Webhook:
+    times = {"received_at_ms": at_ms, "last_seen_at_ms": at_ms, "due_at_ms": at_ms}
+    name = new_uuid(at_ms)
+    return Webhook(id=name, job=name, soniox_id=name, status="completed", source="webhook", **times)
+
+
+async def updates_of(database_url: str, table: str) -> tuple[int, int]:
+    """(updates, those that were HOT) so far."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute("SELECT pg_stat_force_next_flush()")
+        query = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = $1"
+        row = await connection.fetchrow(query, table)
+    finally:
+        await connection.close()
+    return int(row[0]), int(row[1])
