@@ -28,6 +28,7 @@ from service.store import browse, claims, deliveries, parcels, room, sweeps, tra
 from service.store.claims import Claimant
 from service.store.paging import Page
 from service.store.rows import insert_all
+from service.store.webhooks import Hint
 from service.tables import Delivery, Transcription, Webhook
 from service.wakeups import Wakeups
 from tests.support.postgres import aside, execute, postgres_server
@@ -53,8 +54,9 @@ async def claim(database: Database, turn: int) -> None:
 
 async def acknowledge(database: Database, turn: int) -> None:
     """As many webhooks as fit one commit at that load."""
-    new = [_webhook(f"new-{turn}-{number}", due_at_ms=None) for number in range(BATCH)]
-    await asyncio.gather(*(database.write_one_of(webhooks.record, row) for row in new))
+    names = [f"new-{turn}-{number}" for number in range(BATCH)]
+    hints = [Hint(name, name, name, "completed", "webhook", NOW_MS) for name in names]
+    await asyncio.gather(*(database.write_one_of(webhooks.record, hint) for hint in hints))
 
 
 async def sweep(database: Database, turn: int) -> None:
@@ -92,7 +94,7 @@ async def add_work(connection: AsyncConnection) -> None:
         )
 
 
-def _webhook(name: str, due_at_ms: int | None) -> Webhook:
+def _webhook(name: str, due_at_ms: int) -> Webhook:
     row = {"source": "webhook", "received_at_ms": NOW_MS, "last_seen_at_ms": NOW_MS}
     return Webhook(id=name, job=name, soniox_id=name, status="completed", due_at_ms=due_at_ms, **row)
 
