@@ -100,7 +100,7 @@ WITHOUT_NAMES: dict[str, Any] = {
 def engines(url: str, connections: int, *, pooled: bool) -> tuple[AwaitingWriter | ThreadWriter, AsyncEngine]:
     """The writer and the readers; PostgreSQL gets at most so many connections for both."""
     if url.startswith("sqlite"):
-        return ThreadWriter(url), _sqlite_readers(url)
+        return ThreadWriter(url), sqlite_engine(url, READERS, "BEGIN")
     kept = min(connections, KEPT_OPEN)
     engine = create_async_engine(
         engine_url(url),
@@ -120,17 +120,16 @@ def engine_url(url: str) -> str:
     return given.set(drivername="postgresql+asyncpg", query=query).render_as_string(hide_password=False)
 
 
-def _sqlite_readers(url: str) -> AsyncEngine:
+def sqlite_engine(url: str, size: int, begin: str) -> AsyncEngine:
+    """Awaited connections to a SQLite file, with durable commits; `begin` is how transactions start."""
     engine = create_async_engine(
-        engine_url(url), pool_size=READERS, connect_args={"isolation_level": None, "timeout": LONGEST_LOCK_S}
+        engine_url(url), pool_size=size, connect_args={"isolation_level": None, "timeout": LONGEST_LOCK_S}
     )
-    _set_up(engine.sync_engine, READERS, "BEGIN")
+    _set_up(engine.sync_engine, size, begin)
     return engine
 
 
 def _set_up(engine: Engine, size: int, begin: str) -> None:
-    """Durable commits; `begin` is how transactions start."""
-
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
         # FULL: a commit is on disk before it returns, also after a power cut. Secure: deleted is overwritten.

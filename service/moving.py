@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from service.db import engine_url, sqlite_engine
+from service.engines import engine_url, sqlite_engine
 from service.errors import ConfigurationError
 from service.revisions import HEAD, current_revision
 from service.store import moving

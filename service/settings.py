@@ -24,7 +24,7 @@ SECRETS = (
     "soniox_api_webhook_secret_previous",
     "relay_api_key",
 )
-FROM_FILES = (*SECRETS, "database_url")  # a database's URL may hold a password
+FROM_FILES = (*SECRETS, "database_url", "relay_database_direct_url")  # such a URL may hold a password
 SHORTEST_SECRET = 24
 LONGEST_WEBHOOK_URL = 256  # Soniox's limit for webhook_url, query string included
 LONGEST_WAIT_S = 366 * 86_400

@@ -171,7 +171,7 @@ def test_the_live_stream_looks_at_ends_of_indexes_only() -> None:
 
 
 async def test_the_inbox_reads_no_more_than_its_page(db: Database) -> None:
-    if db.writer.dialect.name == "sqlite":
+    if db.dialect.name == "sqlite":
         query = "EXPLAIN QUERY PLAN SELECT * FROM webhooks WHERE id < 'x' ORDER BY id DESC LIMIT 26"
         async with db.read() as connection:
             steps = [row[3] for row in (await connection.execute(text(query))).all()]

@@ -12,7 +12,8 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from service.db import engine_url, open_database
+from service.db import open_database
+from service.engines import engine_url
 from service.locks import only_process
 from service.settings import Settings
 from service.store import moving, search
