@@ -8,6 +8,7 @@ known ones: a webhook may be earlier than our own commit.
 
 import asyncio
 import re
+import time
 from urllib.parse import parse_qs
 
 import msgspec
@@ -94,6 +95,7 @@ async def _take(
         return _refuse(408, "request_timeout", "the body did not arrive in time", request_id)
     except (msgspec.MsgspecError, ValueError, HungUp):
         return _refuse(400, "invalid_request", 'the body is not {"id": uuid, "status": string}', request_id)
+    started_s = time.perf_counter()
     hint = Hint(hint_id, job, notice.id.lower(), notice.status, "webhook", now_ms)
     try:
         await relay.db.write_one_of(webhooks.record, hint, wake=("collect",))
@@ -101,6 +103,7 @@ async def _take(
         log.warning("webhook_not_stored", job_id=job, reason=str(error), request_id=request_id)
         return _refuse(503, "service_unavailable", "the webhook could not be stored; send it again", request_id)
     stored.inc()
+    telemetry.webhook_seconds.observe(time.perf_counter() - started_s)
     return None
 
 

@@ -64,6 +64,7 @@ class Settings(BaseSettings):
     database_url: str = Field("sqlite:///relay.db", repr=False)  # it may hold a password
     host: str = Field("127.0.0.1", max_length=180)  # with it the webhook URL fits too
     port: int = Field(8000, ge=0, le=65535)
+    relay_worker_port: int | None = Field(None, ge=0, le=65535)  # None: a `worker` process listens nowhere
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
     relay_api_key: SecretStr | None = None
