@@ -178,7 +178,10 @@ def engine_url(url: str) -> str:
 def sqlite_engine(url: str, size: int, begin: str) -> AsyncEngine:
     """An engine on a SQLite file with durable commits; `begin` is how its transactions start."""
     engine = create_async_engine(
-        engine_url(url), pool_size=size, connect_args={"isolation_level": None, "timeout": LONGEST_LOCK_S}
+        engine_url(url),
+        pool_size=size,
+        connect_args={"isolation_level": None, "timeout": LONGEST_LOCK_S},
+        hide_parameters=True,  # an error must not carry transcripts into a log
     )
 
     @event.listens_for(engine.sync_engine, "connect")
@@ -198,7 +201,7 @@ def sqlite_engine(url: str, size: int, begin: str) -> AsyncEngine:
 def _engines(url: str) -> tuple[AsyncEngine, AsyncEngine, int]:
     if url.startswith("sqlite"):
         return sqlite_engine(url, 1, "BEGIN IMMEDIATE"), sqlite_engine(url, READERS, "BEGIN"), 1
-    writer = create_async_engine(engine_url(url), pool_size=READERS + 2, max_overflow=4)
+    writer = create_async_engine(engine_url(url), pool_size=READERS + 2, max_overflow=4, hide_parameters=True)
     return writer, writer.execution_options(isolation_level="AUTOCOMMIT"), 2
 
 
