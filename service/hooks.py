@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import telemetry
 from service.errors import Unavailable
-from service.ids import is_uuid, new_uuid
+from service.ids import is_uuid, new_uuid, sane_request_id
 from service.relay import Relay
 from service.schemas import error_body
 from service.store import webhooks
@@ -69,7 +69,8 @@ class Door:
         relay: Relay = scope["app"].state.relay
         now_ms = relay.clock()
         hint_id = new_uuid(now_ms)
-        request_id = f"req_{hint_id.replace('-', '')}"  # so that a log line leads to the row
+        own_id = f"req_{hint_id.replace('-', '')}"  # so that a log line leads to the row
+        request_id = sane_request_id(_header(scope, "x-request-id")) or own_id
         refusal = await _take(relay, scope, receive, hint_id, now_ms, request_id)
         if refusal is None:
             await _accept(send, request_id.encode())
