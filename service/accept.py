@@ -1,7 +1,7 @@
 """Accept a submission: the row, its idempotency key, its file and its first timeline entry, durable together."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -32,6 +32,7 @@ class Order:
     idempotency_key: str | None = None
     file: File | None = None
     file_digest: str = ""
+    traceparent: str | None = None
 
     def fingerprint(self) -> str:
         """Equal for equal requests, whatever the order of their fields."""
@@ -46,6 +47,13 @@ async def accept(relay: Relay, order: Order) -> tuple[Transcription, bool]:
 
     Raises IdempotencyMismatch for a known key with another request.
     """
+    with relay.traces.span("submit", order.traceparent, "server") as span:
+        job, is_new = await _keep(relay, replace(order, traceparent=span.traceparent))
+        span.note(job_id=job.id)
+    return job, is_new
+
+
+async def _keep(relay: Relay, order: Order) -> tuple[Transcription, bool]:
     if order.idempotency_key is None and order.file is None and "file_id" not in order.request:
         job = _row(relay, order, None)
         await relay.db.write_one_of(_insert_plain, job, wake=("submit",))
@@ -114,6 +122,7 @@ def _row(relay: Relay, order: Order, file: File | None) -> Transcription:
         callback_header=order.callback_header,
         callback_secret_sealed=relay.vault.seal(secret) if secret else None,
         model=order.request["model"],
+        traceparent=order.traceparent,
     )
 
 

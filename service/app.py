@@ -83,6 +83,16 @@ def create_app(settings: Settings, *, with_worker: bool = True) -> FastAPI:
     return app
 
 
+def create_watch(relay: Relay) -> FastAPI:
+    """What a process without routes shows of itself: /livez, /readyz and /metrics."""
+    app = FastAPI(title="Soniox Relay, worker", openapi_url=None)
+    app.state.relay, app.state.draining = relay, False
+    app.add_middleware(RequestIds)
+    errors.install(app)
+    app.include_router(health.router)
+    return app
+
+
 async def refuse_old_schema(relay: Relay) -> None:
     """Raise ConfigurationError unless this code can work on the schema."""
     async with relay.db.read() as connection:

@@ -55,6 +55,11 @@ class Database:
     def is_sqlite(self) -> bool:
         return self.dialect.name == "sqlite"
 
+    @property
+    def waiting(self) -> int:
+        """Writes that no transaction has taken up yet."""
+        return len(self._queue)
+
     async def now_ms(self) -> int:
         """The time all processes agree on: PostgreSQL's, or this machine's with SQLite."""
         if self.is_sqlite:

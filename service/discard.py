@@ -94,4 +94,5 @@ def _receipt(job: Transcription, now_ms: int, reason: Reason, removed: dict[str,
         transcription_id=job.id,
         created_at_ms=now_ms,
         body=event_body("transcription.deleted", now_ms, data),
+        traceparent=job.traceparent,
     )

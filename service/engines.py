@@ -3,6 +3,8 @@
 On PostgreSQL a transaction is awaited statement by statement. On SQLite, where a statement takes microseconds and
 only the commit waits for the disk, each trip between the event loop and a thread costs more than the statement:
 there the whole transaction runs in the writer's thread (measured: docs/decisions/group-commit.md).
+
+All hide the parameters of statements: an error must not carry transcripts into a log.
 """
 
 import asyncio
@@ -51,6 +53,7 @@ class ThreadWriter:
             pool_size=1,
             max_overflow=0,
             connect_args={"isolation_level": None, "timeout": LONGEST_LOCK_S, "check_same_thread": False},
+            hide_parameters=True,
         )
         _set_up(self.engine, 1, "BEGIN IMMEDIATE")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
@@ -107,6 +110,7 @@ def engines(url: str, connections: int, *, pooled: bool) -> tuple[AwaitingWriter
         pool_size=kept,
         max_overflow=connections - kept,
         connect_args=WITHOUT_NAMES if pooled else {},
+        hide_parameters=True,
     )
     return AwaitingWriter(engine), engine.execution_options(isolation_level="AUTOCOMMIT")
 
@@ -123,7 +127,10 @@ def engine_url(url: str) -> str:
 def sqlite_engine(url: str, size: int, begin: str) -> AsyncEngine:
     """Awaited connections to a SQLite file, with durable commits; `begin` is how transactions start."""
     engine = create_async_engine(
-        engine_url(url), pool_size=size, connect_args={"isolation_level": None, "timeout": LONGEST_LOCK_S}
+        engine_url(url),
+        pool_size=size,
+        connect_args={"isolation_level": None, "timeout": LONGEST_LOCK_S},
+        hide_parameters=True,
     )
     _set_up(engine.sync_engine, size, begin)
     return engine

@@ -8,6 +8,7 @@ known ones: a webhook may be earlier than our own commit.
 
 import asyncio
 import re
+import time
 from urllib.parse import parse_qs
 
 import msgspec
@@ -17,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import telemetry
 from service.errors import Unavailable
-from service.ids import is_uuid, new_uuid
+from service.ids import is_uuid, new_uuid, sane_request_id
 from service.relay import Relay
 from service.schemas import error_body
 from service.store import webhooks
@@ -68,7 +69,8 @@ class Door:
         relay: Relay = scope["app"].state.relay
         now_ms = relay.clock()
         hint_id = new_uuid(now_ms)
-        request_id = f"req_{hint_id.replace('-', '')}"  # so that a log line leads to the row
+        own_id = f"req_{hint_id.replace('-', '')}"  # so that a log line leads to the row
+        request_id = sane_request_id(_header(scope, "x-request-id")) or own_id
         refusal = await _take(relay, scope, receive, hint_id, now_ms, request_id)
         if refusal is None:
             await _accept(send, request_id.encode())
@@ -94,6 +96,7 @@ async def _take(
         return _refuse(408, "request_timeout", "the body did not arrive in time", request_id)
     except (msgspec.MsgspecError, ValueError, HungUp):
         return _refuse(400, "invalid_request", 'the body is not {"id": uuid, "status": string}', request_id)
+    started_s = time.perf_counter()
     hint = Hint(hint_id, job, notice.id.lower(), notice.status, "webhook", now_ms)
     try:
         await relay.db.write_one_of(webhooks.record, hint, wake=("collect",))
@@ -101,6 +104,7 @@ async def _take(
         log.warning("webhook_not_stored", job_id=job, reason=str(error), request_id=request_id)
         return _refuse(503, "service_unavailable", "the webhook could not be stored; send it again", request_id)
     stored.inc()
+    telemetry.webhook_seconds.observe(time.perf_counter() - started_s)
     return None
 
 

@@ -4,6 +4,8 @@ import os
 import re
 import uuid
 
+SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+
 
 def new_uuid(now_ms: int) -> str:
     """A UUIDv7 for the moment `now_ms` (ms since 1970): 48 bits of time, 74 bits of chance."""
@@ -25,6 +27,11 @@ def is_uuid(text: str) -> bool:
         return str(uuid.UUID(text)) == text.lower()
     except (ValueError, AttributeError):
         return False
+
+
+def sane_request_id(given: bytes) -> str | None:
+    """A caller's own `X-Request-ID`, if it can spoil neither a log line nor a header."""
+    return given.decode() if SANE_REQUEST_ID.fullmatch(given) else None
 
 
 def is_own_id(text: str) -> bool:

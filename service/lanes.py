@@ -14,6 +14,7 @@ from service.pipeline.submit import submit
 from service.relay import Relay
 from service.store import claims, parcels, room
 from service.store.claims import Claimant
+from service.store.parcels import Parcel
 from service.tables import Delivery, Due, Recovery, Removal, Transcription, Webhook
 from service.worker import Lane
 
@@ -32,12 +33,28 @@ def lanes_of(relay: Relay) -> list[Lane]:
         return await room.claim_submissions(connection, relay.governor.quotas, claimant, limit)
 
     return [
-        Lane("submit", Transcription, claim_submissions, submit, at_once=16, may_claim=relay.governor.may_submit),
-        Lane("collect", Webhook, oldest_due(Webhook), collect, at_once=32),
-        Lane("notify", Delivery, parcels.claim, notify, at_once=256),
-        Lane("recover", Recovery, oldest_due(Recovery), recover, at_once=2),
-        Lane("cleanup", Removal, oldest_due(Removal), cleanup, at_once=8),
+        Lane("submit", Transcription, claim_submissions, submit, 16, _itself, relay.governor.may_submit),
+        Lane("collect", Webhook, oldest_due(Webhook), collect, 32, _named),
+        Lane("notify", Delivery, parcels.claim, notify, 256, _its_transcription),
+        Lane("recover", Recovery, oldest_due(Recovery), recover, 2, _none),
+        Lane("cleanup", Removal, oldest_due(Removal), cleanup, 8, _its_transcription),
     ]
+
+
+def _itself(row: Transcription) -> str | None:
+    return row.id
+
+
+def _named(row: Webhook) -> str | None:
+    return row.job or None
+
+
+def _its_transcription(row: Removal | Parcel) -> str | None:
+    return row.transcription_id
+
+
+def _none(_row: Recovery) -> str | None:
+    return None
 
 
 def oldest_due(model: type[D]) -> Callable[[AsyncConnection, Claimant, int], Awaitable[Sequence[D]]]:

@@ -1,5 +1,6 @@
 """The parts that a running relay is made of, put together once and handed to whoever needs them."""
 
+import asyncio
 import os
 import random
 import socket
@@ -20,6 +21,7 @@ from service.listing import Listing
 from service.settings import Settings
 from service.soniox import Soniox
 from service.store.room import Quotas
+from service.traces import Traces, open_traces
 from service.vault import Vault
 from service.wakeups import Wakeups
 
@@ -39,6 +41,7 @@ class Relay:
     name: str  # who holds the leases of this process
     leases: Leases  # what this process may still believe to hold
     listing: Listing  # Soniox's own list, shared by those who look for something at the same time
+    traces: Traces
     chance: random.Random = field(default_factory=random.Random)
 
 
@@ -64,6 +67,7 @@ async def open_relay(settings: Settings) -> AsyncIterator[Relay]:
         )
         sender = Sender(Guard(settings.relay_allowed_destinations), settings.relay_delivery_timeout_s)
         name = f"{socket.gethostname()}:{os.getpid()}:{new_uuid(clock())[-6:]}"
+        traces = open_traces(settings.otel_exporter_otlp_endpoint, settings.otel_service_name)
         try:
             yield Relay(
                 settings=settings,
@@ -77,7 +81,9 @@ async def open_relay(settings: Settings) -> AsyncIterator[Relay]:
                 listing=Listing(soniox, clock),
                 sender=sender,
                 name=name,
+                traces=traces,
             )
         finally:
             await soniox.close()
             await sender.close()
+            await asyncio.to_thread(traces.close)

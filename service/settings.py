@@ -66,6 +66,9 @@ class Settings(BaseSettings):
     relay_database_connections: int = Field(10, ge=4)  # of one process, the one that listens not counted
     host: str = Field("127.0.0.1", max_length=180)  # with it the webhook URL fits too
     port: int = Field(8000, ge=0, le=65535)
+    otel_exporter_otlp_endpoint: str = ""
+    otel_service_name: str = "soniox-relay"
+    relay_worker_port: int | None = Field(None, ge=0, le=65535)  # None: a `worker` process listens nowhere
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
     relay_api_key: SecretStr | None = None
@@ -116,7 +119,7 @@ class Settings(BaseSettings):
             raise ValueError(f"waits are seconds, from 0 to {LONGEST_WAIT_S}")
         return waits
 
-    @field_validator("soniox_api_base_url", "public_base_url")
+    @field_validator("soniox_api_base_url", "public_base_url", "otel_exporter_otlp_endpoint")
     @classmethod
     def _is_http_url(cls, value: str) -> str:
         if value and (urlsplit(value).scheme not in {"http", "https"} or not urlsplit(value).netloc):

@@ -7,8 +7,25 @@ from typing import Any, Literal
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from service import __version__
+
 REGISTRY = CollectorRegistry()
 
+build_info = Gauge("relay_build_info", "1, with the version that runs.", ["version"], registry=REGISTRY)
+build_info.labels(__version__).set(1)
+database_up = Gauge("relay_database_up", "1 when the database answered this scrape.", registry=REGISTRY)
+writes_waiting = Gauge(
+    "relay_database_writes_waiting", "Writes of this process that wait for a commit.", registry=REGISTRY
+)
+worker_last_seen = Gauge(
+    "relay_worker_last_seen_timestamp_seconds", "When any worker last gave a sign of life.", registry=REGISTRY
+)
+webhook_seconds = Histogram(
+    "relay_webhook_seconds",
+    "Time to store a webhook of Soniox's, until it is on disk.",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+    registry=REGISTRY,
+)
 webhooks_received = Counter(
     "relay_webhooks_received_total",
     "Calls to the webhook route by what came of them.",
@@ -26,6 +43,9 @@ transcriptions_finished = Counter(
     "Finished transcriptions by outcome and by how the relay learned of it.",
     ["outcome", "source"],
     registry=REGISTRY,
+)
+audio_seconds = Counter(
+    "relay_audio_seconds_total", "Length of the recordings that were transcribed.", registry=REGISTRY
 )
 turnaround_seconds = Histogram(
     "relay_turnaround_seconds",
@@ -51,6 +71,12 @@ step_errors = Counter(
 )
 transcriptions_open = Gauge("relay_transcriptions", "Transcriptions by stage.", ["stage"], registry=REGISTRY)
 work_waiting = Gauge("relay_work_waiting", "Rows that wait for a worker.", ["lane"], registry=REGISTRY)
+oldest_waiting = Gauge(
+    "relay_oldest_waiting_seconds",
+    "Age of the oldest in a stage or lane.",
+    ["queue"],
+    registry=REGISTRY,
+)
 soniox_parked = Gauge(
     "relay_soniox_parked", "1 while no work goes to Soniox: refused key, rate limit or outage.", registry=REGISTRY
 )

@@ -42,6 +42,7 @@ class Lane:
     claim: Claim
     step: Callable[[Relay, Any], Awaitable[None]]
     at_once: int
+    job_of: Callable[[Any], str | None]  # the transcription that a row is about, for the log
     may_claim: Callable[[], bool] = lambda: True
 
 
@@ -105,13 +106,14 @@ class Worker:
         return POLL_EVERY_S if due_ms is None else min(POLL_EVERY_S, max(0.001, (due_ms - now_ms) / 1000))
 
     async def _run_step(self, lane: Lane, row: Any) -> None:
+        structlog.contextvars.bind_contextvars(lane=lane.name, job_id=lane.job_of(row))  # for this task alone
         try:
             await lane.step(self.relay, row)
         except Unavailable as error:
-            log.warning("step_waits_for_database", lane=lane.name, row_id=row.id, reason=str(error))
+            log.warning("step_waits_for_database", row_id=row.id, reason=str(error))
         except Exception as error:  # a bug must not stop the lane
             telemetry.step_errors.labels(lane.name).inc()
-            log.exception("step_failed", lane=lane.name, row_id=row.id)
+            log.exception("step_failed", row_id=row.id)
             await self._put_aside(lane, row, error)
 
     def _free_a_hand(self, task: asyncio.Task[None]) -> None:
@@ -131,7 +133,7 @@ class Worker:
         try:
             await self.relay.db.write(put_aside)
         except Unavailable:
-            log.warning("row_left_to_its_lease", lane=lane.name, row_id=row.id)
+            log.warning("row_left_to_its_lease", row_id=row.id)
 
     async def _stay_alive(self) -> None:
         """Renew the leases of what is under way, and give a sign of life."""

@@ -200,6 +200,45 @@ async def test_no_secret_gets_into_logs_errors_metrics_or_the_database(database_
     assert jobs[0] in stored  # the search does look at what is there
 
 
+@pytest.mark.parametrize("table", ["search_words", "transcripts"])
+async def test_an_unforeseen_error_brings_no_text_into_the_log_and_says_whose_it_is(
+    database_url: str, tmp_path: Path, table: str
+) -> None:
+    """A table is gone while a result is stored, in a statement that has the words in it."""
+    async with open_street(database_url, tmp_path, LOG_FORMAT="json") as street:
+        await subscribe(street)
+        good = await street.submit()
+        await street.finished(good)
+        answer = await street.client.get(f"/v1/transcriptions/{good}/transcript")
+        await alter(database_url, f"ALTER TABLE {table} RENAME TO lost")
+        job = await street.submit()
+        async with asyncio.timeout(20):
+            while not (broken := in_trouble(street)):  # noqa: ASYNC110  # another process writes it
+                await asyncio.sleep(0.05)
+        logged = street.relay.logged()
+    assert {(line["lane"], line["job_id"]) for line in broken} == {("collect", job)}
+    words = re.findall(r"\w+", answer.json()["text"].lower())
+    assert len(words) > 20
+    assert " ".join(words[:3]) not in logged.lower()
+    assert "[parameters:" not in logged  # a statement may be told, never what it was to write
+    assert "whsec_" not in logged
+
+
+def in_trouble(street: Street) -> list[dict[str, Any]]:
+    return [line for line in street.lines() if line["event"] in {"step_failed", "step_waits_for_database"}]
+
+
+async def alter(database_url: str, statement: str) -> None:
+    if database_url.startswith("sqlite"):
+        connection = sqlite3.connect(database_url.removeprefix("sqlite:///"), isolation_level=None)
+        connection.execute(statement)
+        connection.close()
+        return
+    server = await asyncpg.connect(database_url)
+    await server.execute(statement)
+    await server.close()
+
+
 async def subscribe(street: Street) -> str:
     made = await street.client.post(
         "/v1/endpoints", json={"url": f"{street.receiver_url}/events?key={URL_SECRET}"}

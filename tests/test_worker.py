@@ -38,7 +38,9 @@ async def claim(connection: AsyncConnection, claimant: Claimant, limit: int) -> 
 async def at_work(relay: Relay, step: Step, *, at_once: int = 4, claim: Any = claim) -> AsyncIterator[None]:
     """A worker with one lane until the block ends."""
     stop = asyncio.Event()
-    running = asyncio.create_task(Worker(relay, [Lane("test", Removal, claim, step, at_once)]).run(stop))
+    running = asyncio.create_task(
+        Worker(relay, [Lane("test", Removal, claim, step, at_once, lambda row: row.transcription_id)]).run(stop)
+    )
     try:
         yield
     finally:

@@ -7,7 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from service import __version__, telemetry
 from service.api.auth import RelayOf
 from service.errors import Unavailable
-from service.figures import signs_of_life
+from service.figures import age_s, quotas, signs_of_life, workers_of
 from service.reconcile import HEARTBEAT
 from service.relay import Relay
 from service.revisions import misfit
@@ -33,20 +33,35 @@ async def readyz(request: Request, relay: RelayOf) -> JSONResponse:
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
 async def metrics(relay: RelayOf) -> Response:
+    try:
+        await _measure(relay)
+    except Unavailable:
+        telemetry.database_up.set(0)  # what this process counted is told all the same
+    else:
+        telemetry.database_up.set(1)
+    return Response(generate_latest(telemetry.REGISTRY), media_type=CONTENT_TYPE_LATEST)
+
+
+async def _measure(relay: Relay) -> None:
+    """Set the gauges that are read rather than counted. Raises Unavailable."""
+    telemetry.writes_waiting.set(relay.db.waiting)
     async with relay.db.read() as connection:
         figures = await stats.gauges(connection)
+        used = await quotas(relay, connection)
         beats = await heartbeats.all_of(connection)
     if HEARTBEAT in beats:
         telemetry.reconciler_last_run.set(beats[HEARTBEAT].at_ms / 1000)
+    if workers := workers_of(beats):
+        telemetry.worker_last_seen.set(max(beat.at_ms for beat in workers) / 1000)
     for stage, standing in figures.stages.items():
         telemetry.transcriptions_open.labels(stage).set(standing.count)
     for lane, standing in figures.waiting.items():
         telemetry.work_waiting.labels(lane).set(standing.count)
-    held, quotas = figures.held, relay.governor.quotas
-    for kind in ("pending", "transcriptions", "files"):
-        telemetry.soniox_held.labels(kind).set(getattr(held, kind))
-        telemetry.soniox_quota.labels(kind).set(getattr(quotas, kind))
-    return Response(generate_latest(telemetry.REGISTRY), media_type=CONTENT_TYPE_LATEST)
+    for queue, standing in {**figures.stages, **figures.waiting}.items():
+        telemetry.oldest_waiting.labels(queue).set(age_s(standing.oldest_ms, relay.clock()) or 0)
+    for kind, quota in used.items():
+        telemetry.soniox_held.labels(kind).set(quota["used"])
+        telemetry.soniox_quota.labels(kind).set(quota["limit"])
 
 
 async def _checks(relay: Relay) -> dict[str, str]:

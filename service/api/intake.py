@@ -15,6 +15,7 @@ from service.errors import InvalidRequest, UnsupportedMediaType
 from service.relay import Relay
 from service.schemas import transcription_object
 from service.tables import Transcription
+from service.traces import sane_traceparent
 
 router = APIRouter(prefix="/v1/transcriptions", tags=["Transcriptions"])
 
@@ -31,7 +32,7 @@ async def create(
         job, is_new = await _accept_form(relay, request, caller, models, idempotency_key)
     elif kind == "application/json" or kind.endswith("+json"):
         submission = _checked(relay, await request.body(), models, brings_file=False)
-        job, is_new = await accept(relay, _order(submission, caller, idempotency_key))
+        job, is_new = await accept(relay, _order(request, submission, caller, idempotency_key))
     else:
         raise UnsupportedMediaType("send application/json or multipart/form-data")
     return _created(job, is_new=is_new)
@@ -54,7 +55,7 @@ async def _accept_form(
             problem = ("body.request", "Field required", "missing")
             raise InvalidRequest("the part `request` is missing", problems=(problem,))
         submission = _checked(relay, form.fields["request"], models, brings_file=True)
-        return await accept(relay, _order(submission, caller, idempotency_key, incoming))
+        return await accept(relay, _order(request, submission, caller, idempotency_key, incoming))
     except BaseException:
         await forget(relay, form)
         raise
@@ -69,7 +70,11 @@ def _checked(relay: Relay, body: bytes, models: frozenset[str], *, brings_file: 
 
 
 def _order(
-    submission: Submission, caller: Caller, idempotency_key: str | None, incoming: Incoming | None = None
+    asked: Request,
+    submission: Submission,
+    caller: Caller,
+    idempotency_key: str | None,
+    incoming: Incoming | None = None,
 ) -> Order:
     return Order(
         owner=caller.owner,
@@ -83,4 +88,5 @@ def _order(
         idempotency_key=idempotency_key,
         file=incoming.row if incoming else None,
         file_digest=incoming.digest if incoming else "",
+        traceparent=sane_traceparent(asked.headers.get("traceparent")),
     )

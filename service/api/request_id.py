@@ -3,16 +3,13 @@
 The id is the caller's sane `X-Request-ID` or a new one; it is in each log line, too.
 """
 
-import re
 import time
 
 import structlog
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.ids import new_id
-
-SANE = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+from service.ids import new_id, sane_request_id
 
 
 class RequestIds:
@@ -40,8 +37,4 @@ class RequestIds:
 
 
 def _given(scope: Scope) -> str | None:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and SANE.fullmatch(value):
-            text: str = value.decode()
-            return text
-    return None
+    return next((sane_request_id(value) for name, value in scope["headers"] if name == b"x-request-id"), None)

@@ -36,15 +36,19 @@ def serve(
 
 
 def worker() -> None:
-    """Run only the background work, beside `serve --no-worker` processes on one PostgreSQL."""
+    """Run only the background work, beside `serve --no-worker` processes on one PostgreSQL.
+
+    With RELAY_WORKER_PORT it answers /livez, /readyz and /metrics there.
+    """
     import uvloop
 
     from service.cli.databases import set_up_if_new
-    from service.cli.serving import work
+    from service.cli.serving import listen, work
 
     settings = _settings({})
     set_up_if_new(settings)
-    uvloop.run(work(settings))
+    port = settings.relay_worker_port
+    uvloop.run(work(settings, None if port is None else listen(settings.host, port)))
 
 
 def _settings(overrides: dict[str, Any]) -> "Settings":

@@ -4,14 +4,14 @@ import asyncio
 import errno
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
 from fastapi import FastAPI
 from typing_extensions import override
 
-from service.app import refuse_old_schema, settle_memory
+from service.app import create_watch, refuse_old_schema, settle_memory
 from service.cli.connections import BoundedHttp, claim_files
 from service.cli.problems import Problem
 from service.locks import only_process
@@ -37,19 +37,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 async def serve_app(app: FastAPI, listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT. Raises what the application raises while it starts."""
-    server = _Server(
-        uvicorn.Config(
-            app,
-            http=BoundedHttp,
-            ws="none",
-            lifespan="off",  # entered here, so that its errors reach the caller as they are
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            backlog=BACKLOG,
-            timeout_graceful_shutdown=FINISH_WITHIN_S,
-        )
-    )
+    server = _server(app)
 
     def stop() -> None:
         app.state.draining = True
@@ -63,16 +51,49 @@ async def serve_app(app: FastAPI, listener: socket.socket) -> None:
             await server.serve(sockets=[listener])
 
 
-async def work(settings: Settings) -> None:
-    """Run the worker and the reconciler until SIGTERM or SIGINT."""
+async def work(settings: Settings, listener: socket.socket | None) -> None:
+    """Run the worker and the reconciler until SIGTERM or SIGINT; health and metrics are shown on `listener`."""
     stop = asyncio.Event()
     _on_stop(stop.set)
     with only_process(settings):
         async with open_relay(settings) as relay:
             await refuse_old_schema(relay)
-            async with start_work(relay):
+            app = create_watch(relay)
+            async with _served(app, listener), start_work(relay):
                 settle_memory()
                 await stop.wait()
+                app.state.draining = True
+
+
+@asynccontextmanager
+async def _served(app: FastAPI, listener: socket.socket | None) -> AsyncIterator[None]:
+    if listener is None:
+        yield
+        return
+    server = _server(app)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await serving
+        listener.close()
+
+
+def _server(app: FastAPI) -> "_Server":
+    return _Server(
+        uvicorn.Config(
+            app,
+            http=BoundedHttp,
+            ws="none",
+            lifespan="off",  # entered by the caller, so that its errors reach him as they are
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            backlog=BACKLOG,
+            timeout_graceful_shutdown=FINISH_WITHIN_S,
+        )
+    )
 
 
 def _on_stop(react: Callable[[], None]) -> None:

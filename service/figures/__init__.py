@@ -4,9 +4,8 @@ Reading order: windows (time), results (what happened), life (who is alive), att
 at), overview (all of it together).
 """
 
-from service.figures.attention import concerns
-from service.figures.life import signs_of_life
-from service.figures.overview import Figures, quotas
-from service.figures.windows import WINDOWS, Length, window_of
+from service.figures.life import signs_of_life, workers_of
+from service.figures.overview import Figures, age_s, quotas
+from service.figures.windows import WINDOWS, Length
 
-__all__ = ["WINDOWS", "Figures", "Length", "concerns", "quotas", "signs_of_life", "window_of"]
+__all__ = ["WINDOWS", "Figures", "Length", "age_s", "quotas", "signs_of_life", "workers_of"]

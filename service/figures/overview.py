@@ -99,10 +99,11 @@ async def _of_the_service(relay: Relay, connection: AsyncConnection, window: Win
 
 def _standings(standings: Mapping[str, Standing], now_ms: int) -> list[dict[str, Any]]:
     return [
-        {"name": name, "count": one.count, "oldest_s": _age_s(one.oldest_ms, now_ms)}
+        {"name": name, "count": one.count, "oldest_s": age_s(one.oldest_ms, now_ms)}
         for name, one in standings.items()
     ]
 
 
-def _age_s(since_ms: int | None, now_ms: int) -> float | None:
+def age_s(since_ms: int | None, now_ms: int) -> float | None:
+    """Seconds since then."""
     return None if since_ms is None else max(0, now_ms - since_ms) / 1000

@@ -4,6 +4,9 @@ The row is a hint. What is stored is what Soniox says when asked with the key; a
 job's own only if its `webhook_url` names the job, so that a leaked header cannot bring in a stranger's result.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import SonioxError, SonioxNotFound, SonioxNotReady
@@ -30,12 +33,25 @@ async def collect(relay: Relay, row: Webhook) -> None:
         await _close(relay, row, "already_finished")
         return
     try:
-        remote = await relay.soniox.get_transcription(row.soniox_id)
-        await _collect_from(relay, row, job, remote)
+        with _traced(relay, row, job):
+            remote = await relay.soniox.get_transcription(row.soniox_id)
+            await _collect_from(relay, row, job, remote)
     except SonioxNotFound:
         await _gone(relay, row, job)
     except SonioxError as error:
         await _again(relay, row, error.message)
+
+
+@contextmanager
+def _traced(relay: Relay, row: Webhook, job: Transcription | None) -> Iterator[None]:
+    """A span of its own, after those of what went before it outside of this process: Soniox's work, the inbox."""
+    parent, job_id = (job.traceparent, job.id) if job else (None, None)
+    if job and row.tries == 0:
+        if job.submitted_at_ms:
+            relay.traces.past("transcribe", parent, job.submitted_at_ms, row.received_at_ms, job_id=job_id)
+        relay.traces.past(row.source, parent, row.received_at_ms, relay.clock(), job_id=job_id)
+    with relay.traces.span("collect", parent, "consumer", job_id=job_id, soniox_id=row.soniox_id):
+        yield
 
 
 async def _job_of(relay: Relay, row: Webhook) -> Transcription | None:

@@ -85,4 +85,5 @@ def _event(relay: Relay, job: Transcription, stage: Stage, now_ms: int, summary:
         transcription_id=job.id,
         created_at_ms=now_ms,
         body=body,
+        traceparent=job.traceparent,
     )

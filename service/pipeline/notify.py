@@ -5,6 +5,8 @@ have sent it: `{"id", "status"}` and the caller's header; beside it stand `webho
 by which a repeat can be told.
 """
 
+from dataclasses import replace
+
 import msgspec
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -53,7 +55,17 @@ async def _try(relay: Relay, parcel: Parcel, at_ms: int) -> Outcome:
         message = await _message(relay, parcel, at_ms)
     except ValueError as error:
         return Outcome(None, f"it cannot be signed: {error}", 0)
-    return GONE if message is None else await relay.sender.post(message)
+    return GONE if message is None else await _post(relay, parcel, message)
+
+
+async def _post(relay: Relay, parcel: Parcel, message: Message) -> Outcome:
+    """Send it, with the trace it belongs to."""
+    ids = {"job_id": parcel.transcription_id, "event_id": parcel.event_id, "delivery_id": parcel.id}
+    with relay.traces.span("deliver", parcel.traceparent, "client", endpoint_id=parcel.endpoint_id, **ids) as span:
+        told = {"traceparent": span.traceparent} if span.traceparent else {}
+        outcome = await relay.sender.post(replace(message, headers={**message.headers, **told}))
+        span.note(http_status=outcome.status_code, tries=parcel.tries + 1)
+    return outcome
 
 
 async def _message(relay: Relay, parcel: Parcel, at_ms: int) -> Message | None:

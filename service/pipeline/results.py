@@ -7,6 +7,7 @@ import msgspec
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service import telemetry
 from service.lifecycle import Stage
 from service.pipeline.finish import NEXT_LANES, count_finished, finish
 from service.pipeline.keep import parts_of
@@ -77,6 +78,7 @@ async def store_result(relay: Relay, row: Webhook, job: Transcription, stage: St
 
     if await relay.db.write(keep, wake=NEXT_LANES):
         count_finished(job, stage, row.source, relay.clock())
+        telemetry.audio_seconds.inc((result.remote.audio_duration_ms or 0) / 1000 if result.packed else 0)
         log.info("transcription_finished", job_id=job.id, stage=str(stage), source=row.source)
 
 

@@ -38,7 +38,9 @@ async def submit(relay: Relay, job: Transcription) -> None:
     """Run one claimed row to its next stage."""
     started_ms = relay.clock()
     try:
-        soniox_id = await _find_or_create(relay, job)
+        with relay.traces.span("create at soniox", job.traceparent, "client", job_id=job.id) as span:
+            soniox_id = await _find_or_create(relay, job)
+            span.note(soniox_id=soniox_id)
     except SonioxError as error:
         await _give_back(relay, job, error)
     else:

@@ -29,6 +29,7 @@ class Parcel(NamedTuple):
     receiver: str
     event_type: str | None
     body: bytes | None
+    traceparent: str | None
     url: str | None
     include: str | None
     headers_sealed: str | None
@@ -48,6 +49,7 @@ PARCELS: Select[Any] = (
         *[deliveries.c[name] for name in _OWN],
         events.c.type,
         events.c.body,
+        events.c.traceparent,
         *[endpoints.c[name] for name in _ENDPOINT],
         *[health.c[name] for name in ("failures", "failing_since_ms")],
         *[jobs.c[name] for name in ("callback_url", "callback_header", "callback_secret_sealed")],

@@ -7,7 +7,6 @@ from sqlalchemy import ColumnElement, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.lifecycle import OPEN_STAGES, Stage
-from service.store.room import Held, held
 from service.tables import IS_OPEN, Delivery, Removal, Transcription, Webhook, table_of
 
 jobs = table_of(Transcription)
@@ -39,12 +38,11 @@ class Gauges:
 
     stages: dict[str, Standing]
     waiting: dict[str, Standing]
-    held: Held
 
 
 async def gauges(connection: AsyncConnection) -> Gauges:
     """All there is, for metrics."""
-    return Gauges(await stages(connection, None), await queues(connection, None), await held(connection))
+    return Gauges(await stages(connection, None), await queues(connection, None))
 
 
 async def stages(connection: AsyncConnection, owner: str | None) -> dict[str, Standing]:
