@@ -20,6 +20,7 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bench.sink import sink
+from bench.table import Row, show
 from service.downstream.guard import Guard
 from service.downstream.message import Message
 from service.downstream.send import Sender
@@ -196,15 +197,8 @@ async def waits(folder: Path, name: str, urls: list[str]) -> list[int]:
                 return [row[0] for row in (await connection.execute(query)).all()]
 
 
-def report(name: str, value: float, target: float, *, at_least: bool) -> None:
-    """Print a figure beside its target."""
-    passed = value >= target if at_least else value <= target
-    bound = f"{'>=' if at_least else '<='} {target}"
-    print(f"{name:<60}{value:>8.2f} x    target {bound:<9}{'pass' if passed else 'FAIL'}")
-
-
-async def run(folder: Path, url: str) -> None:
-    """Measure and print."""
+async def run(folder: Path, url: str) -> list[Row]:
+    """Measure all of it."""
     body = event_body("transcription.completed", 1, DATA)
     plain = await bare_httpx(url, body)
     alone = await bare_sender(url, body)
@@ -212,8 +206,6 @@ async def run(folder: Path, url: str) -> None:
     print(
         f"{AT_ONCE} at once: httpx {plain:.0f}/s, the relay's client alone {alone:.0f}/s, the relay {ours:.0f}/s"
     )
-    report("deliveries of the relay against bare httpx", ours / plain, 5, at_least=True)
-    report("deliveries of the relay against its client alone", ours / alone, 0.25, at_least=True)
     calm, troubled = [], []
     for number in range(
         ROUNDS
@@ -223,7 +215,11 @@ async def run(folder: Path, url: str) -> None:
         troubled.append(p99(await waits(folder, f"troubled-{number}.db", urls)))
     best, worst = min(calm), min(troubled)
     print(f"{TRICKLE_PER_S} events/s to {ENDPOINTS} endpoints, p99 {best:.0f} ms; while one hangs {worst:.0f} ms")
-    report("p99 of the others while one endpoint hangs", worst / best, 1.1, at_least=False)
+    return [
+        Row("SQLite: deliveries against bare httpx, 50 at once", ours / plain, limit=5),
+        Row("SQLite: deliveries against the relay's own client without a database", ours / alone, limit=0.25),
+        Row("p99 of 99 endpoints while one hangs against none hanging", worst / best, limit=1.1, at_least=False),
+    ]
 
 
 def p99(found: list[int]) -> float:
@@ -231,12 +227,12 @@ def p99(found: list[int]) -> float:
     return statistics.quantiles(found, n=100)[98]
 
 
-def main() -> None:
+def rows() -> list[Row]:
     """Run all of it."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     with tempfile.TemporaryDirectory() as folder, sink() as url, contextlib.chdir(folder):
-        asyncio.run(run(Path(folder), url))
+        return asyncio.run(run(Path(folder), url))
 
 
 if __name__ == "__main__":
-    main()
+    show(rows())

@@ -31,6 +31,8 @@ LARGEST_BATCH = 512  # writes in one transaction
 # PostgreSQL's SQLSTATE classes: no connection, refused for now, a missing or read-only or full database, a lock,
 # a conflict with another transaction.
 CONFLICT = "40"
+DISK_FULL = "disk is full"  # SQLite's words
+NO_SPACE = "53100"  # PostgreSQL's
 PASSING = ("08", "28", "3D", "25006", "53", "55", "57", "58", CONFLICT)
 
 
@@ -46,6 +48,7 @@ class Database:
         self._arrived = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
+        self.refused: str | None = None  # why the last commit failed; None as soon as one succeeds
 
     @property
     def dialect(self) -> Dialect:
@@ -126,6 +129,7 @@ class Database:
         except Exception as error:  # noqa: BLE001  # whatever it is, its callers must hear of it
             await self._settle_failure(batch, error, again=again)
         else:
+            self.refused = None
             for (_, _, done), result in zip(batch, results, strict=True):
                 if not done.done():
                     done.set_result(result)
@@ -150,6 +154,8 @@ class Database:
     ) -> None:
         """Run each write again alone where that may end otherwise; else tell its caller."""
         cause = _translate(error)
+        if isinstance(cause, DatabaseDown):
+            self.refused = str(cause)
         one_of_many = len(batch) > 1 and not isinstance(cause, DatabaseDown)
         if again and (one_of_many or _sqlstate(error).startswith(CONFLICT)):
             for write in batch:
@@ -197,6 +203,8 @@ def _translate(error: Exception) -> Exception:
         return error
     lost = isinstance(error, DBAPIError) and error.connection_invalidated
     outage = isinstance(error, OperationalError | InterfaceError | PoolTimeout | OSError)
+    if DISK_FULL in str(getattr(error, "orig", "")) or _sqlstate(error) == NO_SPACE:
+        return DatabaseDown("the database's disk is full")
     if lost or outage or _sqlstate(error).startswith(PASSING):
         return DatabaseDown(f"the database does not answer ({type(error).__name__})")
     return error

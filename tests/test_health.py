@@ -1,8 +1,11 @@
 """Probes and metrics: alive, ready only when the work is really being done, figures that a scraper can read."""
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,12 +16,15 @@ from sqlalchemy import text
 from service.app import create_app
 from service.errors import ConfigurationError
 from service.figures.life import WORKER_SILENT_MS
+from service.migrate import upgrade
 from service.relay import Relay
 from service.store import heartbeats
-from tests.support.house import House, free_port, settings_for
-from tests.support.postgres import execute
+from tests.support.house import AUDIO, MASTER_SECRET, MODEL, House, free_port, open_house, settings_for
+from tests.support.postgres import aside, execute
 from tests.support.servers import serving
 
+HEADER = "X-Soniox-Webhook-Secret"
+NOTICE = {"id": "84c32fc6-4fb5-4e7a-b656-b5ec70493753", "status": "completed"}
 KICK_OUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'"
 
 
@@ -184,3 +190,46 @@ async def test_work_that_waits_shows_in_the_metrics(database_url: str) -> None:
         headers = {"Authorization": f"Bearer {key.get_secret_value()}"}
         assert (await client.post("/v1/transcriptions", json=body, headers=headers)).status_code == 201
         assert figure(await scrape(client), "relay_transcriptions", stage="accepted") == 1
+
+
+async def test_a_full_disk_is_told_to_soniox_and_to_probes_and_heals_by_itself(small_disk: Path) -> None:
+    url = f"sqlite:///{small_disk}/relay.db"
+    aside(upgrade, url)
+    async with open_house(url) as house:
+        await house.finished((await house.submit())["id"])
+        ballast = small_disk / "ballast"
+        fill(ballast)
+
+        async def is_refused() -> bool:
+            answer = await house.client.post("/v1/transcriptions", json={"model": MODEL, "audio_url": AUDIO})
+            return answer.status_code == 503
+
+        await house.until(is_refused)
+        webhook = await house.client.post("/webhooks/soniox", json=NOTICE, headers={HEADER: MASTER_SECRET})
+        assert webhook.status_code == 503
+        status, found = await checks(house.client)
+        assert (status, found["database"]) == (503, "the database's disk is full")
+        ballast.unlink()
+
+        async def is_ready() -> bool:
+            return (await house.client.get("/readyz")).status_code == 200
+
+        await house.until(is_ready, within_s=30)
+        await house.finished((await house.submit())["id"])
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MiB, where we may mount one."""
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(tmp_path)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True, check=False).returncode:  # noqa: S603
+        pytest.skip("needs the right to mount a small file system")
+    yield tmp_path
+    subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)  # noqa: S603, S607
+
+
+def fill(file: Path) -> None:
+    """Until the disk is full."""
+    with file.open("wb", buffering=0) as ballast, suppress(OSError):
+        while True:
+            ballast.write(b"x" * 4096)

@@ -15,6 +15,8 @@ from service.store import heartbeats, stats
 
 router = APIRouter(tags=["Operations"])
 
+PROBE = "readyz"
+
 
 @router.get("/livez", summary="The process runs")
 async def livez() -> dict[str, str]:
@@ -66,6 +68,8 @@ async def _measure(relay: Relay) -> None:
 
 async def _checks(relay: Relay) -> dict[str, str]:
     try:
+        if relay.db.refused:  # reading works on a full disk, too: see whether writing does again
+            await relay.db.write(lambda connection: heartbeats.beat(connection, PROBE, relay.clock(), {}))
         async with relay.db.read() as connection:
             found = await connection.run_sync(misfit)
             beats = await heartbeats.all_of(connection)

@@ -1,0 +1,74 @@
+"""All measurements: `python -m bench [NAME ...]` prints one table and writes it to bench/results.md.
+
+Every figure is a ratio inside one run, beside a baseline measured in turn with it; other load still
+shows where both cores are needed. Modules without `rows()` print tables of their own, which are kept as they are.
+"""
+
+import argparse
+import importlib
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+from bench.table import Row, markdown, show
+
+ROWS = ("ack", "submit", "pipeline", "deliveries", "growing", "scaleout", "idle")
+TEXTS = ("transcripts", "stored", "search", "sweep")
+LIBRARIES = ("fastapi", "starlette", "uvicorn", "uvloop", "sqlalchemy", "sqlmodel", "asyncpg", "aiohttp", "httpx")
+RESULTS = Path(__file__).with_name("results.md")
+
+
+def measured(name: str) -> list[Row]:
+    """The rows of one module, with a word on how long it took."""
+    print(f"== {name}", flush=True)
+    started = time.monotonic()
+    rows: list[Row] = importlib.import_module(f"bench.{name}").rows()
+    show(rows)
+    print(f"   {time.monotonic() - started:.0f} s\n", flush=True)
+    return rows
+
+
+def printed(name: str) -> str:
+    """What a module prints."""
+    print(f"== {name}", flush=True)
+    command = [sys.executable, "-m", f"bench.{name}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # our own program
+    print(done.stdout, done.stderr[-2_000:], flush=True)
+    return done.stdout
+
+
+def machine() -> str:
+    """What it ran on."""
+    gigabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    return (
+        f"{os.cpu_count()} cores, {gigabytes:.0f} GiB, {platform.system()} {platform.release().split('-')[0]}, "
+        f"Python {platform.python_version()}; {versions}; load average at the start {os.getloadavg()[0]:.1f}"
+    )
+
+
+def main() -> int:
+    """Run what is named, or all; 0 when every row passed."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join((*ROWS, *TEXTS)))
+    names = parser.parse_args().names or [*ROWS, *TEXTS]
+    parts = [f"# Results\n\n`make bench`, {time.strftime('%Y-%m-%d')}. {machine()}.\n"]
+    rows: list[Row] = []
+    for name in names:
+        if name in ROWS:
+            rows += measured(name)
+    if rows:
+        parts.append(markdown(rows))
+    parts += [f"## {name}\n\n```text\n{printed(name)}```\n" for name in names if name in TEXTS]
+    RESULTS.write_text("\n".join(parts))
+    failed = [row.name for row in rows if not row.passed]
+    print(f"{len(rows) - len(failed)} of {len(rows)} rows pass; written to {RESULTS.name}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
