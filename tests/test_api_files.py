@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.ids import new_uuid
 from service.purge import LONGEST_UPLOAD_MS, remove_cut_off_uploads
@@ -141,8 +142,12 @@ async def test_what_a_killed_process_left_is_swept_and_nothing_else(house: House
     ]
     for row in rows:
         chunk = FileChunk(file_id=row.id, position=0, data=b"x")
-        await house.relay.db.write(lambda connection, row=row: files.begin(connection, row))
-        await house.relay.db.write(lambda connection, chunk=chunk: files.add_chunk(connection, chunk))
+
+        async def begin(connection: AsyncConnection, row: File = row, chunk: FileChunk = chunk) -> None:
+            await files.begin(connection, row)
+            await files.add_chunk(connection, chunk)
+
+        await house.relay.db.write(begin)
     await remove_cut_off_uploads(house.relay)
     assert await stored(house, kept) == b"audio"
     assert await stored(house, rows[0].id) == b""

@@ -7,6 +7,8 @@ import signal
 import sqlite3
 from pathlib import Path
 
+import pytest
+
 from service.clock import wall_ms
 from service.db import open_database
 from service.migrate import upgrade
@@ -49,6 +51,7 @@ async def leases_held(database_url: str) -> int:
     return total
 
 
+@pytest.mark.timeout(300)  # sixteen starts of processes, which a busy machine takes its time for
 async def test_a_worker_that_slept_through_its_leases_completes_nothing_twice(postgres_database: str) -> None:
     """Eight workers on one PostgreSQL; one is stopped for twice the lease, then goes on."""
     async with open_theatre(postgres_database) as theatre:

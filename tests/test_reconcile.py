@@ -17,7 +17,7 @@ from service.tables import Transcription, table_of
 from service.wakeups import Wakeups
 from tests.support.house import MODEL, House, open_house
 
-FAILING_JOBS = int(os.environ.get("RECONCILE_JOBS", "200"))  # 2000 for the long form
+JOBS = int(os.environ.get("RECONCILE_JOBS", "200"))  # 2000 for the long form
 QUICK = {"relay_reconcile_interval_s": 1.0, "relay_reconcile_grace_s": 0.0}
 
 
@@ -65,7 +65,7 @@ async def test_with_every_webhook_dropped_all_jobs_complete_at_few_calls(
     database_url: str, failing: float
 ) -> None:
     sandbox = SandboxConfig(recognise="script", processing_ms=10, requests_per_minute=None, max_pending=1000)
-    number = 2000 if failing == 0.0 else FAILING_JOBS
+    number = JOBS
     async with open_house(database_url, sandbox, relay_max_pending=1000, **QUICK) as house:
         faults: dict[str, Any] = {"drop_webhook": True}
         if failing:

@@ -140,7 +140,7 @@ async def test_behind_pgbouncer_in_transaction_mode_jobs_are_done_through_few_se
                 assert {page.status_code for page in pages} == {200}
                 for job in jobs:
                     assert (await house.finished(job["id"], within_s=40))["status"] == "completed"
-            assert max(seen) <= SERVER_CONNECTIONS + 1  # one goes past it and listens
+            assert max(seen) <= SERVER_CONNECTIONS + 2  # one goes past it and listens, one may be on its way out
 
 
 async def test_a_ring_reaches_the_lanes_of_another_process(postgres_database: str) -> None:

@@ -9,6 +9,7 @@ from service.api.auth import Caller, Reader, RelayOf, Submitter
 from service.api.listing import PageOf, Text, listed
 from service.clock import iso
 from service.errors import InvalidState, NotFound
+from service.ids import is_own_id
 from service.lifecycle import DeliveryStatus
 from service.relay import Relay
 from service.store import deliveries, endpoints
@@ -59,8 +60,10 @@ async def retry(delivery_id: str, caller: Submitter, relay: RelayOf) -> dict[str
 
 async def owned(relay: Relay, delivery_id: str, caller: Caller) -> Delivery:
     """The caller's delivery. Raises NotFound, the same for a stranger's as for none."""
-    async with relay.db.read() as connection:
-        delivery = await deliveries.get(connection, delivery_id, caller.sees)
+    delivery = None
+    if is_own_id(delivery_id):
+        async with relay.db.read() as connection:
+            delivery = await deliveries.get(connection, delivery_id, caller.sees)
     if delivery is None:
         raise NotFound("Delivery not found.", error_type="delivery_not_found")
     return delivery

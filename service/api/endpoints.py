@@ -14,7 +14,7 @@ from service.api.subscription import ChangedEndpoint, NewEndpoint, Rotation, ref
 from service.clock import iso
 from service.downstream.message import own_headers
 from service.errors import NotFound
-from service.ids import new_id
+from service.ids import is_own_id, new_id
 from service.relay import Relay
 from service.schemas import MASK
 from service.store import endpoints
@@ -116,6 +116,8 @@ async def test(endpoint_id: str, caller: Submitter, relay: RelayOf) -> dict[str,
 
 async def owned(relay: Relay, endpoint_id: str, caller: Caller) -> Endpoint:
     """The caller's endpoint. Raises NotFound, the same for a stranger's as for none."""
+    if not is_own_id(endpoint_id):
+        return _there(None)
     async with relay.db.read() as connection:
         return _there(await endpoints.get(connection, endpoint_id, caller.sees))
 

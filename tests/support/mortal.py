@@ -23,6 +23,7 @@ from service.settings import Settings
 from service.soniox import Soniox
 from service.soniox.client import Call
 from service.store.room import Quotas
+from service.traces import open_traces
 from service.vault import Vault
 from service.wakeups import Wakeups
 
@@ -141,6 +142,7 @@ def new_process(name: str, settings: Settings, db: Database, clock: Ticking, sen
         name=name,
         leases=Leases(clock),
         listing=Listing(soniox, clock),
+        traces=open_traces("", ""),
     )
     return Process(name, relay, fuse)
 

@@ -16,8 +16,8 @@ import httpx
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.responses import Response
-from starlette.routing import Route
 
 from service import hooks
 from service.db import Database, open_database
@@ -32,6 +32,7 @@ from service.settings import Settings
 from service.store import claims, endpoints
 from service.store.claims import Claimant
 from service.store.rows import as_models
+from service.strangers import Strangers
 from service.tables import Endpoint, Event, File, Passage, Transcript, TranscriptChunk, Transcription, table_of
 from service.vault import new_endpoint_secret
 from service.wakeups import Wakeups
@@ -262,7 +263,8 @@ async def open_world(neighbours: Neighbours, database_url: str, clock: Ticking) 
     )
     await neighbours.desk.reset()
     neighbours.receiver.requests.clear()
-    app = Starlette(routes=[Route("/webhooks/soniox", hooks.receive, methods=["POST"])])
+    app = Starlette(middleware=[Middleware(hooks.Door)])
+    app.state.strangers = Strangers(0)
     hook = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://relay")
     sender = Sender(Guard(settings.relay_allowed_destinations), settings.relay_delivery_timeout_s)
     async with open_database(database_url, Wakeups()) as db:
