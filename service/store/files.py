@@ -96,9 +96,9 @@ async def remove_of_transcription(connection: AsyncConnection, transcription_id:
 
 async def remove_unfinished(connection: AsyncConnection, before_ms: int) -> None:
     """Delete uploads that were cut off."""
-    cut_off = select(files.c.id).where(~files.c.complete, files.c.created_at_ms < before_ms)
-    await connection.execute(delete(chunks).where(chunks.c.file_id.in_(cut_off)))
-    await connection.execute(delete(files).where(~files.c.complete, files.c.created_at_ms < before_ms))
+    cut_off = delete(files).where(~files.c.complete, files.c.created_at_ms < before_ms).returning(files.c.id)
+    gone = (await connection.execute(cut_off)).scalars().all()
+    await connection.execute(delete(chunks).where(chunks.c.file_id.in_(gone)))
 
 
 def _listed(owner: str | None) -> list[ColumnElement[bool]]:
