@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -34,7 +35,7 @@ from service.settings import Settings
 from service.store import deliveries, endpoints, events
 from service.tables import Endpoint, Event
 from service.vault import new_endpoint_secret
-from service.worker import Lane, Worker
+from service.worker import Worker
 
 AT_ONCE = 50
 BARE = 500
@@ -100,7 +101,7 @@ async def notifying(relay: Relay, at_once: int) -> AsyncIterator[None]:
     """The notify lane of a real worker."""
     stop = asyncio.Event()
     lane = next(lane for lane in lanes_of(relay) if lane.name == "notify")
-    lanes = [Lane(lane.name, lane.model, lane.claim, lane.step, at_once)]
+    lanes = [replace(lane, at_once=at_once)]
     task = asyncio.create_task(Worker(relay, lanes).run(stop))
     try:
         yield
