@@ -28,11 +28,12 @@ Bulk = Callable[[AsyncConnection, list[Any]], Awaitable[Sequence[Any]]]
 LONGEST_QUEUE = 20_000  # writes waiting; beyond it callers are told to come back
 LARGEST_BATCH = 512  # writes in one transaction
 
+DISK_FULL = "disk is full"  # SQLite's words
+NO_SPACE = "53100"  # PostgreSQL's SQLSTATE
+
 # PostgreSQL's SQLSTATE classes: no connection, refused for now, a missing or read-only or full database, a lock,
 # a conflict with another transaction.
 CONFLICT = "40"
-DISK_FULL = "disk is full"  # SQLite's words
-NO_SPACE = "53100"  # PostgreSQL's
 PASSING = ("08", "28", "3D", "25006", "53", "55", "57", "58", CONFLICT)
 
 

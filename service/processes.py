@@ -48,7 +48,7 @@ async def _reconcile(relay: Relay, stop: asyncio.Event) -> None:
     rhythm = Rhythm()
     pause_s = min(relay.settings.relay_reconcile_interval_s / 4, LONGEST_PAUSE_S)
     while not stop.is_set():
-        ticking = asyncio.create_task(_tick(relay, rhythm))
+        ticking = asyncio.create_task(_forgive("sweep", run_when_due(relay, rhythm)))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({ticking, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not stop.is_set():
@@ -58,13 +58,14 @@ async def _reconcile(relay: Relay, stop: asyncio.Event) -> None:
         await asyncio.gather(ticking, stopping, return_exceptions=True)
 
 
-async def _tick(relay: Relay, rhythm: Rhythm) -> None:
+async def _forgive(name: str, work: Coroutine[Any, Any, object]) -> None:
+    """Do one piece of work; what goes wrong is logged, for the next time may do better."""
     try:
-        await run_when_due(relay, rhythm)
+        await work
     except Unavailable as error:
-        log.warning("sweep_waits_for_database", reason=str(error))
-    except Exception:  # the next tick may do better
-        log.exception("sweep_broke")
+        log.warning(f"{name}_waits_for_database", reason=str(error))
+    except Exception:
+        log.exception(f"{name}_broke")
 
 
 async def _repeat(stop: asyncio.Event, turn: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -78,32 +79,17 @@ async def _repeat(stop: asyncio.Event, turn: Callable[[], Coroutine[Any, Any, No
 
 
 async def _purge(relay: Relay) -> None:
-    try:
-        await purge_once(relay)
-        await remove_cut_off_uploads(relay)
-    except Unavailable as error:
-        log.warning("purge_waits_for_database", reason=str(error))
-    except Exception:  # the next turn may do better
-        log.exception("purge_broke")
+    await _forgive("purge", purge_once(relay))
+    await _forgive("purge", remove_cut_off_uploads(relay))
     await asyncio.sleep(PURGE_EVERY_S)
 
 
 async def _reseal(relay: Relay) -> None:
-    try:
-        await reseal(relay)
-    except Unavailable as error:
-        log.warning("reseal_waits_for_database", reason=str(error))
-    except Exception:  # the next turn may do better
-        log.exception("reseal_broke")
+    await _forgive("reseal", reseal(relay))
     await asyncio.sleep(RESEAL_EVERY_S)
 
 
 async def _scrub(relay: Relay) -> None:
-    try:
-        await scrub(relay)
-    except Unavailable as error:
-        log.warning("scrub_waits_for_database", reason=str(error))
-    except Exception:  # the next turn may do better
-        log.exception("scrub_broke")
+    await _forgive("scrub", scrub(relay))
     await asyncio.sleep(SHORTEST_PAUSE_S)
     await relay.wakeups.wait("scrub", SCRUB_EVERY_S)
