@@ -10,7 +10,7 @@ import logging
 import statistics
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,9 @@ import structlog
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from bench.sink import sink
+from bench.neighbour import beside
+from bench.rate import calls_per_s
+from bench.sink import Sink
 from bench.table import Row, show
 from service.downstream.guard import Guard
 from service.downstream.message import Message
@@ -47,23 +49,10 @@ ROUNDS = 2
 DATA = {"id": "0b7f9c3e-6c0e-4f0e-9a53-2f0f8f1f7d11", "status": "completed", "metadata": {"text": "x" * 300}}
 
 
-async def rate(number: int, send: Callable[[], Awaitable[object]]) -> float:
-    """Calls in a second with AT_ONCE at a time."""
-    left = iter(range(number))
-
-    async def hand() -> None:
-        for _ in left:
-            await send()
-
-    started = time.perf_counter()
-    await asyncio.gather(*(hand() for _ in range(AT_ONCE)))
-    return number / (time.perf_counter() - started)
-
-
 async def bare_httpx(url: str, body: bytes) -> float:
     """What one would write first."""
     async with httpx.AsyncClient(limits=httpx.Limits(max_connections=AT_ONCE)) as client:
-        return await rate(BARE, lambda: client.post(url, content=body))
+        return await calls_per_s(BARE, AT_ONCE, lambda: client.post(url, content=body))
 
 
 async def bare_sender(url: str, body: bytes) -> float:
@@ -75,7 +64,7 @@ async def bare_sender(url: str, body: bytes) -> float:
         assert (await sender.post(Message(url, headers, body))).delivered
 
     try:
-        return await rate(BARE * 8, send)
+        return await calls_per_s(BARE * 8, AT_ONCE, send)
     finally:
         await sender.close()
 
@@ -231,7 +220,7 @@ def p99(found: list[int]) -> float:
 def rows() -> list[Row]:
     """Run all of it."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-    with tempfile.TemporaryDirectory() as folder, sink() as url, contextlib.chdir(folder):
+    with tempfile.TemporaryDirectory() as folder, beside(Sink) as url, contextlib.chdir(folder):
         return asyncio.run(run(Path(folder), url))
 
 

@@ -13,8 +13,9 @@ from contextlib import ExitStack, contextmanager
 import httpx
 import psutil
 
-from bench.memory import KEY, MEGABYTE, Gauge, free_port, running, until_up
+from bench.memory import KEY, MEGABYTE, Gauge, running, until_up
 from bench.table import Row, show
+from service.cli.demo.household import free_port
 from service.migrate import upgrade
 from tests.support.postgres import aside, postgres_server, run_on
 

@@ -15,8 +15,9 @@ from typing import Any
 
 import uvloop
 
+from bench.neighbour import END_OF_HEAD, content_length
+
 ID_LENGTH = 36
-END_OF_HEAD = b"\r\n\r\n"
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._got += data
         end = self._got.find(END_OF_HEAD)
-        if end < 0 or len(self._got) < end + 4 + _length(self._got[:end]):
+        if end < 0 or len(self._got) < end + 4 + content_length(self._got[:end]):
             return
         self._waits.append(time.perf_counter() - self._sent_at)
         self.refused += self._got[9:10] != b"2"
@@ -111,11 +112,6 @@ class _Connection(asyncio.Protocol):
     def _send(self) -> None:
         self._sent_at = time.perf_counter()
         self._transport.write(self._template.before + next(self._ids) + self._template.after)
-
-
-def _length(head: bytes) -> int:
-    begin = head.lower().find(b"content-length:")
-    return int(head[begin + 15 :].split(b"\r\n", 1)[0]) if begin >= 0 else 0
 
 
 def _new_ids() -> Iterator[bytes]:

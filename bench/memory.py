@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,8 @@ from dataclasses import dataclass
 
 import httpx
 import psutil
+
+from service.cli.demo.household import free_port
 
 MEGABYTE = 1024 * 1024
 IDLE_TARGET = 120  # MB
@@ -156,13 +157,6 @@ def until_up(client: httpx.Client, relay: subprocess.Popen[bytes]) -> None:
         else:
             return
     raise RuntimeError("the relay did not start")
-
-
-def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def main() -> int:

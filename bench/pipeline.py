@@ -9,7 +9,7 @@ import asyncio
 import logging
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx
@@ -18,9 +18,11 @@ import uvloop
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bench.neighbour import beside
+from bench.rate import calls_per_s
 from bench.served import ready_databases, settings_of
 from bench.table import Row, show
-from bench.vendor import vendor
+from bench.vendor import Vendor
 from service.downstream.guard import Guard
 from service.downstream.message import Message
 from service.downstream.send import Sender
@@ -47,19 +49,6 @@ BODY = b'{"type":"transcription.completed","timestamp":"2026-01-01T00:00:00Z","d
 )
 
 
-async def jobs_per_s(number: int, run: Callable[[], Awaitable[object]]) -> float:
-    """How many in a second with AT_ONCE at a time."""
-    left = iter(range(number))
-
-    async def hand() -> None:
-        for _ in left:
-            await run()
-
-    started = time.perf_counter()
-    await asyncio.gather(*(hand() for _ in range(AT_ONCE)))
-    return number / (time.perf_counter() - started)
-
-
 async def bare(url: str) -> float:
     """The same calls with the relay's clients and no database."""
 
@@ -78,7 +67,7 @@ async def bare(url: str) -> float:
         await soniox.delete_transcription(soniox_id)
 
     try:
-        return await jobs_per_s(BARE_JOBS, one)
+        return await calls_per_s(BARE_JOBS, AT_ONCE, one)
     finally:
         await soniox.close()
         await sender.close()
@@ -95,7 +84,7 @@ async def one_httpx_client(url: str) -> float:
             (await client.post("/events", content=BODY)).raise_for_status()
             (await client.delete(f"/v1/transcriptions/{soniox_id}")).raise_for_status()
 
-        return await jobs_per_s(HTTPX_JOBS, one)
+        return await calls_per_s(HTTPX_JOBS, AT_ONCE, one)
 
 
 @asynccontextmanager
@@ -190,7 +179,7 @@ def rows() -> list[Row]:
     """On both databases."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     found = []
-    with vendor() as url, ready_databases() as urls:
+    with beside(Vendor) as url, ready_databases() as urls:
         for database, database_url in urls.items():
             found += uvloop.run(measured(database, database_url, url))
     return found

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import text
 
-from bench.stored import databases
+from bench.served import ready_databases
 from bench.transcripts import report
 from service.relay import Relay
 from service.store import keys
@@ -149,7 +149,7 @@ def all_of(taken: dict[str, list[float]]) -> list[float]:
 
 async def main(how_many: int) -> None:
     """Measure and print."""
-    async with databases() as urls:
+    with ready_databases() as urls:
         for name, url in urls.items():
             await bench(name, url, how_many)
 

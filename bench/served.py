@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from service.cli.demo.household import free_port
 from service.migrate import upgrade
 from service.settings import Settings
 from tests.support.postgres import aside, postgres_server, run_on
@@ -22,7 +23,7 @@ START_WITHIN_S = 20
 @contextmanager
 def naive(variant: str, database_url: str = "", soniox_url: str = "") -> Iterator[int]:
     """The port of one of `bench.naive`."""
-    port = _free_port()
+    port = free_port()
     variables = {"DATABASE_URL": database_url, "SONIOX_API_BASE_URL": soniox_url}
     with _running([sys.executable, "-m", "bench.naive", variant, str(port)], variables, port):
         yield port
@@ -31,7 +32,7 @@ def naive(variant: str, database_url: str = "", soniox_url: str = "") -> Iterato
 @contextmanager
 def relay(database_url: str, *options: str, **settings: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """The port and the process of `soniox-relay serve` with these options and settings."""
-    port = _free_port()
+    port = free_port()
     variables = {
         "SONIOX_API_KEY": "bench-key-that-is-never-used",
         "SONIOX_API_WEBHOOK_SECRET": MASTER_SECRET,
@@ -94,10 +95,3 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
         else:
             return
     raise RuntimeError(f"{process.args!r} did not start")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

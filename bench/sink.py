@@ -1,13 +1,11 @@
-"""A receiver that does nothing but answer 200 at once, in a process of its own."""
+"""A receiver that does nothing but answer 200 at once."""
 
 import asyncio
-import multiprocessing
-import multiprocessing.connection
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Any
+
+from bench.neighbour import END_OF_HEAD, content_length
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-END_OF_HEAD = b"\r\n\r\n"
 
 
 class Sink(asyncio.Protocol):
@@ -17,41 +15,15 @@ class Sink(asyncio.Protocol):
         self._waiting = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport: Any = transport  # uvloop's is no asyncio.Transport
 
     def data_received(self, data: bytes) -> None:
         self._waiting += data
         while (end := self._waiting.find(END_OF_HEAD)) >= 0:
-            head = self._waiting[:end].lower()
-            begin = head.index(b"content-length:") + 15
-            length = int(head[begin:].split(b"\r\n", 1)[0])
-            if len(self._waiting) < end + 4 + length:
+            head = self._waiting[:end]
+            size = end + 4 + content_length(head)
+            if len(self._waiting) < size:
                 return
-            self._waiting = self._waiting[end + 4 + length :]
-            if not head.startswith(b"post /hang"):
+            self._waiting = self._waiting[size:]
+            if not head.startswith(b"POST /hang"):
                 self._transport.write(ANSWER)
-
-
-async def _serve(pipe: "multiprocessing.connection.Connection[int, int]") -> None:
-    server = await asyncio.get_running_loop().create_server(Sink, "127.0.0.1", 0)
-    pipe.send(server.sockets[0].getsockname()[1])
-    await server.serve_forever()
-
-
-def _run(pipe: "multiprocessing.connection.Connection[int, int]") -> None:
-    asyncio.run(_serve(pipe))
-
-
-@contextmanager
-def sink() -> Iterator[str]:
-    """Its URL."""
-    spawn = multiprocessing.get_context("spawn")
-    ours, theirs = spawn.Pipe()
-    process = spawn.Process(target=_run, args=(theirs,), daemon=True)
-    process.start()
-    try:
-        yield f"http://127.0.0.1:{ours.recv()}"
-    finally:
-        process.terminate()
-        process.join()

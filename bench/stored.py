@@ -3,19 +3,16 @@
 import asyncio
 import gc
 import statistics
-import tempfile
 import time
 import tracemalloc
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from bench.served import ready_databases
 from bench.transcripts import body, longest_stall, report, store_and_read, tokens
 from service.db import Database, open_database
-from service.migrate import upgrade
 from service.pipeline.keep import parts_of
 from service.store import transcripts
 from service.transcripts.codec import pack, unpack
@@ -23,21 +20,9 @@ from service.transcripts.filters import TokenFilter
 from service.transcripts.serving import json_body
 from service.transcripts.table import unpack_tokens
 from service.wakeups import Wakeups
-from tests.support.postgres import aside, execute, postgres_server
 
 ROUNDS = 5
 ID = "0b7f9c3e-6c0e-4f0e-9a53-2f0f8f1f7d11"
-
-
-@asynccontextmanager
-async def databases() -> AsyncIterator[dict[str, str]]:
-    """URLs of an empty, migrated database of each kind."""
-    with tempfile.TemporaryDirectory() as folder, postgres_server() as server:
-        await execute(server, "CREATE DATABASE relay_bench")
-        urls = {"SQLite": f"sqlite:///{Path(folder) / 'relay.db'}", "PostgreSQL": f"{server}/relay_bench"}
-        for url in urls.values():
-            aside(upgrade, url)
-        yield urls
 
 
 async def store(db: Database, document: bytes, *, searchable: bool = True, name: str = ID) -> None:
@@ -167,7 +152,7 @@ async def stall(name: str, db: Database, largest: bytes) -> None:
 async def main() -> None:
     """Measure and print."""
     plain, largest = body(tokens(100_000)), body(tokens(150_000, translated=True))
-    async with databases() as urls:
+    with ready_databases() as urls:
         for name, url in urls.items():
             await bench(name, url, plain, largest)
 

@@ -4,9 +4,10 @@ from contextlib import ExitStack
 
 from bench.ack import measure
 from bench.load import Template, generator, request
+from bench.neighbour import beside
 from bench.served import API_KEY, naive, ready_databases, relay
 from bench.table import Row, show
-from bench.vendor import vendor
+from bench.vendor import Vendor
 
 BODY = '{"model":"stt-async-v5","audio_url":"https://example.com/audio.mp3","client_reference_id":"{id}"}'
 
@@ -19,7 +20,7 @@ def submission() -> Template:
 def rows() -> list[Row]:
     """On both databases, 32 at once."""
     found = []
-    with generator() as sender, vendor() as soniox, ready_databases() as urls:
+    with generator() as sender, beside(Vendor) as soniox, ready_databases() as urls:
         for database, url in urls.items():
             with ExitStack() as stack:
                 ports = {

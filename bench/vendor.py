@@ -6,16 +6,11 @@ A transcription's id at this Soniox is the job's own id, so that its webhook add
 import asyncio
 import itertools
 import json
-import multiprocessing
-import multiprocessing.connection
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import uvloop
+from bench.neighbour import END_OF_HEAD, content_length
 
 TOKENS = 500
-END_OF_HEAD = b"\r\n\r\n"
 WORDS = ("the ", "recording ", "speaks ", "of ", "many ", "things, ", "one ", "after ", "the ", "other. ")
 
 
@@ -62,7 +57,7 @@ class Vendor(asyncio.Protocol):
         self._waiting += data
         while (end := self._waiting.find(END_OF_HEAD)) >= 0:
             head = self._waiting[:end]
-            size = end + 4 + _length(head)
+            size = end + 4 + content_length(head)
             if len(self._waiting) < size:
                 return
             self._waiting = self._waiting[size:]
@@ -88,32 +83,3 @@ def _finished(soniox_id: bytes) -> bytes:
             % address
         )
     )
-
-
-def _length(head: bytes) -> int:
-    begin = head.lower().find(b"content-length:")
-    return int(head[begin + 15 :].split(b"\r\n", 1)[0]) if begin >= 0 else 0
-
-
-async def _serve(pipe: "multiprocessing.connection.Connection[int, int]") -> None:
-    server = await asyncio.get_running_loop().create_server(Vendor, "127.0.0.1", 0)
-    pipe.send(server.sockets[0].getsockname()[1])
-    await server.serve_forever()
-
-
-def _run(pipe: "multiprocessing.connection.Connection[int, int]") -> None:
-    uvloop.run(_serve(pipe))
-
-
-@contextmanager
-def vendor() -> Iterator[str]:
-    """Its URL."""
-    spawn = multiprocessing.get_context("spawn")
-    ours, theirs = spawn.Pipe()
-    process = spawn.Process(target=_run, args=(theirs,), daemon=True)
-    process.start()
-    try:
-        yield f"http://127.0.0.1:{ours.recv()}"
-    finally:
-        process.terminate()
-        process.join()

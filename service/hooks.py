@@ -21,13 +21,13 @@ from service.errors import Unavailable
 from service.ids import is_uuid, new_uuid, sane_request_id
 from service.relay import Relay
 from service.schemas import error_body
+from service.settings import WEBHOOK_PATH
 from service.store import webhooks
 from service.store.webhooks import Hint
 from service.strangers import Strangers, address_of
 
 log = structlog.get_logger(__name__)
 
-PATH = "/webhooks/soniox"
 LARGEST_BODY = 16 * 1024  # bytes
 BODY_WITHIN_S = 5.0
 LONGEST_STATUS = 64  # characters
@@ -63,7 +63,7 @@ class Door:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] != PATH:
+        if scope["type"] != "http" or scope["path"] != WEBHOOK_PATH:
             await self._app(scope, receive, send)
             return
         relay: Relay = scope["app"].state.relay

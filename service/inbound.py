@@ -11,8 +11,8 @@ from urllib.parse import parse_qs
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.clock import wall_ms
+from service.settings import WEBHOOK_PATH
 
-PATH = "/webhooks/soniox"
 KEPT = 200
 LONGEST_QUERY = 200  # bytes of what a stranger may have put into the URL
 
@@ -39,7 +39,7 @@ class Calls:
         self._newest = newest
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] != PATH:
+        if scope["type"] != "http" or scope["path"] != WEBHOOK_PATH:
             await self._app(scope, receive, send)
             return
         began_ns = time.perf_counter_ns()

@@ -58,14 +58,14 @@ async def _reconcile(relay: Relay, stop: asyncio.Event) -> None:
         await asyncio.gather(ticking, stopping, return_exceptions=True)
 
 
-async def _forgive(name: str, work: Coroutine[Any, Any, object]) -> None:
+async def _forgive(part: str, work: Coroutine[Any, Any, object]) -> None:
     """Do one piece of work; what goes wrong is logged, for the next time may do better."""
     try:
         await work
     except Unavailable as error:
-        log.warning(f"{name}_waits_for_database", reason=str(error))
+        log.warning("worker_waits_for_database", part=part, reason=str(error))
     except Exception:
-        log.exception(f"{name}_broke")
+        log.exception("worker_part_broke", part=part)
 
 
 async def _repeat(stop: asyncio.Event, turn: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -26,6 +26,7 @@ SECRETS = (
 )
 FROM_FILES = (*SECRETS, "database_url", "relay_database_direct_url")  # such a URL may hold a password
 SHORTEST_SECRET = 24
+WEBHOOK_PATH = "/webhooks/soniox"
 LONGEST_WEBHOOK_URL = 256  # Soniox's limit for webhook_url, query string included
 LONGEST_WAIT_S = 366 * 86_400
 PLACEHOLDERS = ("change-me", "changeme", "change_me", "your-", "your_", "<", "replace", "example", "placeholder")
@@ -265,7 +266,7 @@ def _content(path: Path) -> str | Unreadable:
 
 
 def _webhook_url(base_url: str, transcription_id: str) -> str:
-    return f"{base_url}/webhooks/soniox?job={transcription_id}"
+    return f"{base_url}{WEBHOOK_PATH}?job={transcription_id}"
 
 
 def _line(detail: dict[str, Any]) -> str:

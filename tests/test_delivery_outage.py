@@ -7,10 +7,11 @@ from collections import Counter
 import pytest
 from starlette.responses import Response
 
+from service.cli.demo.household import free_port
 from service.store import recoveries
 from service.tables import Delivery, Recovery
 from tests.support.dispatch import Dispatch, open_dispatch
-from tests.support.house import House, as_json, free_port, open_house
+from tests.support.house import House, as_json, open_house
 from tests.support.receiver import Receiver
 from tests.support.servers import serving
 

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from service.app import create_app
+from service.cli.demo.household import free_port
 from service.engines import engine_url
 from service.ids import new_id
 from service.schemas import event_body
@@ -18,7 +19,7 @@ from service.store import events, feed
 from service.store.feed import START, Wanted
 from service.tables import Event
 from tests.support.dispatch import open_dispatch
-from tests.support.house import ADMIN_KEY, House, free_port, open_house, settings_for
+from tests.support.house import ADMIN_KEY, House, open_house, settings_for
 from tests.support.servers import serving
 
 

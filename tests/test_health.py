@@ -14,12 +14,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
 from service.app import create_app
+from service.cli.demo.household import free_port
 from service.errors import ConfigurationError
 from service.figures.life import WORKER_SILENT_MS
 from service.migrate import upgrade
 from service.relay import Relay
 from service.store import heartbeats
-from tests.support.house import AUDIO, MASTER_SECRET, MODEL, House, free_port, open_house, settings_for
+from tests.support.house import AUDIO, MASTER_SECRET, MODEL, House, open_house, settings_for
 from tests.support.postgres import aside, execute
 from tests.support.servers import serving
 

@@ -16,11 +16,12 @@ from sqlalchemy import select
 from service import hooks
 from service.app import create_app
 from service.cli.connections import BoundedHttp
+from service.cli.demo.household import free_port
 from service.relay import Relay
 from service.store.rows import as_models
 from service.tables import Webhook, table_of
 from service.vault import Vault
-from tests.support.house import MASTER_SECRET, free_port, settings_for
+from tests.support.house import MASTER_SECRET, settings_for
 from tests.support.postgres import execute
 from tests.support.servers import serving
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.house import ADMIN_KEY, House, free_port, open_house
+from service.cli.demo.household import free_port
+from tests.support.house import ADMIN_KEY, House, open_house
 
 PROXY = Path(__file__).resolve().parents[1] / "deploy" / "proxy"
 NGINX = """

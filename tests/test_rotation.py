@@ -18,10 +18,11 @@ from starlette.responses import Response
 
 from service.app import create_app
 from service.cli.connections import BoundedHttp
+from service.cli.demo.household import free_port
 from service.reseal import reseal
 from service.tables import Endpoint, Transcription, table_of
 from service.vault import Vault
-from tests.support.house import House, free_port, open_house, settings_for
+from tests.support.house import House, open_house, settings_for
 from tests.support.receiver import Received
 from tests.support.servers import serving
 

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from service.broadcast import broadcasting
+from service.cli.demo.household import free_port
 from service.db import open_database
 from service.ids import new_uuid
 from service.store import claims, webhooks
@@ -19,7 +20,7 @@ from service.store.rows import insert_all
 from service.tables import Webhook
 from service.wakeups import Wakeups
 from tests.chaos.trial import Theatre, open_theatre
-from tests.support.house import free_port, open_house
+from tests.support.house import open_house
 from tests.support.pgbouncer import PROGRAM, SERVER_CONNECTIONS, pgbouncer
 
 JOBS = int(os.environ.get("SCALE_OUT_JOBS", "60"))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import httpx
 
+from service.cli.demo.household import free_port
 from service.sandbox import SandboxConfig, create_sandbox
-from tests.support.house import free_port
 from tests.support.process import BARE
 from tests.support.servers import serving
 

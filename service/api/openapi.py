@@ -15,6 +15,7 @@ from pydantic.json_schema import models_json_schema
 from service.api import documents, examples
 from service.api.calls import JSON, REFERENCE, Json, body_of, event, ref_to, refusal, soniox_webhook
 from service.api.submission import Submission
+from service.settings import WEBHOOK_PATH
 
 FORM = "multipart/form-data"
 SOURCES = ("audio_url", "file_id")
@@ -102,7 +103,7 @@ def describe(app: FastAPI) -> Json:
         _complete(name, operation)
     document["paths"]["/v1/transcriptions"]["post"]["requestBody"] = _submission_body()
     document["paths"]["/v1/files"]["post"]["requestBody"] = body_of(FORM, ref_to(documents.Upload))
-    document["paths"]["/webhooks/soniox"] = {"post": soniox_webhook()}
+    document["paths"][WEBHOOK_PATH] = {"post": soniox_webhook()}
     document["webhooks"] = {name: {"post": event(name)} for name in examples.EVENTS}
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)

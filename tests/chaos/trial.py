@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from service.cli.demo.household import free_port
 from service.clock import wall_ms
 from service.db import open_database
 from service.sandbox import SandboxConfig, create_sandbox
@@ -20,7 +21,7 @@ from service.store import endpoints
 from service.tables import Endpoint
 from service.vault import Vault, new_endpoint_secret
 from service.wakeups import Wakeups
-from tests.support.house import ADMIN_KEY, AUDIO, MASTER_SECRET, MODEL, free_port
+from tests.support.house import ADMIN_KEY, AUDIO, MASTER_SECRET, MODEL
 from tests.support.receiver import Receiver
 from tests.support.servers import Server, serving
 

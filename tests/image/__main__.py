@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from service.cli.demo.household import free_port
 from tests.image.building import PROGRAMS, ROOT, build, buildah
-from tests.support.house import free_port
 
 # Inside a mount namespace of its own: the image read-only, as `docker run --read-only --tmpfs /tmp` has it.
 ENTER = """

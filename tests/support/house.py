@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import httpx
 
 from service.app import create_app
 from service.cli.connections import BoundedHttp
+from service.cli.demo.household import free_port
 from service.relay import Relay
 from service.sandbox import SandboxConfig, create_sandbox
 from service.settings import Settings
@@ -133,14 +133,6 @@ async def open_house(
             httpx.AsyncClient(base_url=soniox.url, headers={"Authorization": "Bearer sandbox-key"})
         )
         yield House(client, direct, receiver, downstream.url, app.state.relay, server)
-
-
-def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def as_json(body: bytes) -> Any:

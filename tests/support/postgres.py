@@ -5,7 +5,6 @@ import importlib.util
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import asyncpg
+
+from service.cli.demo.household import free_port
 
 NOBODY = "nobody"  # initdb refuses to run as root
 
@@ -24,7 +25,7 @@ class PostgresServer:
     def __init__(self, home: Path) -> None:
         self._home = home
         self._binaries = _binaries(home)
-        self._port = _free_port()
+        self._port = free_port()
         self.url = f"postgresql://postgres@127.0.0.1:{self._port}"
         _run(
             self._binaries / "initdb",
@@ -123,10 +124,3 @@ def _run(program: Path, *arguments: object) -> None:
         output.seek(0)
         if done.returncode:
             raise RuntimeError(f"{program.name} failed: {output.read().decode(errors='replace')}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

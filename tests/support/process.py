@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.support.house import free_port
+from service.cli.demo.household import free_port
 
 BARE = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
 
