@@ -18,6 +18,7 @@ def beside(protocol: Callable[[], asyncio.Protocol]) -> Iterator[str]:
     ours, theirs = spawn.Pipe()
     process = spawn.Process(target=_run, args=(protocol, theirs), daemon=True)
     process.start()
+    theirs.close()  # so that the end of a process that could not start is noticed
     try:
         yield f"http://127.0.0.1:{ours.recv()}"
     finally:
