@@ -28,7 +28,7 @@ POINTS: dict[str, Point] = {
     "create kept, before the commit": Point("service.store.transcriptions:mark_submitted"),
     "submitted": Point("service.pipeline.submit:submit"),
     "webhook recorded, before the commit": Point("service.store.webhooks:record"),
-    "webhook stored, before the answer": Point("service.hooks:_store"),
+    "webhook stored, before the answer": Point("service.hooks:_take"),
     "webhook claimed": Point("service.pipeline.collect:collect", "before"),
     "job read": Point("service.soniox.client:Soniox.get_transcription"),
     "transcript fetched": Point("service.soniox.client:Soniox.get_transcript"),

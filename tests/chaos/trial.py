@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -75,12 +76,13 @@ class Theatre:
         )
 
     async def died(self, within_s: float) -> bool:
-        """True when the relay died by itself in time."""
+        """True when the relay killed itself in time; it may not end in any other way."""
         assert self.relay is not None
         try:
             await asyncio.wait_for(self.relay.wait(), within_s)
         except TimeoutError:
             return False
+        assert self.relay.returncode == -signal.SIGKILL, f"the relay ended with {self.relay.returncode}"
         self.kills += 1
         return True
 
