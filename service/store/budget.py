@@ -1,9 +1,11 @@
 """The rate budget at Soniox: how many requests each second of the last minute saw, for all processes together."""
 
-from sqlalchemy import delete, func, select, text
+from functools import cache
+
+from sqlalchemy import Insert, bindparam, delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.store.rows import upsert
+from service.store.rows import insertion_for
 from service.tables import SonioxCalls, table_of
 
 calls = table_of(SonioxCalls)
@@ -20,14 +22,27 @@ async def lock(connection: AsyncConnection) -> None:
 
 async def used(connection: AsyncConnection, now_s: int) -> dict[str, int]:
     """Requests of the last 60 s by share."""
-    recent = calls.c.second > now_s - WINDOW_S - 1
-    query = select(calls.c.share, func.sum(calls.c.calls)).where(recent).group_by(calls.c.share)
-    return {share: int(total) for share, total in (await connection.execute(query)).all()}
+    found = await connection.execute(_USED, {"since_s": now_s - WINDOW_S - 1})
+    return {share: int(total) for share, total in found.all()}
 
 
 async def spend(connection: AsyncConnection, share: str, number: int, now_s: int) -> None:
     """Note `number` requests in this second, and forget those that no longer count."""
-    insertion = upsert(connection, calls).values(second=now_s, share=share, calls=number)
+    spent = {"second": now_s, "share": share, "calls": number}
+    await connection.execute(_spending(connection.dialect.name), spent)
+    await connection.execute(_FORGET, {"before_s": now_s - 2 * WINDOW_S})
+
+
+_USED = (
+    select(calls.c.share, func.sum(calls.c.calls))
+    .where(calls.c.second > bindparam("since_s"))
+    .group_by(calls.c.share)
+)
+_FORGET = delete(calls).where(calls.c.second < bindparam("before_s"))
+
+
+@cache
+def _spending(dialect: str) -> Insert:
+    insertion = insertion_for(dialect, calls)
     more = {"calls": calls.c.calls + insertion.excluded.calls}
-    await connection.execute(insertion.on_conflict_do_update(index_elements=["second", "share"], set_=more))
-    await connection.execute(delete(calls).where(calls.c.second < now_s - 2 * WINDOW_S))
+    return insertion.on_conflict_do_update(index_elements=["second", "share"], set_=more)

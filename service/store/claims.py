@@ -5,11 +5,12 @@ leases; if it dies they end by themselves. Finishing changes a row only where th
 one, so that a worker that slept through its lease changes nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Select, Table, and_, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Integer, Select, Table, Update, and_, bindparam, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.rows import as_models
@@ -28,57 +29,90 @@ class Claimant:
     since_ms: int = 0
 
 
+def taking(
+    model: type[Due], *, where: ColumnElement[bool] | None = None, also: Mapping[str, Any] | None = None
+) -> Update:
+    """The statement of a claim of due rows; built once, since building it takes longer than running it.
+
+    `where` and `also` (further columns to set) may have parameters of their own, which `claim` is given.
+    """
+    table = table_of(model)
+    due = and_(table.c.due_at_ms <= bindparam("claim_now_ms"), table.c.due_at_ms >= bindparam("claim_since_ms"))
+    wanted = due if where is None else and_(due, where)
+    oldest = _free(table).where(wanted).order_by(table.c.due_at_ms, table.c.id)
+    return _take(table, oldest.limit(bindparam("claim_limit", type_=Integer)), also or {})
+
+
 async def claim(
     connection: AsyncConnection,
     model: type[D],
     claimant: Claimant,
     *,
     limit: int,
-    where: ColumnElement[bool] | None = None,
-    also: dict[str, Any] | None = None,
+    statement: Update | None = None,
+    **parameters: Any,
 ) -> list[D]:
-    """Take up to `limit` due rows, the longest due first; `also` sets further columns in the same statement."""
-    table = table_of(model)
-    due = and_(table.c.due_at_ms <= claimant.now_ms, table.c.due_at_ms >= claimant.since_ms)
-    wanted = due if where is None else and_(due, where)
-    oldest = _free(table, claimant).where(wanted).order_by(table.c.due_at_ms, table.c.id).limit(limit)
-    return await _take(connection, model, claimant, oldest, also)
+    """Take up to `limit` due rows, the longest due first; `statement` is a special one that `taking` made."""
+    parameters |= {"claim_limit": limit, "claim_since_ms": claimant.since_ms}
+    chosen = _taking_any(model) if statement is None else statement
+    return await _run(connection, model, claimant, chosen, parameters)
 
 
 async def claim_those(
     connection: AsyncConnection, model: type[D], claimant: Claimant, ids: Sequence[str]
 ) -> list[D]:
     """Take these rows, as far as they are still due and free."""
+    return await _run(connection, model, claimant, _taking_those(model), {"claim_ids": list(ids)})
+
+
+@cache
+def _taking_any(model: type[Due]) -> Update:
+    return taking(model)
+
+
+@cache
+def _taking_those(model: type[Due]) -> Update:
     table = table_of(model)
     # The sum keeps the planner from the index on due_at_ms, which would lead through the whole backlog.
-    due = table.c.due_at_ms + 0 <= claimant.now_ms
-    return await _take(connection, model, claimant, _free(table, claimant).where(table.c.id.in_(ids), due), None)
+    due = table.c.due_at_ms + 0 <= bindparam("claim_now_ms")
+    those = table.c.id.in_(bindparam("claim_ids", expanding=True))
+    return _take(table, _free(table).where(those, due), {})
 
 
-def _free(table: Table, claimant: Claimant) -> Select[Any]:
-    return select(table.c.id).where(
-        or_(table.c.lease_until_ms.is_(None), table.c.lease_until_ms <= claimant.now_ms)
-    )
+def _free(table: Table) -> Select[Any]:
+    nobodys = or_(table.c.lease_until_ms.is_(None), table.c.lease_until_ms <= bindparam("claim_now_ms"))
+    return select(table.c.id).where(nobodys)
 
 
-async def _take(
+def _take(table: Table, chosen: Select[Any], also: Mapping[str, Any]) -> Update:
+    candidates = chosen.with_for_update(skip_locked=True).cte("candidates")
+    lease = {"lease_until_ms": bindparam("claim_until_ms"), "leased_by": bindparam("claim_worker")}
+    taken = update(table).where(table.c.id.in_(select(candidates.c.id)))
+    return taken.values(fence=table.c.fence + 1, **lease, **also).returning(*table.c)
+
+
+async def _run(
     connection: AsyncConnection,
     model: type[D],
     claimant: Claimant,
-    chosen: Select[Any],
-    also: dict[str, Any] | None,
+    statement: Update,
+    parameters: Mapping[str, Any],
 ) -> list[D]:
+    lease = {"claim_until_ms": claimant.now_ms + claimant.lease_ms, "claim_worker": claimant.worker}
+    result = await connection.execute(statement, {"claim_now_ms": claimant.now_ms, **lease, **parameters})
+    return sorted(as_models(model, result), key=lambda row: (row.due_at_ms or 0, row.id))  # type: ignore[attr-defined]  # all have id
+
+
+def same_claim(model: type[Due]) -> ColumnElement[bool]:
+    """`still_held` for statements that are built once; `of_claim` gives its parameters."""
     table = table_of(model)
-    candidates = chosen.with_for_update(skip_locked=True).cte("candidates")
-    lease = {"lease_until_ms": claimant.now_ms + claimant.lease_ms, "leased_by": claimant.worker}
-    statement = (
-        update(table)
-        .where(table.c.id.in_(select(candidates.c.id)))
-        .values(fence=table.c.fence + 1, **lease, **(also or {}))
-        .returning(*table.c)
-    )
-    claimed = as_models(model, await connection.execute(statement))
-    return sorted(claimed, key=lambda row: (row.due_at_ms or 0, row.id))  # type: ignore[attr-defined]  # all have id
+    mine = and_(table.c.id == bindparam("of_id"), table.c.fence == bindparam("of_fence"))
+    return and_(mine, table.c.lease_until_ms.is_not(None))
+
+
+def of_claim(row: Any) -> dict[str, Any]:
+    """The parameters of `same_claim`."""
+    return {"of_id": row.id, "of_fence": row.fence}
 
 
 def still_held(model: type[Due], row: Any) -> ColumnElement[bool]:
@@ -145,7 +179,11 @@ async def release(connection: AsyncConnection, model: type[Due], worker: str | N
 
 async def next_due_ms(connection: AsyncConnection, model: type[Due], now_ms: int) -> int | None:
     """When the first row that waits for its time becomes due."""
-    table = table_of(model)
-    waiting = select(table.c.due_at_ms).where(table.c.due_at_ms > now_ms).order_by(table.c.due_at_ms).limit(1)
-    found: int | None = (await connection.execute(waiting)).scalar_one_or_none()
+    found: int | None = (await connection.execute(_next_due(model), {"now_ms": now_ms})).scalar_one_or_none()
     return found
+
+
+@cache
+def _next_due(model: type[Due]) -> Select[Any]:
+    due_at_ms = table_of(model).c.due_at_ms
+    return select(due_at_ms).where(due_at_ms > bindparam("now_ms")).order_by(due_at_ms).limit(1)

@@ -1,10 +1,12 @@
 """What must go at Soniox."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.ids import new_id
-from service.store.claims import still_held
+from service.store.claims import of_claim, same_claim
 from service.store.rows import insert_all
 from service.tables import Removal, table_of
 
@@ -35,6 +37,10 @@ async def order(
     await insert_all(connection, [row])
 
 
-async def done(connection: AsyncConnection, row: Removal) -> bool:
-    """Both are gone; False when the claim was lost."""
-    return (await connection.execute(delete(removals).where(still_held(Removal, row)))).rowcount == 1
+async def done(connection: AsyncConnection, rows: Sequence[Removal]) -> Sequence[None]:
+    """All of them are gone; a row whose claim was lost stays."""
+    await connection.execute(_DONE, [of_claim(row) for row in rows])
+    return [None] * len(rows)
+
+
+_DONE = delete(removals).where(same_claim(Removal))

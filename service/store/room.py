@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import and_, case, func, or_, select, text
+from sqlalchemy import and_, bindparam, case, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.lifecycle import Stage
-from service.store.claims import Claimant, claim
+from service.store.claims import Claimant, claim, taking
 from service.tables import IS_OPEN, Removal, Transcription, table_of
 
 jobs = table_of(Transcription)
@@ -34,22 +34,38 @@ class Held:
     files: int
 
 
+_AT_SONIOX = and_(text(IS_OPEN), jobs.c.stage != Stage.ACCEPTED)
+_WAITS = and_(_AT_SONIOX, or_(jobs.c.soniox_status.is_(None), jobs.c.soniox_status == "queued"))
+_HAS_FILE = and_(_AT_SONIOX, or_(jobs.c.soniox_file_id.is_not(None), jobs.c.file_id.is_not(None)))
+_OPEN_JOBS = select(
+    func.count().filter(_WAITS).label("pending"),
+    func.count().label("transcriptions"),
+    func.count().filter(_HAS_FILE).label("files"),
+).where(_AT_SONIOX)
+_LEAVING = select(
+    func.count().filter(or_(removals.c.soniox_id.is_not(None), removals.c.unsettled)).label("transcriptions"),
+    func.count().filter(or_(removals.c.soniox_file_id.is_not(None), removals.c.unsettled)).label("files"),
+)
+
+_HAD_TIME = or_(jobs.c.lease_until_ms.is_(None), jobs.c.lease_until_ms <= bindparam("shows_before_ms"))
+# A lease that ended unfinished: what its holder did may show only in a listing made after that.
+_SINCE_MS = case((jobs.c.lease_until_ms.is_not(None), jobs.c.lease_until_ms), else_=jobs.c.due_at_ms)
+_AGAIN = taking(
+    Transcription,
+    where=and_(jobs.c.stage == Stage.SUBMITTING, _HAD_TIME),
+    also={"unsettled": True, "due_at_ms": _SINCE_MS},
+)
+_IS_NEW = jobs.c.stage == Stage.ACCEPTED
+_NEW = taking(Transcription, where=_IS_NEW, also={"stage": Stage.SUBMITTING})
+_NEW_WITHOUT_FILE = taking(
+    Transcription, where=and_(_IS_NEW, jobs.c.file_id.is_(None)), also={"stage": Stage.SUBMITTING}
+)
+
+
 async def held(connection: AsyncConnection) -> Held:
     """Count; a job whose create is under way counts as there."""
-    at_soniox = and_(text(IS_OPEN), jobs.c.stage != Stage.ACCEPTED)
-    waits = and_(at_soniox, or_(jobs.c.soniox_status.is_(None), jobs.c.soniox_status == "queued"))
-    has_file = and_(at_soniox, or_(jobs.c.soniox_file_id.is_not(None), jobs.c.file_id.is_not(None)))
-    open_jobs = select(
-        func.count().filter(waits).label("pending"),
-        func.count().label("transcriptions"),
-        func.count().filter(has_file).label("files"),
-    ).where(at_soniox)
-    leaving = select(
-        func.count().filter(or_(removals.c.soniox_id.is_not(None), removals.c.unsettled)).label("transcriptions"),
-        func.count().filter(or_(removals.c.soniox_file_id.is_not(None), removals.c.unsettled)).label("files"),
-    )
-    here = (await connection.execute(open_jobs)).one()
-    gone_soon = (await connection.execute(leaving)).one()
+    here = (await connection.execute(_OPEN_JOBS)).one()
+    gone_soon = (await connection.execute(_LEAVING)).one()
     return Held(here.pending, here.transcriptions + gone_soon.transcriptions, here.files + gone_soon.files)
 
 
@@ -59,21 +75,16 @@ async def claim_submissions(
     """Move b: first those whose outcome must be settled, then new ones as far as there is room at Soniox."""
     if connection.dialect.name == "postgresql":
         await connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
-    had_time = or_(jobs.c.lease_until_ms.is_(None), jobs.c.lease_until_ms <= claimant.now_ms - SHOWS_AFTER_MS)
-    uncertain = and_(jobs.c.stage == Stage.SUBMITTING, had_time)
-    # A lease that ended unfinished: what its holder did may show only in a listing made after that.
-    since_ms = case((jobs.c.lease_until_ms.is_not(None), jobs.c.lease_until_ms), else_=jobs.c.due_at_ms)
-    doubted = {"unsettled": True, "due_at_ms": since_ms}
-    again = await claim(connection, Transcription, claimant, limit=limit, where=uncertain, also=doubted)
+    before_ms = claimant.now_ms - SHOWS_AFTER_MS
+    again = await claim(
+        connection, Transcription, claimant, limit=limit, statement=_AGAIN, shows_before_ms=before_ms
+    )
     now = await held(connection)
     room = min(quotas.pending - now.pending, quotas.transcriptions - now.transcriptions, limit - len(again))
     room_for_files = quotas.files - now.files
-    new = jobs.c.stage == Stage.ACCEPTED
     if room_for_files > 0:
         room = min(room, room_for_files)
-    else:
-        new = and_(new, jobs.c.file_id.is_(None))
     if room <= 0:
         return again
-    begun = {"stage": Stage.SUBMITTING}
-    return again + await claim(connection, Transcription, claimant, limit=room, where=new, also=begun)
+    new = _NEW if room_for_files > 0 else _NEW_WITHOUT_FILE
+    return again + await claim(connection, Transcription, claimant, limit=room, statement=new)
