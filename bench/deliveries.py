@@ -24,6 +24,7 @@ from bench.neighbour import beside
 from bench.rate import calls_per_s
 from bench.sink import Sink
 from bench.table import Row, show
+from service.app import settle_memory
 from service.downstream.guard import Guard
 from service.downstream.message import Message
 from service.downstream.send import Sender
@@ -35,6 +36,7 @@ from service.relay import Relay, open_relay
 from service.schemas import event_body
 from service.settings import Settings
 from service.store import deliveries, endpoints, events
+from service.store.events import Told
 from service.tables import Endpoint, Event
 from service.vault import new_endpoint_secret
 from service.worker import Worker
@@ -134,8 +136,7 @@ async def append(relay: Relay, owners: range) -> None:
     ]
 
     async def put(connection: AsyncConnection) -> None:
-        for event in made:
-            await events.append(connection, event)
+        await events.append(connection, [Told(event) for event in made])
 
     await relay.db.write(put, wake=("notify",))
 
@@ -189,6 +190,7 @@ async def waits(folder: Path, name: str, urls: list[str]) -> list[int]:
 
 async def run(folder: Path, url: str) -> list[Row]:
     """Measure all of it."""
+    settle_memory()  # as the process of a relay does
     body = event_body("transcription.completed", 1, DATA)
     plain = await bare_httpx(url, body)
     alone = await bare_sender(url, body)

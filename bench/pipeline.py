@@ -23,6 +23,7 @@ from bench.rate import calls_per_s
 from bench.served import ready_databases, settings_of
 from bench.table import Row, show
 from bench.vendor import Vendor
+from service.app import settle_memory
 from service.downstream.guard import Guard
 from service.downstream.message import Message
 from service.downstream.send import Sender
@@ -161,6 +162,7 @@ async def _removals(relay: Relay) -> int:
 async def measured(database: str, database_url: str, url: str) -> list[Row]:
     """The relay and the others in turn; the median counts."""
     loop, ours, httpx_alone = [], [], []
+    settle_memory()  # as the process of a relay does
     async with relay_on(database_url, url) as relay:
         await through_relay(relay)  # warm
         for _ in range(ROUNDS):

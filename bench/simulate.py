@@ -64,7 +64,7 @@ async def write_job(relay: Relay, at_ms: int, packed: Packed) -> None:
             connection,
             *[TimelineEntry(transcription_id=job, at_ms=at_ms, step=step, source="worker") for step in STEPS],
         )
-        await transcripts.put(connection, parts_of(job, packed, at_ms), "o")
+        await transcripts.put(connection, [parts_of("o", job, packed, at_ms)])
         told = Event(id=event, type="transcription.completed", created_at_ms=at_ms, body=BODY, **of)
         await insert_all(connection, [told])
         sent = {"endpoint_id": "ep", "receiver": "ep", "status": DeliveryStatus.DELIVERED, "tries": 1}

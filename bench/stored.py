@@ -28,12 +28,12 @@ ID = "0b7f9c3e-6c0e-4f0e-9a53-2f0f8f1f7d11"
 async def store(db: Database, document: bytes, *, searchable: bool = True, name: str = ID) -> None:
     """Pack and store a transcript as the pipeline does."""
     packed = await pack(document)
-    parts = parts_of(name, packed, 1)
+    parts = parts_of("bench", name, packed, 1)
     if not searchable:
         parts.passages.clear()
 
     async def put(connection: AsyncConnection) -> None:
-        await transcripts.put(connection, parts, "bench")
+        await transcripts.put(connection, [parts])
 
     await db.write(put)
 

@@ -13,6 +13,7 @@ from service.lifecycle import DeliveryStatus
 from service.relay import Relay
 from service.schemas import event_body
 from service.store import events
+from service.store.events import Told
 from service.store.rows import insert_all
 from service.tables import Attempt, Delivery, Endpoint, Event
 
@@ -25,7 +26,8 @@ async def announce_disabled(connection: AsyncConnection, endpoint: Endpoint, now
         "reason": endpoint.disabled_reason,
         "disabled_at": iso(endpoint.disabled_at_ms),
     }
-    await events.append(connection, _event("endpoint.disabled", endpoint, data, now_ms), but_not=endpoint.id)
+    event = _event("endpoint.disabled", endpoint, data, now_ms)
+    await events.append(connection, [Told(event, but_not=endpoint.id)])
 
 
 async def ping(relay: Relay, endpoint: Endpoint) -> tuple[Delivery, Attempt]:
@@ -52,7 +54,7 @@ async def ping(relay: Relay, endpoint: Endpoint) -> tuple[Delivery, Attempt]:
     )
 
     async def keep(connection: AsyncConnection) -> None:
-        await events.put(connection, event)
+        await events.put(connection, [event])
         await insert_all(connection, [delivery])
         await insert_all(connection, [attempt])
 

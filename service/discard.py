@@ -11,6 +11,7 @@ from service.lifecycle import Stage
 from service.relay import Relay
 from service.schemas import event_body
 from service.store import events, files, removals, timeline, transcriptions, transcripts, webhooks
+from service.store.events import Told
 from service.tables import Event, TimelineEntry, Transcription
 
 Reason = Literal["request", "retention"]
@@ -31,12 +32,12 @@ async def discard(relay: Relay, job: Transcription, reason: Reason = "request") 
         now_ms = relay.clock()
         removed = {
             "tokens": await transcripts.delete_of(connection, job.id),
-            "files": await files.remove_of_transcription(connection, job.id),
+            "files": await files.remove_of_transcriptions(connection, [job.id]),
             "deliveries": await events.forget_results(connection, job.id),
         }
         await timeline.forget(connection, job.id)
         await webhooks.forget(connection, job.id)
-        await events.append(connection, _receipt(gone, now_ms, reason, removed))
+        await events.append(connection, [Told(_receipt(gone, now_ms, reason, removed))])
         await _order_removal(connection, gone, now_ms)
         return True
 

@@ -209,8 +209,8 @@ async def test_two_transactions_that_commit_in_reverse_order_are_both_read(postg
         read.extend(event.transcription_id or "" for event in found)
 
     async with engine.connect() as slow, engine.connect() as quick:
-        await events.put(slow, _event("first"))
-        await events.put(quick, _event("second"))
+        await events.put(slow, [_event("first")])
+        await events.put(quick, [_event("second")])
         await quick.commit()
         await read_on()
         await read_on()
@@ -220,9 +220,9 @@ async def test_two_transactions_that_commit_in_reverse_order_are_both_read(postg
         assert sorted(read) == ["first", "second"]
 
         # and the harder case: the older transaction takes the later number
-        await events.put(slow, _event("third"))
-        await events.put(quick, _event("fourth"))
-        await events.put(slow, _event("fifth"))
+        await events.put(slow, [_event("third")])
+        await events.put(quick, [_event("fourth")])
+        await events.put(slow, [_event("fifth")])
         await slow.commit()
         await read_on()
         await quick.commit()
@@ -242,7 +242,7 @@ async def test_readers_beside_many_writers_miss_nothing_and_read_nothing_twice(p
             async with engine.begin() as connection:
                 for part in range(2):
                     name = f"{writer}-{number}-{part}"
-                    await events.put(connection, _event(name))
+                    await events.put(connection, [_event(name)])
                     await asyncio.sleep(0.001 * (writer % 3))
                     written.append(name)
 

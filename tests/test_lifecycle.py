@@ -13,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.db import Database
 from service.lifecycle import MOVES, Stage, backoff_ms, soniox_status, sources_of
-from service.store import claims, room, transcriptions
+from service.store import claims, endings, room, transcriptions
 from service.store.claims import Claimant
+from service.store.endings import Ending
 from service.store.room import Quotas
 from service.store.rows import as_model, insert_all
 from service.store.transcriptions import Seen
@@ -57,11 +58,16 @@ async def waiting(connection: AsyncConnection, job: Transcription) -> bool:
 
 
 async def completed(connection: AsyncConnection, job: Transcription) -> bool:
-    return await transcriptions.mark_finished(connection, job, Stage.COMPLETED) is not None
+    return await finished(connection, Ending(job.id, job.attempt, Stage.COMPLETED, NOW_MS, "webhook"))
 
 
 async def failed(connection: AsyncConnection, job: Transcription) -> bool:
-    return await transcriptions.mark_finished(connection, job, Stage.FAILED, error_type="x") is not None
+    ending = Ending(job.id, job.attempt, Stage.FAILED, NOW_MS, "webhook", error_type="x")
+    return await finished(connection, ending)
+
+
+async def finished(connection: AsyncConnection, ending: Ending) -> bool:
+    return await endings.mark_finished(connection, [ending]) != [None]
 
 
 async def again(connection: AsyncConnection, job: Transcription) -> bool:

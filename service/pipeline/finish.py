@@ -1,19 +1,24 @@
-"""The end of a transcription: the row, its event, its deliveries and its removal, in one transaction."""
+"""The end of transcriptions: row, transcript, event, deliveries, removal and inbox row, in one transaction.
 
-from collections.abc import Awaitable, Callable
-from typing import Any
+Many end in the same moment and share that transaction: each table is written once for all of them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service import telemetry
 from service.ids import new_id
 from service.lifecycle import Stage
-from service.relay import Relay
 from service.schemas import transcription_event_body
-from service.store import events, files, removals, timeline, transcriptions
-from service.tables import Event, TimelineEntry, Transcription
-
-Extra = Callable[[AsyncConnection], Awaitable[None]]
+from service.store import endings, events, files, removals, timeline, transcripts, webhooks
+from service.store.endings import Ending
+from service.store.events import Told
+from service.store.rows import insert_all
+from service.store.transcripts import Parts
+from service.tables import Event, Removal, TimelineEntry, Transcription, Webhook
 
 EVENT_OF = {Stage.COMPLETED: "transcription.completed", Stage.FAILED: "transcription.failed"}
 NEXT_LANES = (
@@ -24,66 +29,90 @@ NEXT_LANES = (
     "ended",
 )  # deliveries are due, the log grew, Soniox's objects may go, there is room again, requests may wait for the end
 
-__all__ = ["EVENT_OF", "NEXT_LANES", "finish"]
 
+@dataclass(frozen=True)
+class End:
+    """The end of a transcription, and all that is written in the same moment.
 
-async def finish(
-    connection: AsyncConnection,
-    relay: Relay,
-    asked: Transcription,
-    stage: Stage,
-    *,
-    source: str,
-    extra: Extra | None = None,
-    remove: bool = True,
-    summary: dict[str, Any] | None = None,
-    **values: Any,
-) -> bool:
-    """Moves e, f and g. False when that attempt was finished already or is gone: then nothing is written.
-
-    `asked` is the job as it was when its end was looked up; `extra` writes what belongs to the same moment, such
-    as the transcript; `remove` has Soniox's copies removed; `summary` is the transcript's, for the event.
+    `job` is as it was when its end was looked up; `base_url` is the relay's, for the event; `told_by` is the row
+    of the inbox that led there; `parts` are the transcript; `entries` tell in the timeline what came before;
+    `remove` has Soniox's copies removed.
     """
-    now_ms = relay.clock()
-    job = await transcriptions.mark_finished(
-        connection, asked, stage, finished_at_ms=now_ms, learned_from=source, **values
-    )
-    if job is None:
-        return False
-    if extra:
-        await extra(connection)
-    await events.append(connection, _event(relay, job, stage, now_ms, summary), callback_url=job.callback_url)
-    if remove and not job.adopted:
-        await removals.order(
-            connection,
-            transcription_id=job.id,
-            soniox_id=job.soniox_id,
-            soniox_file_id=job.soniox_file_id,
-            now_ms=now_ms,
-        )
-    if stage is Stage.COMPLETED:
-        await files.remove_of_transcription(connection, job.id)
-    step = TimelineEntry(
-        transcription_id=job.id, at_ms=now_ms, step=stage, source=source, detail=job.error_message
-    )
-    await timeline.note(connection, step)
-    return True
+
+    job: Transcription
+    ending: Ending
+    base_url: str
+    told_by: Webhook | None = None
+    parts: Parts | None = None
+    entries: Sequence[TimelineEntry] = ()
+    remove: bool = True
 
 
-def count_finished(job: Transcription, stage: Stage, source: str, now_ms: int) -> None:
+class _Finished(NamedTuple):
+    """An end that counts, and the row as it is now."""
+
+    end: End
+    job: Transcription
+
+
+async def finish(connection: AsyncConnection, ends: Sequence[End]) -> list[bool]:
+    """Moves e, f and g, for all that end now. False where that attempt was finished already or is gone."""
+    jobs = await endings.mark_finished(connection, [end.ending for end in ends])
+    finished = [_Finished(end, job) for end, job in zip(ends, jobs, strict=True) if job is not None]
+    await transcripts.put(connection, [one.end.parts for one in finished if one.end.parts])
+    await events.append(connection, [Told(_event(one), one.job.callback_url) for one in finished])
+    await insert_all(connection, [removal for one in finished for removal in _removals(one)])
+    await files.remove_of_transcriptions(connection, [one.job.id for one in finished if _has_file_no_more(one)])
+    await timeline.note(connection, *[entry for one in finished for entry in _entries(one)])
+    heard = [
+        (end.told_by, "stored" if job is not None else "already_finished", end.ending.finished_at_ms)
+        for end, job in zip(ends, jobs, strict=True)
+        if end.told_by
+    ]
+    await webhooks.handle_all(connection, heard)
+    return [job is not None for job in jobs]
+
+
+def count_finished(job: Transcription, ending: Ending) -> None:
     """Tell the metrics, once the transaction is on disk."""
-    telemetry.transcriptions_finished.labels(str(stage), source).inc()
-    telemetry.turnaround_seconds.observe((now_ms - job.created_at_ms) / 1000)
+    telemetry.transcriptions_finished.labels(str(ending.stage), ending.learned_from).inc()
+    telemetry.turnaround_seconds.observe((ending.finished_at_ms - job.created_at_ms) / 1000)
 
 
-def _event(relay: Relay, job: Transcription, stage: Stage, now_ms: int, summary: dict[str, Any] | None) -> Event:
-    body = transcription_event_body(EVENT_OF[stage], now_ms, job, relay.settings.base_url, summary)
+def _has_file_no_more(one: _Finished) -> bool:
+    """A failed one keeps what was uploaded with it, for another attempt."""
+    return one.job.stage == Stage.COMPLETED and one.job.file_id is not None
+
+
+def _removals(one: _Finished) -> list[Removal]:
+    job = one.job
+    if job.adopted or not one.end.remove:
+        return []
+    return removals.of(job.id, job.soniox_id, job.soniox_file_id, one.end.ending.finished_at_ms)
+
+
+def _entries(one: _Finished) -> list[TimelineEntry]:
+    ending = one.end.ending
+    last = TimelineEntry(
+        transcription_id=one.job.id,
+        at_ms=ending.finished_at_ms,
+        step=ending.stage,
+        source=ending.learned_from,
+        detail=one.job.error_message,
+    )
+    return [*one.end.entries, last]
+
+
+def _event(one: _Finished) -> Event:
+    (end, job), now_ms = one, one.end.ending.finished_at_ms
+    kind = EVENT_OF[end.ending.stage]
+    summary = end.parts.head.summary if end.parts else None
     return Event(
         id=new_id("evt", now_ms),
-        type=EVENT_OF[stage],
+        type=kind,
         owner=job.owner,
         transcription_id=job.id,
         created_at_ms=now_ms,
-        body=body,
+        body=transcription_event_body(kind, now_ms, job, end.base_url, summary),
         traceparent=job.traceparent,
     )

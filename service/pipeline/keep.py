@@ -9,7 +9,7 @@ from service.tables import Transcript, TranscriptChunk
 from service.transcripts.codec import Chunk, Packed
 
 
-def parts_of(transcription_id: str, packed: Packed, now_ms: int) -> Parts:
+def parts_of(owner: str, transcription_id: str, packed: Packed, now_ms: int) -> Parts:
     """The rows, to be stored in the transaction that finishes the transcription."""
     head = Transcript(
         transcription_id=transcription_id,
@@ -19,7 +19,7 @@ def parts_of(transcription_id: str, packed: Packed, now_ms: int) -> Parts:
         summary=msgspec.to_builtins(packed.summary),
         stored_at_ms=now_ms,
     )
-    return Parts(head, [_chunk_row(transcription_id, chunk) for chunk in packed.chunks], packed.passages)
+    return Parts(owner, head, [_chunk_row(transcription_id, chunk) for chunk in packed.chunks], packed.passages)
 
 
 def _chunk_row(transcription_id: str, chunk: Chunk) -> TranscriptChunk:

@@ -1,19 +1,17 @@
 """Results: what Soniox has said of a job, or what we conclude where it says nothing, and how that is stored."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service import telemetry
 from service.lifecycle import Stage
-from service.pipeline.finish import NEXT_LANES, count_finished, finish
+from service.pipeline.finish import NEXT_LANES, End, count_finished, finish
 from service.pipeline.keep import parts_of
 from service.relay import Relay
 from service.soniox import RemoteTranscription
-from service.store import timeline, transcripts, webhooks
+from service.store.endings import Ending
 from service.tables import TimelineEntry, Transcription, Webhook
 from service.transcripts.codec import MalformedTranscript, Packed
 
@@ -52,32 +50,19 @@ def vanished(soniox_id: str) -> RemoteTranscription:
 
 async def store_result(relay: Relay, row: Webhook, job: Transcription, stage: Stage, result: Result) -> None:
     """One transaction: result, event, deliveries, removal, and the inbox row."""
-    values = _values(result.remote, stage)
-    parts = parts_of(job.id, result.packed, relay.clock()) if result.packed else None
-    summary = parts.head.summary if parts else None
-
-    async def put(connection: AsyncConnection) -> None:
-        await timeline.note(connection, *_entries(row, job, result, relay.clock()))
-        if parts:
-            await transcripts.put(connection, parts, job.owner)
-
-    async def keep(connection: AsyncConnection) -> bool:
-        stored = await finish(
-            connection,
-            relay,
-            job,
-            stage,
-            source=row.source,
-            extra=put,
-            remove=not result.keep_there,
-            summary=summary,
-            **values,
-        )
-        await webhooks.handle(connection, row, "stored" if stored else "already_finished", relay.clock())
-        return stored
-
-    if await relay.db.write(keep, wake=NEXT_LANES):
-        count_finished(job, stage, row.source, relay.clock())
+    now_ms = relay.clock()
+    ending = _ending(job, stage, result.remote, row.source, now_ms)
+    end = End(
+        job,
+        ending,
+        relay.settings.base_url,
+        told_by=row,
+        parts=parts_of(job.owner, job.id, result.packed, now_ms) if result.packed else None,
+        entries=_entries(row, job, result, now_ms),
+        remove=not result.keep_there,
+    )
+    if await relay.db.write_one_of(finish, end, wake=NEXT_LANES):
+        count_finished(job, ending)
         telemetry.audio_seconds.inc((result.remote.audio_duration_ms or 0) / 1000 if result.packed else 0)
         log.info("transcription_finished", job_id=job.id, stage=str(stage), source=row.source)
 
@@ -112,16 +97,19 @@ def _entries(row: Webhook, job: Transcription, result: Result, now_ms: int) -> l
     return entries
 
 
-def _values(remote: RemoteTranscription, stage: Stage) -> dict[str, Any]:
-    values: dict[str, Any] = {
-        "soniox_id": remote.id,
-        "soniox_status": remote.status,
-        "audio_duration_ms": remote.audio_duration_ms,
-        "webhook_status_code": remote.webhook_status_code,
-    }
-    if remote.model:
-        values["model"] = remote.model
-    if stage is Stage.FAILED:
-        values["error_type"] = remote.error_type or "unknown_error"
-        values["error_message"] = remote.error_message or "Soniox gave no reason"
-    return values
+def _ending(job: Transcription, stage: Stage, remote: RemoteTranscription, source: str, now_ms: int) -> Ending:
+    failed = stage is Stage.FAILED
+    return Ending(
+        job.id,
+        job.attempt,
+        stage,
+        now_ms,
+        source,
+        soniox_id=remote.id,
+        soniox_status=remote.status,
+        audio_duration_ms=remote.audio_duration_ms,
+        webhook_status_code=remote.webhook_status_code,
+        model=remote.model or None,
+        error_type=remote.error_type or "unknown_error" if failed else None,
+        error_message=remote.error_message or "Soniox gave no reason" if failed else None,
+    )

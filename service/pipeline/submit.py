@@ -22,10 +22,11 @@ from service.errors import (
     SonioxUncertain,
 )
 from service.lifecycle import Stage, backoff_ms
-from service.pipeline.finish import NEXT_LANES, count_finished, finish
+from service.pipeline.finish import NEXT_LANES, End, count_finished, finish
 from service.pipeline.upload import find_or_upload, unclear_since_ms
 from service.relay import Relay
 from service.store import removals, timeline, transcriptions
+from service.store.endings import Ending
 from service.tables import TimelineEntry, Transcription
 
 log = structlog.get_logger(__name__)
@@ -149,10 +150,15 @@ def _waiting(
 
 
 async def _fail(relay: Relay, job: Transcription, error: SonioxError) -> None:
-    values: dict[str, Any] = {"error_type": error.error_type or "invalid_request", "error_message": error.message}
-
-    async def fail(connection: AsyncConnection) -> bool:
-        return await finish(connection, relay, job, Stage.FAILED, source="submission", **values)
-
-    if await relay.db.write(fail, wake=NEXT_LANES):
-        count_finished(job, Stage.FAILED, "submission", relay.clock())
+    error_type = error.error_type or "invalid_request"
+    ending = Ending(
+        job.id,
+        job.attempt,
+        Stage.FAILED,
+        relay.clock(),
+        "submission",
+        error_type=error_type,
+        error_message=error.message,
+    )
+    if await relay.db.write_one_of(finish, End(job, ending, relay.settings.base_url), wake=NEXT_LANES):
+        count_finished(job, ending)

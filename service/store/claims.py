@@ -86,7 +86,10 @@ def _free(table: Table) -> Select[Any]:
 
 def _take(table: Table, chosen: Select[Any], also: Mapping[str, Any]) -> Update:
     candidates = chosen.with_for_update(skip_locked=True).cte("candidates")
-    lease = {"lease_until_ms": bindparam("claim_until_ms"), "leased_by": bindparam("claim_worker")}
+    lease: dict[str, Any] = {
+        "lease_until_ms": bindparam("claim_until_ms"),
+        "leased_by": bindparam("claim_worker"),
+    }
     taken = update(table).where(table.c.id.in_(select(candidates.c.id)))
     return taken.values(fence=table.c.fence + 1, **lease, **also).returning(*table.c)
 

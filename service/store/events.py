@@ -1,14 +1,17 @@
 """The event log and its fan-out to deliveries, written in the transaction of what the event tells."""
 
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from sqlalchemy import BigInteger, Text, cast, delete, func, insert, select
+from sqlalchemy import BigInteger, Insert, Text, cast, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.ids import new_id
 from service.store.endpoints import subscribed
 from service.store.rows import as_model, insert_all, values_of
-from service.tables import Attempt, Delivery, Event, table_of
+from service.tables import Attempt, Delivery, Endpoint, Event, table_of
 
 events = table_of(Event)
 deliveries = table_of(Delivery)
@@ -17,30 +20,40 @@ attempts = table_of(Attempt)
 OWN_TRANSACTION = cast(cast(func.pg_current_xact_id(), Text), BigInteger)
 
 
-async def append(
-    connection: AsyncConnection, event: Event, *, callback_url: str | None = None, but_not: str | None = None
-) -> int:
-    """Write the event and a delivery for each receiver; gives back how many receivers there are.
+class Told(NamedTuple):
+    """An event, and to whom it goes beside those who subscribed.
 
-    `callback_url` is the caller's own `webhook_url` of the event's transcription. What goes to a disabled endpoint
-    is held: pending and not due. `but_not` is an endpoint that shall not get it.
+    `callback_url` is the caller's own `webhook_url` of the event's transcription; `but_not` is an endpoint that
+    shall not get it.
     """
-    await put(connection, event)
-    sent = [
-        _delivery(event, endpoint.id, endpoint.id, held=not endpoint.enabled)
-        for endpoint in await subscribed(connection, event.owner, event.type)
-        if endpoint.id != but_not
-    ]
-    if callback_url:
-        sent.append(_delivery(event, None, callback_receiver(event.owner, callback_url), held=False))
+
+    event: Event
+    callback_url: str | None = None
+    but_not: str | None = None
+
+
+async def append(connection: AsyncConnection, told: Sequence[Told]) -> None:
+    """Write the events and a delivery of each for each receiver.
+
+    What goes to a disabled endpoint is held: pending and not due.
+    """
+    await put(connection, [one.event for one in told])
+    heard: dict[tuple[str, str], list[Endpoint]] = {}
+    for owner, kind in {(one.event.owner, one.event.type) for one in told}:
+        heard[owner, kind] = await subscribed(connection, owner, kind)
+    sent = [delivery for one in told for delivery in _deliveries(one, heard[one.event.owner, one.event.type])]
     await insert_all(connection, sent)
-    return len(sent)
 
 
-async def put(connection: AsyncConnection, event: Event) -> None:
-    """Write the event alone, marked on PostgreSQL with its transaction: see `feed`."""
-    order = {} if connection.dialect.name == "sqlite" else {"xact": OWN_TRANSACTION}
-    await connection.execute(insert(events).values({**values_of(event), **order}))
+async def put(connection: AsyncConnection, written: Sequence[Event]) -> None:
+    """Write events alone, marked on PostgreSQL with their transaction: see `feed`."""
+    if written:
+        await connection.execute(_insertion(connection.dialect.name), [values_of(event) for event in written])
+
+
+@cache
+def _insertion(dialect: str) -> Insert:
+    return insert(events) if dialect == "sqlite" else insert(events).values(xact=OWN_TRANSACTION)
 
 
 async def forget_results(connection: AsyncConnection, transcription_id: str) -> int:
@@ -61,6 +74,15 @@ def callback_receiver(owner: str, url: str) -> str:
     """Callbacks of one caller to one server wait for one another, and for nobody else."""
     parts = urlsplit(url)
     return f"callback:{owner}:{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}"
+
+
+def _deliveries(told: Told, heard: Sequence[Endpoint]) -> Iterator[Delivery]:
+    event = told.event
+    for endpoint in heard:
+        if endpoint.id != told.but_not:
+            yield _delivery(event, endpoint.id, endpoint.id, held=not endpoint.enabled)
+    if told.callback_url:
+        yield _delivery(event, None, callback_receiver(event.owner, told.callback_url), held=False)
 
 
 def _delivery(event: Event, endpoint_id: str | None, receiver: str, *, held: bool) -> Delivery:

@@ -1,6 +1,6 @@
 """Uploaded files, in chunks, until Soniox has them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -86,12 +86,13 @@ async def remove_incomplete(connection: AsyncConnection, file_id: str) -> None:
     await connection.execute(delete(files).where(files.c.id == file_id, ~files.c.complete))
 
 
-async def remove_of_transcription(connection: AsyncConnection, transcription_id: str) -> int:
-    """Delete what was uploaded as part of one submission; gives back how many files that were."""
-    theirs = select(files.c.id).where(files.c.transcription_id == transcription_id)
-    await connection.execute(delete(chunks).where(chunks.c.file_id.in_(theirs)))
-    gone = delete(files).where(files.c.transcription_id == transcription_id)
-    return (await connection.execute(gone)).rowcount
+async def remove_of_transcriptions(connection: AsyncConnection, transcription_ids: Sequence[str]) -> int:
+    """Delete what was uploaded as part of some submissions; gives back how many files that were."""
+    if not transcription_ids:
+        return 0
+    theirs = files.c.transcription_id.in_(transcription_ids)
+    await connection.execute(delete(chunks).where(chunks.c.file_id.in_(select(files.c.id).where(theirs))))
+    return (await connection.execute(delete(files).where(theirs))).rowcount
 
 
 async def remove_unfinished(connection: AsyncConnection, before_ms: int) -> None:

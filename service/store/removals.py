@@ -13,6 +13,29 @@ from service.tables import Removal, table_of
 removals = table_of(Removal)
 
 
+def of(
+    transcription_id: str,
+    soniox_id: str | None,
+    soniox_file_id: str | None,
+    now_ms: int,
+    *,
+    unsettled: bool = False,
+) -> list[Removal]:
+    """The row that has a transcription and its file removed; none when there is nothing to remove."""
+    if soniox_id is None and soniox_file_id is None and not unsettled:
+        return []
+    row = Removal(
+        id=new_id("rem", now_ms),
+        transcription_id=transcription_id,
+        soniox_id=soniox_id,
+        soniox_file_id=soniox_file_id,
+        unsettled=unsettled,
+        created_at_ms=now_ms,
+        due_at_ms=now_ms,
+    )
+    return [row]
+
+
 async def order(
     connection: AsyncConnection,
     *,
@@ -23,18 +46,8 @@ async def order(
     unsettled: bool = False,
 ) -> None:
     """Have a transcription and its file removed; does nothing when there is nothing to remove."""
-    if soniox_id is None and soniox_file_id is None and not unsettled:
-        return
-    row = Removal(
-        id=new_id("rem", now_ms),
-        transcription_id=transcription_id,
-        soniox_id=soniox_id,
-        soniox_file_id=soniox_file_id,
-        unsettled=unsettled,
-        created_at_ms=now_ms,
-        due_at_ms=now_ms,
-    )
-    await insert_all(connection, [row])
+    rows = of(transcription_id, soniox_id, soniox_file_id, now_ms, unsettled=unsettled)
+    await insert_all(connection, rows)
 
 
 async def done(connection: AsyncConnection, rows: Sequence[Removal]) -> Sequence[None]:

@@ -8,6 +8,7 @@ owns little finds its own as quickly as a key that owns much.
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -34,6 +35,15 @@ from service.transcripts.query import Phrase
 passages = table_of(Passage)
 words = table("search_words", column("rowid"), column("id"), column("words"))
 
+_INSERT = insert(passages)
+_LAST = select(func.coalesce(func.max(passages.c.id), 0))
+_TAKEN = text("SELECT nextval(pg_get_serial_sequence('passages', 'id')) FROM generate_series(1, :count)")
+_SQLITE_WORDS = text("INSERT INTO search_words (rowid, words) VALUES (:id, :words)")
+_POSTGRESQL_WORDS = text(
+    "INSERT INTO search_words (id, words) SELECT row_id, CAST(vector AS tsvector)"
+    " FROM unnest(CAST(:ids AS bigint[]), CAST(:vectors AS text[])) AS row (row_id, vector)"
+)
+
 ROWS_AT_ONCE = 250  # preparing more rows for one statement would stall the event loop
 MERGE_PAGES = 200  # how much of the index one write of `scrub` may work on
 
@@ -50,16 +60,21 @@ class Wanted:
     before_id: int | None = None  # go on after the passage with this id
 
 
-async def put(
-    connection: AsyncConnection, transcription_id: str, owner: str, parts: Sequence[found.Passage]
-) -> None:
-    """Index one transcript."""
-    ids = await _new_ids(connection, len(parts))
+class Found(NamedTuple):
+    """A passage of a transcript, and whose that is."""
+
+    transcription_id: str
+    owner: str
+    passage: found.Passage
+
+
+async def put(connection: AsyncConnection, parts: Sequence[Found]) -> None:
+    """Index the passages of some transcripts."""
+    ids = await _new_ids(connection, len(parts)) if parts else []
     for start in range(0, len(parts), ROWS_AT_ONCE):
         some, theirs = parts[start : start + ROWS_AT_ONCE], ids[start : start + ROWS_AT_ONCE]
-        rows = [_row(transcription_id, part, row_id) for row_id, part in zip(theirs, some, strict=True)]
-        await connection.execute(insert(passages), rows)
-        await put_words(connection, theirs, [[_mark(owner), *part.words] for part in some])
+        await connection.execute(_INSERT, [_row(part, row_id) for row_id, part in zip(theirs, some, strict=True)])
+        await put_words(connection, theirs, [[_mark(part.owner), *part.passage.words] for part in some])
 
 
 async def find(connection: AsyncConnection, wanted: Wanted) -> list[Passage]:
@@ -88,14 +103,10 @@ async def put_words(connection: AsyncConnection, ids: Sequence[int], lists: Sequ
     """Write the words of passages that are there, or are written in the same transaction."""
     if _is_sqlite(connection):
         rows = [{"id": row_id, "words": " ".join(each)} for row_id, each in zip(ids, lists, strict=True)]
-        await connection.execute(text("INSERT INTO search_words (rowid, words) VALUES (:id, :words)"), rows)
+        await connection.execute(_SQLITE_WORDS, rows)
         return
     vectors = [" ".join(f"'{word}':{place}" for place, word in enumerate(each, 1)) for each in lists]
-    unnested = text(
-        "INSERT INTO search_words (id, words) SELECT row_id, CAST(vector AS tsvector)"
-        " FROM unnest(CAST(:ids AS bigint[]), CAST(:vectors AS text[])) AS row (row_id, vector)"
-    )
-    await connection.execute(unnested, {"ids": list(ids), "vectors": vectors})
+    await connection.execute(_POSTGRESQL_WORDS, {"ids": list(ids), "vectors": vectors})
 
 
 async def all_words(connection: AsyncConnection) -> AsyncIterator[tuple[list[int], list[list[str]]]]:
@@ -123,22 +134,22 @@ async def scrub(connection: AsyncConnection, *, first: bool) -> bool:
 async def _new_ids(connection: AsyncConnection, count: int) -> list[int]:
     """The next ids, falling, so that the highest goes to the first passage."""
     if _is_sqlite(connection):
-        last = (await connection.execute(select(func.coalesce(func.max(passages.c.id), 0)))).scalar_one()
+        last = (await connection.execute(_LAST)).scalar_one()
         return list(range(last + count, last, -1))
-    taken = text("SELECT nextval(pg_get_serial_sequence('passages', 'id')) FROM generate_series(1, :count)")
-    return sorted((await connection.execute(taken, {"count": count})).scalars(), reverse=True)
+    return sorted((await connection.execute(_TAKEN, {"count": count})).scalars(), reverse=True)
 
 
-def _row(transcription_id: str, part: found.Passage, row_id: int) -> dict[str, object]:
+def _row(part: Found, row_id: int) -> dict[str, object]:
+    passage = part.passage
     return {
         "id": row_id,
-        "transcription_id": transcription_id,
-        "chunk": part.chunk,
-        "first_token": part.first_token,
-        "token_count": part.token_count,
-        "spills": part.spills,
-        "start_ms": part.start_ms,
-        "speaker": part.speaker,
+        "transcription_id": part.transcription_id,
+        "chunk": passage.chunk,
+        "first_token": passage.first_token,
+        "token_count": passage.token_count,
+        "spills": passage.spills,
+        "start_ms": passage.start_ms,
+        "speaker": passage.speaker,
     }
 
 

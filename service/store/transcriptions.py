@@ -89,19 +89,6 @@ async def mark_unsettled(connection: AsyncConnection, job: Transcription, *, due
     return await postpone(connection, Transcription, job, where=BEING_SUBMITTED, **again)
 
 
-async def mark_finished(
-    connection: AsyncConnection, job: Transcription, stage: Stage, **values: Any
-) -> Transcription | None:
-    """Moves e, f and g: the row as it is afterwards, or None when this attempt was finished already or is gone."""
-    this_attempt = (jobs.c.id == job.id) & (jobs.c.attempt == job.attempt)
-    open_one = this_attempt & jobs.c.stage.in_(sources_of(stage))
-    values |= {"fence": jobs.c.fence + 1}  # whoever still works on it has lost its claim
-    finished = (
-        update(jobs).where(open_one).values(stage=stage, check_at_ms=None, unsettled=False, **{**DONE, **values})
-    )
-    return as_model(Transcription, await connection.execute(finished.returning(*jobs.c)))
-
-
 @dataclass(frozen=True)
 class Seen:
     """What Soniox last said of a submitted one, and when to ask again."""

@@ -21,16 +21,22 @@ passages = table_of(Passage)
 class Parts:
     """Everything that is stored of one transcript."""
 
+    owner: str
     head: Transcript
     chunks: list[TranscriptChunk]
     passages: list[FoundPassage]
 
 
-async def put(connection: AsyncConnection, parts: Parts, owner: str) -> None:
-    """Store one transcript whole."""
-    await insert_all(connection, [parts.head])
-    await insert_all(connection, parts.chunks)
-    await search.put(connection, parts.head.transcription_id, owner, parts.passages)
+async def put(connection: AsyncConnection, stored: Sequence[Parts]) -> None:
+    """Store transcripts whole."""
+    await insert_all(connection, [parts.head for parts in stored])
+    await insert_all(connection, [chunk for parts in stored for chunk in parts.chunks])
+    found = [
+        search.Found(parts.head.transcription_id, parts.owner, passage)
+        for parts in reversed(stored)  # the last one is the newest
+        for passage in parts.passages
+    ]
+    await search.put(connection, found)
 
 
 async def get(connection: AsyncConnection, transcription_id: str) -> Transcript | None:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Insert, case, delete, func, select, update
+from sqlalchemy import Insert, bindparam, case, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.store.claims import DONE, still_held
+from service.store.claims import DONE, of_claim, same_claim
 from service.store.rows import as_model, as_models, insertion_for
 from service.tables import Webhook, table_of
 
@@ -41,9 +41,25 @@ async def record(connection: AsyncConnection, hints: list[Hint]) -> Sequence[Non
 
 async def handle(connection: AsyncConnection, row: Webhook, outcome: str, now_ms: int) -> bool:
     """Close the row with what came of it; False when the claim was lost."""
-    values = {**DONE, "handled_at_ms": now_ms, "outcome": outcome}
-    result = await connection.execute(update(webhooks).where(still_held(Webhook, row)).values(**values))
+    result = await connection.execute(_HANDLE, _handled(row, outcome, now_ms))
     return result.rowcount == 1
+
+
+async def handle_all(connection: AsyncConnection, rows: Sequence[tuple[Webhook, str, int]]) -> None:
+    """Close rows, each with what came of it and when; one whose claim was lost stays as it is."""
+    if rows:
+        await connection.execute(_HANDLE, [_handled(*handled) for handled in rows])
+
+
+_HANDLE = (
+    update(webhooks)
+    .where(same_claim(Webhook))
+    .values(handled_at_ms=bindparam("to_handled_at_ms"), outcome=bindparam("to_outcome"), **DONE)
+)
+
+
+def _handled(row: Webhook, outcome: str, now_ms: int) -> dict[str, Any]:
+    return {**of_claim(row), "to_handled_at_ms": now_ms, "to_outcome": outcome}
 
 
 async def unhandled(connection: AsyncConnection, job: str) -> Webhook | None:

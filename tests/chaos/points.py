@@ -34,7 +34,7 @@ POINTS: dict[str, Point] = {
     "transcript fetched": Point("service.soniox.client:Soniox.get_transcript"),
     "transcript stored, before the commit": Point("service.store.transcripts:put"),
     "event written, before the commit": Point("service.store.events:append"),
-    "webhook handled, before the commit": Point("service.store.webhooks:handle"),
+    "webhook handled, before the commit": Point("service.store.webhooks:handle_all"),
     "result stored": Point("service.pipeline.collect:collect"),
     "delivery claimed": Point("service.pipeline.notify:notify", "before"),
     "delivered, not recorded": Point("service.downstream.send:Sender.post"),

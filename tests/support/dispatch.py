@@ -19,6 +19,7 @@ from service.relay import Relay, open_relay
 from service.schemas import event_body
 from service.store import claims, deliveries, endpoints, events, parcels, recoveries
 from service.store.claims import Claimant
+from service.store.events import Told
 from service.store.parcels import Parcel
 from service.store.rows import as_models
 from service.tables import Attempt, Delivery, Endpoint, Event, Recovery, table_of
@@ -76,7 +77,7 @@ class Dispatch:
 
         async def append(connection: Any) -> None:
             for event in made:
-                await events.append(connection, event)
+                await events.append(connection, [Told(event)])
 
         await self.relay.db.write(append)
         return made
@@ -145,7 +146,7 @@ class Dispatch:
 
         async def append(connection: Any) -> None:
             for event in made:
-                await events.append(connection, event, callback_url=url)
+                await events.append(connection, [Told(event, url)])
 
         await self.relay.db.write(append)
 

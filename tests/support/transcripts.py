@@ -56,11 +56,11 @@ async def put(relay: Relay, body: bytes | dict[str, Any], **fields: Any) -> str:
         "model": "stt-async-v5",
     }
     job = Transcription(**values | fields)
-    parts = parts_of(job.id, packed, now_ms)
+    parts = parts_of(job.owner, job.id, packed, now_ms)
 
     async def keep(connection: AsyncConnection) -> None:
         await transcriptions.accept(connection, [job])
-        await transcripts.put(connection, parts, job.owner)
+        await transcripts.put(connection, [parts])
 
     await relay.db.write(keep)
     return job.id
