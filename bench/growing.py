@@ -70,9 +70,9 @@ async def sweep(database: Database, turn: int) -> None:
 async def list_pages(database: Database, turn: int) -> None:
     """First pages as a dashboard asks for them: the newest, a caller's, those that wait, and deliveries."""
     async with database.read() as connection:
-        for wanted in (browse.Wanted(), browse.Wanted(owner="o"), browse.Wanted(statuses=("processing",))):
+        for wanted in (browse.Wanted(None), browse.Wanted("o"), browse.Wanted(None, statuses=("processing",))):
             assert await browse.page_of(connection, wanted, Page(BATCH))
-        for chosen in (deliveries.Filter(), deliveries.Filter(status="pending"), deliveries.Filter(owner="o")):
+        for chosen in (deliveries.Filter(None), deliveries.Filter(None, status="pending"), deliveries.Filter("o")):
             assert await deliveries.page_of(connection, chosen, Page(BATCH))
 
 

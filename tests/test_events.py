@@ -205,7 +205,7 @@ async def test_two_transactions_that_commit_in_reverse_order_are_both_read(postg
     async def read_on() -> None:
         nonlocal position
         async with engine.connect() as connection:
-            found, position = await feed.read_on(connection, position, Wanted(), 10)
+            found, position = await feed.read_on(connection, position, Wanted(owner=None), 10)
         read.extend(event.transcription_id or "" for event in found)
 
     async with engine.connect() as slow, engine.connect() as quick:
@@ -252,10 +252,10 @@ async def test_readers_beside_many_writers_miss_nothing_and_read_nothing_twice(p
         while not last_round:
             last_round = done.is_set()
             async with engine.connect() as connection:
-                found, position = await feed.read_on(connection, position, Wanted(), 7)
+                found, position = await feed.read_on(connection, position, Wanted(owner=None), 7)
                 while len(found) == 7:
                     read.extend(event.transcription_id or "" for event in found)
-                    found, position = await feed.read_on(connection, position, Wanted(), 7)
+                    found, position = await feed.read_on(connection, position, Wanted(owner=None), 7)
             read.extend(event.transcription_id or "" for event in found)
             await asyncio.sleep(0)
 
@@ -274,5 +274,5 @@ async def test_events_restored_from_another_cluster_come_first_and_hide_nothing(
         await dispatch.relay.db.write(feed.adopt_restored)
         await dispatch.append(1)
         async with dispatch.relay.db.read() as connection:
-            found = await feed.after(connection, START, Wanted(), 10)
+            found = await feed.after(connection, START, Wanted(owner=None), 10)
         assert [event.seq for event in found] == [1, 2, 3]

@@ -47,12 +47,12 @@ DUE = {"ix_deliveries_due", "ix_deliveries_turn"}
 Query = Callable[[AsyncConnection], Awaitable[object]]
 
 
-def jobs_where(page: Page = PAGE, **wanted: Any) -> Query:
-    return lambda connection: browse.page_of(connection, browse.Wanted(**wanted), page)
+def jobs_where(page: Page = PAGE, owner: str | None = None, **wanted: Any) -> Query:
+    return lambda connection: browse.page_of(connection, browse.Wanted(owner, **wanted), page)
 
 
-def deliveries_where(**wanted: Any) -> Query:
-    return lambda connection: deliveries.page_of(connection, deliveries.Filter(**wanted), PAGE)
+def deliveries_where(owner: str | None = None, **wanted: Any) -> Query:
+    return lambda connection: deliveries.page_of(connection, deliveries.Filter(owner, **wanted), PAGE)
 
 
 # What is asked, and the indexes of which one at least must lead it; primary keys may serve anything.
@@ -101,7 +101,7 @@ QUERIES: dict[str, tuple[Query, set[str]]] = {
     "list pending ones": (deliveries_where(status="pending"), {"ix_deliveries_undelivered"}),
     "list one caller's deliveries": (deliveries_where(owner="other"), {"ix_deliveries_owner"}),
     "list an event's": (deliveries_where(event_id="e1"), {"ix_deliveries_event_id"}),
-    "read the feed": (lambda c: feed.after(c, (0, JOBS - 10), feed.Wanted(), 100), {"ix_events_order"}),
+    "read the feed": (lambda c: feed.after(c, (0, JOBS - 10), feed.Wanted(owner=None), 100), {"ix_events_order"}),
     "hold what is due": (
         lambda c: holding.hold(c, "endpoint-1", NOW_MS),
         {"ix_deliveries_turn", "ix_deliveries_due"},

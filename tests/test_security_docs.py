@@ -1,14 +1,34 @@
 """What docs/security.md promises is there, every test and all 27 rows; and what holds for the code as a whole."""
 
 import ast
+import inspect
 import re
 import tomllib
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import get_type_hints
+
+from service.store import attention, browse, deliveries, endpoints, feed, files, history, search, transcriptions
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "security.md").read_text("utf-8")
-OWNED = ("transcriptions", "files", "endpoints", "deliveries")
+OWNED = (transcriptions, files, endpoints, deliveries, browse, feed, search, attention, history)
+READS = {
+    "get",
+    "find",
+    "page_of",
+    "count",
+    "after",
+    "read_on",
+    "of_ids",
+    "failed",
+    "exhausted",
+    "finished",
+    "delivered",
+}
+READ_BY_THE_RELAY_ITSELF = {"files.get"}
 # Installed for others: drivers that a URL names, what FastAPI or httpx load by themselves.
 LOADED_BY_OTHERS = {"aiosqlite", "jinja2", "uvicorn"}
 
@@ -32,17 +52,43 @@ def test_every_failure_mode_has_its_row_with_a_test() -> None:
 
 
 def test_reads_of_owned_things_must_name_an_owner() -> None:
-    """Whoever reads by id says whose it must be, None for anybody's: it cannot be forgotten."""
-    checked = 0
-    for name in OWNED:
-        tree = ast.parse((ROOT / "service" / "store" / f"{name}.py").read_text("utf-8"))
-        for node in tree.body:
-            if isinstance(node, ast.AsyncFunctionDef) and node.name in {"get", "find", "page_of", "count"}:
-                names = [argument.arg for argument in node.args.args]
-                if "owner" in names:
-                    assert len(node.args.defaults) < len(names) - names.index("owner"), f"{name}.{node.name}"
-                    checked += 1
-    assert checked >= 5
+    """By id, as a list, as a count, as a search: each takes an owner, itself or within what it is asked."""
+    reads = {
+        f"{module.__name__.rpartition('.')[2]}.{name}": function
+        for module in OWNED
+        for name, function in inspect.getmembers(module, inspect.iscoroutinefunction)
+        if function.__module__ == module.__name__ and name in READS
+    }
+    assert len(reads) >= 14
+    assert {name for name, function in reads.items() if not _says_whose(function)} == READ_BY_THE_RELAY_ITSELF
+
+
+def test_no_owner_can_be_forgotten() -> None:
+    """None means everybody's, so it is never a default: whoever wants that says so, and mypy asks for it."""
+    named = forgettable = 0
+    for node in (node for tree in trees("service") for node in ast.walk(tree)):
+        if isinstance(node, ast.arguments):
+            positional = [*node.posonlyargs, *node.args]
+            optional = positional[len(positional) - len(node.defaults) :]
+            optional += [one for one, default in zip(node.kwonlyargs, node.kw_defaults, strict=True) if default]
+            named += sum(one.arg == "owner" for one in [*positional, *node.kwonlyargs])
+            forgettable += sum(one.arg == "owner" for one in optional)
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "owner":
+            named += 1
+            forgettable += node.value is not None and not _is_required(node.value)
+    assert named > 40
+    assert forgettable == 0
+
+
+def _says_whose(function: Callable[..., object]) -> bool:
+    hints = get_type_hints(function)
+    asked = [hint for hint in hints.values() if is_dataclass(hint)]
+    return "owner" in hints or any(field.name == "owner" for hint in asked for field in fields(hint))
+
+
+def _is_required(value: ast.expr) -> bool:
+    """`Field(...)` of a table that sets no default."""
+    return isinstance(value, ast.Call) and not value.args and "default" not in {one.arg for one in value.keywords}
 
 
 def test_every_dependency_is_used() -> None:

@@ -21,7 +21,7 @@ jobs = table_of(Transcription)
 class Wanted:
     """Which transcriptions; None and the empty tuple ask for all."""
 
-    owner: str | None = None
+    owner: str | None
     statuses: tuple[SonioxStatus, ...] = ()
     stages: tuple[Stage, ...] = ()
     client_reference_id: str | None = None

@@ -92,7 +92,7 @@ async def get(connection: AsyncConnection, delivery_id: str, owner: str | None) 
 class Filter:
     """Which deliveries are listed; None: any."""
 
-    owner: str | None = None
+    owner: str | None
     endpoint_id: str | None = None
     status: str | None = None
     event_id: str | None = None

@@ -27,7 +27,7 @@ FROM_ELSEWHERE = text("xact >= CAST(CAST(pg_snapshot_xmax(pg_current_snapshot())
 class Wanted:
     """Which events: those of `owner`, or everybody's for None; of `types`, or all when empty."""
 
-    owner: str | None = None
+    owner: str | None
     types: tuple[str, ...] = ()
 
 

@@ -54,7 +54,7 @@ class Wanted:
 
     phrases: Sequence[Phrase]
     limit: int
-    owner: str | None = None
+    owner: str | None
     speakers: tuple[str, ...] = ()
     transcription_id: str | None = None
     before_id: int | None = None  # go on after the passage with this id
