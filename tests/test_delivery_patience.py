@@ -57,7 +57,7 @@ def test_only_an_endpoint_that_did_nothing_but_fail_for_long_is_disabled(
 ) -> None:
     past = Past(0, failures, NOW_MS - failing_ms, may_be_disabled)
     verdict = judge(Outcome(500, None, 5), past, ended_ms=NOW_MS, schedule=[1.0], chance=0)
-    assert bool(verdict.disable) is disabled
+    assert verdict.disable == ("nothing but failures for 5 days" if disabled else None)
     assert verdict.status is DeliveryStatus.PENDING  # held, not given up
 
 
@@ -75,6 +75,11 @@ def test_a_callback_that_says_410_is_given_up() -> None:
     past = Past(0, 0, None, may_be_disabled=False)
     verdict = judge(Outcome(410, None, 5), past, ended_ms=NOW_MS, schedule=[1.0], chance=0)
     assert (verdict.status, verdict.disable) == (DeliveryStatus.EXHAUSTED, None)
+
+
+def test_one_failure_closes_nothing() -> None:
+    verdict = judge(Outcome(500, None, 5), NEW, ended_ms=NOW_MS, schedule=[3600.0], chance=0)
+    assert verdict.closed_until_ms is None
 
 
 def test_a_receiver_is_left_alone_for_longer_and_longer() -> None:

@@ -164,7 +164,7 @@ def test_a_url_with_a_public_address_or_a_name_passes_until_it_is_connected_to()
 def test_a_network_is_allowed_however_it_is_written(allowed: str) -> None:
     guard = Guard((allowed,))
     guard.vet("x", "10.9.9.9" if allowed.startswith("10.") else "fd00::1%eth0")
-    with pytest.raises(Refused, match="RELAY_ALLOWED_DESTINATIONS can allow it"):
+    with pytest.raises(Refused, match=r"not public; RELAY_ALLOWED_DESTINATIONS can allow it$"):
         guard.vet("x", "fd00::2%eth0")
 
 
@@ -176,6 +176,14 @@ def test_what_python_calls_private_never_passes(address: ipaddress.IPv4Address |
         return
     assert address.is_global
     assert not address.is_multicast
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [("[fe80::1%lo]", "fe80::1"), ("127.0.0.1%lo", "127.0.0.1"), ("0x7f.1", "127.0.0.1"), ("a.example", None)],
+)
+def test_a_host_that_spells_an_address_is_read_without_its_interface(host: str, address: str | None) -> None:
+    assert literal(host) == address
 
 
 async def test_the_connector_connects_to_none_of_them() -> None:

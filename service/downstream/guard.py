@@ -51,8 +51,7 @@ class Guard:
         """Raise Refused unless `address`, to which `host` resolved, may be connected to."""
         if _plain(host) in self._hosts:
             return
-        ip = ipaddress.ip_address(address.split("%", 1)[0])
-        if not self._may_connect(ip):
+        if not self._may_connect(ipaddress.ip_address(address)):
             raise Refused(f"{host} is at an address that is not public; {HINT} can allow it")
 
     def vet_url(self, url: str) -> None:
@@ -78,9 +77,8 @@ class Guard:
 
 def is_public(ip: Address) -> bool:
     """Whether anybody's host may have this address."""
-    if ip.version == 6 and ip not in GLOBAL_UNICAST:
-        return False
-    return not any(ip.version == network.version and ip in network for network in REFUSED)
+    in_use = ip.version == 4 or ip in GLOBAL_UNICAST
+    return in_use and not any(ip.version == network.version and ip in network for network in REFUSED)
 
 
 def carried_by(ip: Address) -> ipaddress.IPv4Address | None:
@@ -95,7 +93,7 @@ def carried_by(ip: Address) -> ipaddress.IPv4Address | None:
 
 def literal(host: str) -> str | None:
     """The address that a host spells, also as `0x7f.1`, `017700000001` or `2130706433`; None for a name."""
-    bare = host.strip("[]").split("%", 1)[0]
+    bare = host.strip("[]").partition("%")[0]
     try:
         return str(ipaddress.ip_address(bare))
     except ValueError:
