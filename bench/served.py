@@ -25,7 +25,7 @@ def naive(variant: str, database_url: str = "", soniox_url: str = "") -> Iterato
     """The port of one of `bench.naive`."""
     port = free_port()
     variables = {"DATABASE_URL": database_url, "SONIOX_API_BASE_URL": soniox_url}
-    with _running([sys.executable, "-m", "bench.naive", variant, str(port)], variables, port):
+    with running([sys.executable, "-m", "bench.naive", variant, str(port)], variables, port):
         yield port
 
 
@@ -44,7 +44,7 @@ def relay(database_url: str, *options: str, **settings: str) -> Iterator[tuple[i
         **settings,
     }
     command = [sys.executable, "-m", "service", "serve", "--port", str(port), *options]
-    with _running(command, variables, port) as process:
+    with running(command, variables, port) as process:
         yield port, process
 
 
@@ -73,10 +73,13 @@ def ready_databases() -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def _running(command: Sequence[str], variables: Mapping[str, str], port: int) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    command: Sequence[str], variables: Mapping[str, str], port: int, *, log: int | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that listens on `port`; its standard error goes to `log`."""
     root = Path(__file__).parent.parent
     environment = {**os.environ, "PYTHONPATH": str(root), **variables}
-    process = subprocess.Popen(command, env=environment)  # noqa: S603  # our own programs
+    process = subprocess.Popen(command, env=environment, stderr=log)  # noqa: S603  # our own programs
     try:
         _wait_for(port, process)
         yield process

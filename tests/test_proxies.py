@@ -1,7 +1,9 @@
 """The example proxies, run by the real programs in front of the relay: what passes, what does not."""
 
 import asyncio
+import re
 import shutil
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,62 +13,20 @@ import pytest
 
 from service.cli.demo.household import free_port
 from tests.support.house import ADMIN_KEY, House, open_house
-
-PROXY = Path(__file__).resolve().parents[1] / "deploy" / "proxy"
-NGINX = """
-daemon off; pid {folder}/pid; error_log {folder}/error.log; worker_processes 1;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
-    include {folder}/relay.conf;
-}}
-"""
-
-
-def nginx(folder: Path, port: int, relay_port: int) -> list[str]:
-    """The command that runs the example on this port, without TLS."""
-    example = changed(
-        (PROXY / "nginx.conf").read_text("utf-8"),
-        ("listen 443 ssl http2;", f"listen 127.0.0.1:{port};"),
-        ("    ssl_certificate /etc/ssl/relay/fullchain.pem;\n", ""),
-        ("    ssl_certificate_key /etc/ssl/relay/privkey.pem;\n", ""),
-        ("127.0.0.1:8000", f"127.0.0.1:{relay_port}"),
-    )
-    (folder / "relay.conf").write_text(example)
-    (folder / "nginx.conf").write_text(NGINX.format(folder=folder))
-    return ["nginx", "-c", str(folder / "nginx.conf")]
-
-
-def caddy(folder: Path, port: int, relay_port: int) -> list[str]:
-    """The same for Caddy."""
-    example = changed(
-        (PROXY / "Caddyfile").read_text("utf-8"),
-        ("relay.example.com {", f"http://127.0.0.1:{port} {{"),
-        ("{\n\tservers {", "{\n\tadmin off\n\tservers {"),
-        ("127.0.0.1:8000", f"127.0.0.1:{relay_port}"),
-    )
-    (folder / "Caddyfile").write_text(example)
-    return ["caddy", "run", "--config", str(folder / "Caddyfile")]
-
-
-def changed(text: str, *changes: tuple[str, str]) -> str:
-    for old, new in changes:
-        assert old in text
-        text = text.replace(old, new)
-    return text
+from tests.support.proxies import Front, Program, caddy, nginx, self_made
 
 
 @asynccontextmanager
-async def proxied(house: House, command: list[str], url: str) -> AsyncIterator[httpx.AsyncClient]:
+async def proxied(
+    house: House, command: list[str], url: str, verify: ssl.SSLContext | bool = True
+) -> AsyncIterator[httpx.AsyncClient]:
     """The house's relay behind a proxy, which runs until the block ends."""
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
     )
     headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
     try:
-        async with httpx.AsyncClient(base_url=url, headers=headers, timeout=70) as client:
+        async with httpx.AsyncClient(base_url=url, headers=headers, timeout=70, verify=verify) as client:
             await house.until(lambda: answers(client, process))
             yield client
     finally:
@@ -83,23 +43,98 @@ async def answers(client: httpx.AsyncClient, process: asyncio.subprocess.Process
         return False
 
 
-@pytest.mark.parametrize("program", [nginx, caddy], ids=["nginx", "caddy"])
-async def test_a_proxied_relay_does_its_job_and_the_proxy_keeps_out_what_is_too_large(
-    sqlite_template: Path, tmp_path: Path, program: object
-) -> None:
-    assert callable(program)
-    if shutil.which(program.__name__) is None:
-        pytest.skip(f"{program.__name__} is not installed; `make deploy-check` installs it")
+@pytest.fixture(params=[nginx, caddy], ids=["nginx", "caddy"])
+def program(request: pytest.FixtureRequest) -> Program:
+    """Each proxy that is installed."""
+    if shutil.which(request.param.__name__) is None:
+        pytest.skip(f"{request.param.__name__} is not installed; `make deploy-check` installs it")
+    found: Program = request.param
+    return found
+
+
+@pytest.fixture
+def url_of_database(sqlite_template: Path, tmp_path: Path) -> str:
     shutil.copy(sqlite_template, tmp_path / "relay.db")
+    return f"sqlite:///{tmp_path / 'relay.db'}"
+
+
+async def test_a_proxied_relay_does_its_job_and_the_proxy_keeps_out_what_is_too_large(
+    url_of_database: str, tmp_path: Path, program: Program
+) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     async with (
-        open_house(f"sqlite:///{tmp_path / 'relay.db'}", public_base_url=url) as house,
-        proxied(house, program(tmp_path, port, house.server.port), url) as client,
+        open_house(url_of_database, public_base_url=url) as house,
+        proxied(house, program(Front(tmp_path, port, house.server.port)), url) as client,
     ):
         house.client = client
         await the_job_is_done_and_told(house)
         await uploads_pass_and_other_large_bodies_do_not(house)
+
+
+async def test_the_examples_speak_tls_as_they_stand(
+    url_of_database: str, tmp_path: Path, program: Program
+) -> None:
+    """With a certificate in the place of theirs; HTTP/2 is offered and taken."""
+    front = Front(tmp_path, free_port(), 0, self_made(tmp_path))
+    trusting = ssl.create_default_context(cafile=tmp_path / "fullchain.pem")
+    async with open_house(url_of_database) as house:
+        command = program(front._replace(relay_port=house.server.port))
+        await says_it_is_well(command)
+        async with proxied(house, command, f"https://127.0.0.1:{front.port}", verify=trusting) as client:
+            assert (await client.get("/v1/models")).status_code == 200
+            trusting.set_alpn_protocols(["h2", "http/1.1"])
+            _, writer = await asyncio.open_connection("127.0.0.1", front.port, ssl=trusting)
+            assert writer.get_extra_info("ssl_object").selected_alpn_protocol() == "h2"
+            writer.close()
+
+
+async def says_it_is_well(command: list[str]) -> None:
+    """`nginx -t`, `caddy validate`: no error, no warning."""
+    checked = [*command, "-t"] if command[0] == "nginx" else ["caddy", "validate", *command[2:]]
+    asked = await asyncio.create_subprocess_exec(*checked, stderr=asyncio.subprocess.PIPE)
+    _, said = await asyncio.wait_for(asked.communicate(), 20)
+    assert asked.returncode == 0, said
+    assert not re.search(rb"\[(warn|error|emerg)\]|\"level\":\"error\"", said), said
+
+
+async def test_an_upload_beyond_the_proxys_cap_is_refused_and_nothing_of_it_is_kept(
+    url_of_database: str, tmp_path: Path, program: Program
+) -> None:
+    port = free_port()
+    smaller, expected = {
+        "nginx": (("1025m;", "1m;"), (413, 413)),
+        "caddy": (("1025MiB", "1MiB"), (502, 413)),
+    }[program.__name__]
+    async with open_house(url_of_database) as house:
+        command = program(Front(tmp_path, port, house.server.port), smaller)
+        async with proxied(house, command, f"http://127.0.0.1:{port}") as client:
+            announced = await client.post("/v1/files", files={"file": ("a.wav", b"audio" * 600_000)})
+            chunked = await client.post("/v1/files", content=in_pieces(3_000_000), headers=FORM)
+            assert (announced.status_code, chunked.status_code) == expected
+            assert (await client.get("/v1/files/count")).json()["total"] == 0
+
+
+FORM = {"Content-Type": "multipart/form-data; boundary=x"}
+
+
+async def in_pieces(size: int) -> AsyncIterator[bytes]:
+    """A form whose length is not said before."""
+    yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+    for _ in range(size // 10_000):
+        yield b"audio" * 2_000
+    yield b"\r\n--x--\r\n"
+
+
+async def test_what_the_relay_itself_finds_too_large_is_answered_in_its_words(
+    url_of_database: str, tmp_path: Path, program: Program
+) -> None:
+    port = free_port()
+    async with open_house(url_of_database, relay_max_upload_bytes=1_000_000) as house:
+        command = program(Front(tmp_path, port, house.server.port))
+        async with proxied(house, command, f"http://127.0.0.1:{port}") as client:
+            answer = await client.post("/v1/files", content=in_pieces(1_500_000), headers=FORM)
+            assert (answer.status_code, answer.json()["error_type"]) == (400, "invalid_request")
 
 
 async def the_job_is_done_and_told(house: House) -> None:
@@ -128,16 +163,3 @@ async def uploads_pass_and_other_large_bodies_do_not(house: House) -> None:
     whole = await house.client.post("/v1/files", files={"file": ("a.wav", b"audio" * 600_000)})
     assert whole.status_code == 201
     assert whole.json()["size"] == 3_000_000
-
-
-async def answer_to_an_announced(size: int, port: int) -> bytes:
-    """The first line that comes back when the head of an upload says that it will be this large."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    head = f"POST /v1/files HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {ADMIN_KEY}\r\n"
-    head += f"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: {size}\r\n\r\n--x\r\n"
-    writer.write(head.encode())
-    async with asyncio.timeout(20):
-        line = await reader.readline()
-    writer.close()
-    await writer.wait_closed()
-    return line
