@@ -82,7 +82,7 @@ async def suffers(port: int, beginning: str, drop: str, longest_s: float) -> str
             continue
         except ConnectionError:
             pass
-        said = answer.split(b"\r\n")[0].decode()[9:12] or "no answer"
+        said = answer.split(b"\r\n")[0].decode()[9:12] or "closed"
         writer.close()
         return f"{said} after {loop.time() - begun:.0f} s"
     writer.close()

@@ -161,6 +161,22 @@ async def test_an_answer_that_nobody_reads_is_given_up(port: int, monkeypatch: p
         await asyncio.wait_for(lost.wait(), 20)
 
 
+async def test_a_request_that_others_follow_hears_too_that_its_caller_is_gone() -> None:
+    """Otherwise it would wait for ever, or write to nobody, which ends as an error in the log."""
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def wait_for_the_end(_scope: object, receive: object, _send: object) -> None:
+        begun.set()
+        while (await receive())["type"] != "http.disconnect":  # type: ignore[operator]
+            pass
+        ended.set()
+
+    async with serving(wait_for_the_end, http=BoundedHttp, lifespan="off") as server:
+        async with connected(server.port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 3):
+            await asyncio.wait_for(begun.wait(), 10)
+        await asyncio.wait_for(ended.wait(), 10)
+
+
 async def test_a_connection_serves_many_requests_and_a_pipeline_of_them(port: int) -> None:
     request = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
     last = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"

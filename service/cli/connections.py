@@ -10,7 +10,8 @@ import resource
 from typing import Any, ClassVar
 
 from typing_extensions import override
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 HEAD_WITHIN_S = 10.0
 READ_WITHIN_S = 60.0  # once the socket takes no more of an answer
@@ -32,6 +33,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._head_bytes = 0
         self._head_due: asyncio.TimerHandle | None = None
         self._read_due: asyncio.TimerHandle | None = None
+        self._answered: RequestResponseCycle | None = None
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
@@ -44,6 +46,9 @@ class BoundedHttp(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._leave_lines()
         _cancel(self._read_due)
+        if self._answered:
+            self._answered.disconnected = not self._answered.response_complete
+            self._answered.message_event.set()
         super().connection_lost(exc)
 
     @override
@@ -77,6 +82,13 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_response_complete()
         if self.cycle.response_complete and not self.transport.is_closing():
             self._await_head()
+
+    @override
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answered = (
+            cycle  # of requests in a pipeline uvicorn would tell only the last that its caller is gone
+        )
+        super()._start_asgi_task(cycle, app)
 
     @override
     def pause_writing(self) -> None:
