@@ -30,6 +30,7 @@ OTHER_JOB = "0197a1b2-0000-7000-8000-000000000002"
 SONIOX_ID = "84c32fc6-4fb5-4e7a-b656-b5ec70493753"
 PREVIOUS_SECRET = "the-master-secret-before-this-00"
 NOTICE = {"id": SONIOX_ID, "status": "completed"}
+MISSING = "the webhook header is missing or wrong"
 HEADER = "X-Soniox-Webhook-Secret"
 KICK_OUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'"
 
@@ -55,9 +56,10 @@ class Desk:
         async with self.relay.db.read() as connection:
             return as_models(Webhook, await connection.execute(select(table).order_by(table.c.id)))
 
-    async def refuses(self, answer: httpx.Response, status_code: int, error_type: str) -> None:
+    async def refuses(self, answer: httpx.Response, status_code: int, error_type: str, message: str = "") -> None:
         """It was refused in Soniox's error body, without a secret, and nothing was kept."""
         body = answer.json()
+        assert body["message"] == (message or MISSING)
         assert (answer.status_code, body["status_code"], body["error_type"]) == (
             status_code,
             status_code,
@@ -117,8 +119,48 @@ async def test_a_webhook_is_stored_as_it_came_and_is_due_at_once(desk: Desk) -> 
         "webhook",
         1,
     )
+    assert answer.headers["x-request-id"] == f"req_{row.id.replace('-', '')}"  # a log line leads to the row
     assert row.due_at_ms == row.received_at_ms
     assert abs(row.received_at_ms - desk.relay.clock()) < 5_000
+
+
+async def test_the_callers_own_request_id_is_kept(desk: Desk) -> None:
+    for code, secret in ((200, derived(JOB)), (401, "wrong")):
+        headers = {HEADER: secret, "X-Request-ID": "soniox-7"}
+        answer = await desk.client.post(f"/webhooks/soniox?job={JOB}", json=NOTICE, headers=headers)
+        assert (answer.status_code, answer.headers["x-request-id"]) == (code, "soniox-7")
+
+
+async def test_other_parameters_around_the_job_change_nothing(desk: Desk) -> None:
+    url = f"/webhooks/soniox?from=soniox&job={JOB}&attempt=2"
+    answer = await desk.client.post(url, json=NOTICE, headers={HEADER: derived(JOB)})
+    assert answer.status_code == 200
+    assert [row.job for row in await desk.inbox()] == [JOB]
+
+
+async def test_what_cannot_be_a_job_is_refused_even_with_the_value_derived_from_it(desk: Desk) -> None:
+    await desk.refuses(await desk.post(job="seven"), 401, "unauthenticated")
+
+
+async def test_who_works_on_the_inbox_is_woken(desk: Desk) -> None:
+    sleeping = asyncio.create_task(desk.relay.wakeups.wait("collect", 60))
+    await desk.post()
+    await asyncio.wait_for(sleeping, 10)
+
+
+async def test_how_long_storing_took_is_counted(desk: Desk) -> None:
+    counted, took_s = await stored_so_far(desk)
+    await desk.post()
+    counted_then, took_then_s = await stored_so_far(desk)
+    assert counted_then == counted + 1
+    assert 0 <= took_then_s - took_s < 60
+
+
+async def stored_so_far(desk: Desk) -> tuple[float, float]:
+    """How many webhooks, and the seconds of all together."""
+    lines = (await desk.client.get("/metrics")).text.splitlines()
+    figures = dict(line.split(" ") for line in lines if line.startswith("relay_webhook_seconds_"))
+    return float(figures["relay_webhook_seconds_count"]), float(figures["relay_webhook_seconds_sum"])
 
 
 async def test_a_job_nobody_knows_is_stored_too_for_its_row_may_only_be_late(desk: Desk) -> None:
@@ -217,13 +259,15 @@ async def begun(desk: Desk, secret: str, framing: str, part: bytes) -> AsyncIter
 async def test_a_body_that_does_not_arrive_is_given_up(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hooks, "BODY_WITHIN_S", 0.2)
     async with begun(desk, derived(JOB), "Content-Length: 80", b'{"id"') as reader:
-        status = await asyncio.wait_for(reader.readline(), 5)
-        assert status.startswith(b"HTTP/1.1 408")
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        assert head.startswith(b"HTTP/1.1 408")
+        body = await asyncio.wait_for(reader.readuntil(b"}"), 5)
+        assert b'"error_type":"request_timeout","message":"the body did not arrive in time"' in body
     assert await desk.inbox() == []
 
 
-def test_the_wait_for_a_body_is_seconds_not_minutes() -> None:
-    assert 1 <= hooks.BODY_WITHIN_S <= 15
+def test_the_wait_for_a_body_is_what_the_documents_say() -> None:
+    assert hooks.BODY_WITHIN_S == 5
 
 
 @pytest.mark.parametrize(
@@ -253,12 +297,14 @@ def test_the_wait_for_a_body_is_seconds_not_minutes() -> None:
     ],
 )
 async def test_garbage_is_refused(desk: Desk, body: bytes) -> None:
-    await desk.refuses(await desk.post(body), 400, "invalid_request")
+    said = 'the body is not {"id": uuid, "status": string}'
+    await desk.refuses(await desk.post(body), 400, "invalid_request", said)
 
 
 async def test_a_body_of_16_kib_is_taken_and_one_byte_more_is_not(desk: Desk) -> None:
     notice = json.dumps(NOTICE).encode()
-    await desk.refuses(await desk.post(notice.ljust(16 * 1024 + 1)), 413, "request_too_large")
+    said = "the body is longer than 16384 bytes"
+    await desk.refuses(await desk.post(notice.ljust(16 * 1024 + 1)), 413, "request_too_large", said)
     assert (await desk.post(notice.ljust(16 * 1024))).status_code == 200
 
 
@@ -287,6 +333,7 @@ async def test_what_cannot_be_stored_is_answered_503_so_that_soniox_sends_it_aga
         for answer in answers:
             assert answer.status_code == 503
             assert answer.json()["error_type"] == "service_unavailable"
+            assert answer.json()["message"] == "the webhook could not be stored; send it again"
             assert int(answer.headers["retry-after"]) > 0
     assert await desk.inbox() == []
     assert (await desk.post()).status_code == 200
@@ -315,7 +362,8 @@ async def unable_to_write(desk: Desk) -> AsyncIterator[None]:
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
 async def test_only_post_is_taken(desk: Desk, method: str) -> None:
     answer = await desk.client.request(method, f"/webhooks/soniox?job={JOB}", headers={HEADER: derived(JOB)})
-    assert answer.status_code == 405
+    assert answer.headers["allow"] == "POST"
+    await desk.refuses(answer, 405, "method_not_allowed", "only POST is taken here")
 
 
 async def test_the_header_has_the_name_that_the_settings_give_it(database_url: str) -> None:
