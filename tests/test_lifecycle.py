@@ -241,3 +241,28 @@ def test_waits_grow_to_the_longest_and_chance_adds_up_to_half(
     wait = backoff_ms(tries, first_ms=first, longest_ms=longest, chance=random.Random(seed))
     base = min(longest, first * 2 ** min(tries, 20))
     assert base <= wait <= base * 1.5
+
+
+async def test_of_two_ends_in_the_same_transaction_the_first_counts_and_what_is_gone_has_none(db: Database) -> None:
+    job = await row_in(db, Stage.SUBMITTED)
+    first = Ending(job.id, job.attempt, Stage.COMPLETED, NOW_MS, "webhook", audio_duration_ms=5)
+    second = Ending(job.id, job.attempt, Stage.FAILED, NOW_MS, "reconciler", error_type="x")
+    gone = Ending("gone", 1, Stage.COMPLETED, NOW_MS, "webhook")
+    ends = await db.write(lambda connection: endings.mark_finished(connection, [gone, first, second]))
+    assert [end and (end.stage, end.learned_from) for end in ends] == [None, (Stage.COMPLETED, "webhook"), None]
+    assert (await stored(db)).error_type is None
+
+
+async def test_an_end_of_an_earlier_attempt_changes_nothing(db: Database) -> None:
+    job = await row_in(db, Stage.SUBMITTED)
+    late = Ending(job.id, job.attempt - 1, Stage.COMPLETED, NOW_MS, "webhook")
+    assert await db.write(lambda connection: finished(connection, late)) is False
+    assert await stored(db) == job
+
+
+async def test_an_end_that_tells_less_keeps_what_was_known(db: Database) -> None:
+    job = await row_in(db, Stage.SUBMITTED)
+    ending = Ending(job.id, job.attempt, Stage.FAILED, NOW_MS, "submission", error_type="x")
+    assert await db.write(lambda connection: finished(connection, ending))
+    after = await stored(db)
+    assert (after.soniox_id, after.model, after.error_type) == (job.soniox_id, job.model, "x")
