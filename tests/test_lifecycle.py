@@ -243,7 +243,9 @@ def test_waits_grow_to_the_longest_and_chance_adds_up_to_half(
     assert base <= wait <= base * 1.5
 
 
-async def test_of_two_ends_in_the_same_transaction_the_first_counts_and_what_is_gone_has_none(db: Database) -> None:
+async def test_of_two_ends_in_the_same_transaction_the_first_counts_and_what_is_gone_has_none(
+    db: Database,
+) -> None:
     job = await row_in(db, Stage.SUBMITTED)
     first = Ending(job.id, job.attempt, Stage.COMPLETED, NOW_MS, "webhook", audio_duration_ms=5)
     second = Ending(job.id, job.attempt, Stage.FAILED, NOW_MS, "reconciler", error_type="x")
