@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench.table import Row, markdown, show
 
-ROWS = ("ack", "submit", "pipeline", "deliveries", "growing", "scaleout", "idle")
+ROWS = ("ack", "submit", "pipeline", "deliveries", "growing", "figures", "scaleout", "idle")
 TEXTS = ("transcripts", "stored", "search", "sweep")
 LIBRARIES = ("fastapi", "starlette", "uvicorn", "uvloop", "sqlalchemy", "sqlmodel", "asyncpg", "aiohttp", "httpx")
 RESULTS = Path(__file__).with_name("results.md")

@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 
 from service.errors import Unavailable
+from service.figures import count_hours
 from service.lanes import lanes_of
 from service.purge import purge_once, remove_cut_off_uploads, scrub
 from service.reconcile.clock import Rhythm, run_when_due
@@ -21,6 +22,7 @@ log = structlog.get_logger(__name__)
 LONGEST_PAUSE_S = 2.0  # between two ticks of the reconciler
 PURGE_EVERY_S = 600
 RESEAL_EVERY_S = 600
+COUNT_EVERY_S = 60
 SCRUB_EVERY_S = 86_400  # at the latest; a deletion has it done at once
 SHORTEST_PAUSE_S = 20  # between two scrubs, however much is deleted
 
@@ -36,6 +38,7 @@ async def start_work(relay: Relay) -> AsyncIterator[None]:
         asyncio.create_task(_repeat(stop, lambda: _purge(relay))),
         asyncio.create_task(_repeat(stop, lambda: _scrub(relay))),
         asyncio.create_task(_repeat(stop, lambda: _reseal(relay))),
+        asyncio.create_task(_repeat(stop, lambda: _count(relay))),
     ]
     try:
         yield
@@ -87,6 +90,11 @@ async def _purge(relay: Relay) -> None:
 async def _reseal(relay: Relay) -> None:
     await _forgive("reseal", reseal(relay))
     await asyncio.sleep(RESEAL_EVERY_S)
+
+
+async def _count(relay: Relay) -> None:
+    await _forgive("count", count_hours(relay))
+    await asyncio.sleep(COUNT_EVERY_S)
 
 
 async def _scrub(relay: Relay) -> None:

@@ -13,7 +13,8 @@ from service.figures import results
 from service.figures.attention import concerns
 from service.figures.windows import Length, window_of
 from service.relay import Relay
-from service.store import budget, history, stats
+from service.store import budget, history, hours, stats
+from service.store.counting import DELIVERIES, JOBS
 from service.store.history import Interval, Window
 from service.store.room import held
 from service.store.stats import Standing
@@ -23,7 +24,7 @@ KEPT_TIMES = 20  # what was long to count is kept for so many times as long: cou
 
 @dataclass(frozen=True)
 class Past:
-    """What happened in a window, as counted at its end."""
+    """What happened in a window, as counted at its end, in its intervals or in hours."""
 
     window: Window
     ended: Sequence[Interval]
@@ -55,8 +56,8 @@ class Figures:
             "interval_s": past.window.interval_ms // 1000,
             "stages": _standings(stages, now_ms),
             "queues": _standings(queues, now_ms),
-            "jobs": results.jobs(past.ended),
-            "deliveries": results.deliveries(past.sent),
+            "jobs": results.jobs(past.ended, past.window),
+            "deliveries": results.deliveries(past.sent, past.window),
             "attention": [concern.shown() for concern in found],
             **service,
         }
@@ -69,8 +70,8 @@ class Figures:
                 return kept
             window = window_of(length, self.relay.clock())
             async with self.relay.db.read() as connection:
-                ended = await history.finished(connection, window, owner)
-                sent = await history.delivered(connection, window, owner)
+                ended = await hours.ended(connection, JOBS, window, owner)
+                sent = await hours.ended(connection, DELIVERIES, window, owner)
             now_s = time.monotonic()
             past = Past(window, ended, sent, now_s + KEPT_TIMES * (now_s - started_s))
             self._pasts = {key: one for key, one in self._pasts.items() if now_s < one.kept_until_s}

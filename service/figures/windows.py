@@ -1,6 +1,8 @@
 """Windows of time and their intervals, and how long things took within them. Pure."""
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, repeat
 from typing import Literal
 
 from service.store.history import Interval, Kind, Window
@@ -30,20 +32,18 @@ def total(intervals: Iterable[Interval], kinds: Sequence[Kind]) -> int:
     return sum(interval.counts[kind] for interval in intervals for kind in kinds)
 
 
-def quantile(intervals: Iterable[Interval], part: float) -> int | None:
-    """The duration in ms that `part` of all stayed within; None when there are none.
+def quantiles(intervals: Iterable[Interval], *parts: float) -> list[int | None]:
+    """For each of `parts` the duration in ms that so many of all stayed within; None when there are none.
 
     Each interval counts for as many as it had, however few durations were read of it.
     """
-    weighted = sorted(
-        (duration_ms, interval.counts[kind] / len(durations_ms))
-        for interval in intervals
-        for kind, durations_ms in interval.durations_ms.items()
-        for duration_ms in durations_ms
-    )
-    left = part * sum(weight for _, weight in weighted)
-    for duration_ms, weight in weighted:
-        left -= weight
-        if left <= 1e-9:
-            return duration_ms
-    return None
+    weighted = sorted(_weighted(intervals))
+    reached = list(accumulate(weight for _, weight in weighted))
+    return [weighted[bisect_left(reached, part * reached[-1] - 1e-9)][0] if reached else None for part in parts]
+
+
+def _weighted(intervals: Iterable[Interval]) -> Iterator[tuple[int, float]]:
+    """Each duration with how many it stands for. A month has tens of thousands."""
+    for interval in intervals:
+        for kind, durations_ms in interval.durations_ms.items():
+            yield from zip(durations_ms, repeat(interval.counts[kind] / len(durations_ms)), strict=False)

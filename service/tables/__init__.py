@@ -8,7 +8,7 @@ transaction by `store/`, and a purge must not lock what a worker claims.
 from service.tables.base import IS_OPEN, IS_SETTLED, NOT_COMPLETED, NOT_DELIVERED, Due, table_of
 from service.tables.downstream import Attempt, Delivery, Endpoint, Event, Receiver, Recovery
 from service.tables.inbox import Removal, Webhook
-from service.tables.operations import ApiKey, Heartbeat, ModelList, Office, SonioxCalls, Sweep
+from service.tables.operations import ApiKey, CountedHour, Heartbeat, ModelList, Office, SonioxCalls, Sweep
 from service.tables.transcriptions import File, FileChunk, IdempotencyKey, TimelineEntry, Transcription
 from service.tables.transcripts import Passage, Transcript, TranscriptChunk
 
@@ -19,6 +19,7 @@ __all__ = [
     "NOT_DELIVERED",
     "ApiKey",
     "Attempt",
+    "CountedHour",
     "Delivery",
     "Due",
     "Endpoint",

@@ -1,8 +1,8 @@
-"""What the service keeps about itself: keys, the budget at Soniox, sweeps, signs of life."""
+"""What the service keeps about itself: keys, the budget at Soniox, sweeps, signs of life, counted hours."""
 
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, LargeBinary
+from sqlalchemy import JSON, BigInteger, Index, LargeBinary
 from sqlmodel import Field, SQLModel
 
 
@@ -67,3 +67,18 @@ class Heartbeat(SQLModel, table=True):
     name: str = Field(primary_key=True)
     at_ms: int = Field(sa_type=BigInteger)
     detail: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+
+
+class CountedHour(SQLModel, table=True):
+    """What became of one hour, counted when it was over; gone again as soon as a row of that hour changes.
+
+    The hour of everybody (`owner` empty) is there for every hour that is counted, also when nothing happened; that
+    of one owner only when something of theirs did. Triggers made by revision 0005 delete both.
+    """
+
+    __tablename__: ClassVar[str] = "counted_hours"
+    __table_args__ = (Index("ix_counted_hours_hour", "hour_ms"),)
+    about: str = Field(primary_key=True)  # transcriptions, deliveries
+    owner: str = Field(primary_key=True)
+    hour_ms: int = Field(primary_key=True, sa_type=BigInteger)
+    found: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)  # by kind: how many, some durations in ms

@@ -1,0 +1,24 @@
+"""Counts the hours that are over, so that no look at a month has to. Each process with a worker does it."""
+
+from functools import partial
+
+from service.figures.windows import DAY_MS, MINUTE_MS
+from service.relay import Relay
+from service.store import hours
+from service.store.counting import DELIVERIES, JOBS
+
+SETTLES_MS = 5 * MINUTE_MS  # most deliveries of an hour are over then; later ones have it counted again
+KEPT_MS = 32 * DAY_MS  # the longest window, and a little
+
+
+async def count_hours(relay: Relay) -> int:
+    """Count those that are not, newest first; gives back how many that were."""
+    now_ms, done = relay.clock(), 0
+    for subject in (JOBS, DELIVERIES):
+        async with relay.db.read() as connection:
+            missing = await hours.uncounted(connection, subject, now_ms - KEPT_MS, now_ms - SETTLES_MS)
+        for hour_ms in missing:
+            done += await relay.db.write(partial(hours.count, subject=subject, hour_ms=hour_ms))
+    if done:
+        await relay.db.write(partial(hours.forget_before, before_ms=now_ms - KEPT_MS))
+    return done
