@@ -6,7 +6,15 @@
   const HOURS_36 = 36 * 3600;
   const WHOLE = [1, 2, 5].flatMap((one) => [...Array(8).keys()].map((zeros) => one * 10 ** zeros)).sort((a, b) => a - b);
 
-  const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  // A variable's own text names both themes; the browser chooses where it is used, and a canvas is no such place.
+  const probe = document.createElement("i");
+  probe.hidden = true;
+
+  const color = (name) => {
+    if (!probe.isConnected) document.body.append(probe);
+    probe.style.color = `var(--${name})`;
+    return getComputedStyle(probe).color;
+  };
 
   const two = (number) => String(number).padStart(2, "0");
   const clock = (date) => `${two(date.getUTCHours())}:${two(date.getUTCMinutes())}`;
