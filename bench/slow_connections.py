@@ -134,12 +134,12 @@ def nuisances(port: int, kind: str, number: int) -> Iterator[list[int]]:
     command = [sys.executable, "-m", "bench.slow_connections", "--nuisance", kind, "--port", str(port)]
     process = subprocess.Popen([*command, "--connections", str(number)], stdout=subprocess.PIPE, text=True)  # noqa: S603
     assert process.stdout
-    process.stdout.readline()  # all are connected
+    first = process.stdout.readline()  # all are connected
     try:
         yield cut_off
     finally:
         process.terminate()
-        cut_off.append(int(process.stdout.read().split()[-1]))
+        cut_off.append(int((first + process.stdout.read()).split()[-1]))
         process.stdout.close()
         process.wait()
 

@@ -266,6 +266,22 @@ async def test_a_body_that_does_not_arrive_is_given_up(desk: Desk, monkeypatch: 
     assert await desk.inbox() == []
 
 
+async def test_a_body_that_breaks_off_is_not_taken_even_if_it_reads_well(desk: Desk) -> None:
+    before = await refused_so_far(desk)
+    async with begun(desk, derived(JOB), "Content-Length: 200", json.dumps(NOTICE).encode()):
+        pass
+    async with asyncio.timeout(20):
+        while await refused_so_far(desk) == before:
+            pass
+    assert await desk.inbox() == []
+
+
+async def refused_so_far(desk: Desk) -> str:
+    """The figure of bodies that were no notice."""
+    lines = (await desk.client.get("/metrics")).text.splitlines()
+    return "".join(line for line in lines if 'webhooks_received_total{result="invalid_request"}' in line)
+
+
 def test_the_wait_for_a_body_is_what_the_documents_say() -> None:
     assert hooks.BODY_WITHIN_S == 5
 
