@@ -119,8 +119,10 @@ def _job(query: bytes) -> str | None:
 
 def _header(scope: Scope, name: str) -> bytes:
     wanted = name.lower().encode()
-    found: bytes = next((value for given, value in scope["headers"] if given == wanted), b"")
-    return found
+    for given, value in scope["headers"]:
+        if given == wanted:
+            return bytes(value)
+    return b""
 
 
 async def _read(receive: Receive) -> bytes:

@@ -5,6 +5,7 @@ be part of it. On PostgreSQL `broadcast` passes them on to the other processes.
 """
 
 import asyncio
+import contextlib
 from collections import defaultdict
 
 
@@ -26,15 +27,15 @@ class Wakeups:
         """Wake the lane, or have it go straight on if it is not asleep."""
         self._bells[lane].set()
 
-    async def wait(self, lane: str, longest_s: float) -> None:
-        """Sleep until somebody rings or `longest_s` seconds have passed."""
+    async def wait(self, lane: str, longest_s: float) -> bool:
+        """Sleep until somebody rings or `longest_s` seconds have passed; True when somebody did."""
         bell = self._bells[lane]
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(longest_s):
                 await bell.wait()
-        except TimeoutError:
-            pass
+        rung = bell.is_set()
         bell.clear()
+        return rung
 
     async def take_rung(self) -> set[str]:
         """Wait for a ring; all lanes that were rung since the last call."""

@@ -26,7 +26,8 @@ log = structlog.get_logger(__name__)
 
 LEASE_MS = 20_000
 RENEW_EVERY_S = 5.0
-POLL_EVERY_S = 1.0
+POLL_EVERY_S = 1.0  # for what no ring tells of: leases that ended, room that others made, an endpoint's rate
+IDLE_POLL_S = 5.0  # when nothing is due at all: only rings that were lost
 STOP_WITHIN_S = 5.0
 
 Turn = Callable[[], Awaitable[None]]
@@ -53,6 +54,7 @@ class Worker:
     relay: Relay
     lanes: Sequence[Lane]
     _running: dict[asyncio.Task[None], tuple[Lane, Any]] = field(default_factory=dict)
+    _unrung: set[str] = field(default_factory=set)  # lanes that woke last because their time was over
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop` is set, then finish or give back what is under way."""
@@ -80,30 +82,41 @@ class Worker:
                 await asyncio.sleep(POLL_EVERY_S)
 
     async def _serve(self, lane: Lane) -> None:
-        await self._fill(lane)
-        await self.relay.wakeups.wait(lane.name, await self._sleep_s(lane))
+        claimed = await self._fill(lane)
+        rests = not claimed and lane.name in self._unrung and await self._is_idle(lane)
+        longest_s = IDLE_POLL_S if rests else POLL_EVERY_S
+        rung = await self.relay.wakeups.wait(lane.name, await self._sleep_s(lane, longest_s))
+        (self._unrung.discard if rung else self._unrung.add)(lane.name)
 
-    async def _fill(self, lane: Lane) -> None:
-        """Claim as long as there is both work and a free hand."""
+    async def _is_idle(self, lane: Lane) -> bool:
+        """Nothing waits for its turn. Asked in quiet times only: where much was just done it can take long."""
+        async with self.relay.db.read() as connection:
+            return not await claims.is_any_due(connection, lane.model, self.relay.clock())
+
+    async def _fill(self, lane: Lane) -> bool:
+        """Claim as long as there is both work and a free hand; True when there was something."""
+        found = False
         while (free := lane.at_once - self._busy(lane)) > 0 and lane.may_claim():
             claimant = Claimant(self.relay.name, self.relay.clock(), LEASE_MS)
             rows = await self.relay.db.write(lambda connection: lane.claim(connection, claimant, free))  # noqa: B023
+            found = found or bool(rows)
             for row in rows:
                 self.relay.leases.hold(row.id, claimant.now_ms + LEASE_MS)
                 task = asyncio.create_task(self._run_step(lane, row))
                 self._running[task] = (lane, row)
                 task.add_done_callback(self._free_a_hand)
             if len(rows) < free:
-                return
+                break
+        return found
 
-    async def _sleep_s(self, lane: Lane) -> float:
+    async def _sleep_s(self, lane: Lane, longest_s: float) -> float:
         """Until the next row becomes due; a full lane is woken by its own steps."""
         if self._busy(lane) >= lane.at_once or not lane.may_claim():
             return POLL_EVERY_S
         now_ms = self.relay.clock()
         async with self.relay.db.read() as connection:
             due_ms = await claims.next_due_ms(connection, lane.model, now_ms)
-        return POLL_EVERY_S if due_ms is None else min(POLL_EVERY_S, max(0.001, (due_ms - now_ms) / 1000))
+        return longest_s if due_ms is None else min(longest_s, max(0.001, (due_ms - now_ms) / 1000))
 
     async def _run_step(self, lane: Lane, row: Any) -> None:
         structlog.contextvars.bind_contextvars(lane=lane.name, job_id=lane.job_of(row))  # for this task alone

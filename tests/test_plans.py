@@ -68,6 +68,7 @@ QUERIES: dict[str, tuple[Query, set[str]]] = {
     ),
     "renew leases": (lambda c: claims.renew(c, Webhook, [("w1", 0), ("w2", 0)], NOW_MS), set()),
     "give leases back": (lambda c: claims.release(c, Delivery, "w", NOW_MS), {"ix_deliveries_due"}),
+    "is anything due": (lambda c: claims.is_any_due(c, Delivery, NOW_MS), {"ix_deliveries_due"}),
     "when is the next due": (lambda c: claims.next_due_ms(c, Delivery, NOW_MS), {"ix_deliveries_due"}),
     "find silent jobs": (
         lambda c: transcriptions.silent(c, NOW_MS, 1000),

@@ -175,6 +175,26 @@ async def test_a_ring_wakes_the_lane_at_once(relay: Relay, monkeypatch: pytest.M
         await until(lambda: is_done(relay, "a"), within_s=5)
 
 
+async def test_a_lane_with_nothing_due_asks_seldom_and_still_finds_a_row_whose_ring_was_lost(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "POLL_EVERY_S", 0.02)
+    monkeypatch.setattr(worker_module, "IDLE_POLL_S", 1.0)
+    asked = 0
+
+    async def counting(connection: AsyncConnection, claimant: Claimant, limit: int) -> Sequence[Removal]:
+        nonlocal asked
+        asked += 1
+        return await claim(connection, claimant, limit)
+
+    async with at_work(relay, finish, claim=counting):
+        await asyncio.sleep(1.5)
+        assert asked < 10
+        unsaid = Removal(id="unsaid", transcription_id="t", created_at_ms=0, due_at_ms=relay.clock())
+        await relay.db.write(lambda connection: insert_all(connection, [unsaid]))
+        await until(lambda: is_done(relay, "unsaid"))
+
+
 async def test_no_more_steps_run_at_once_than_the_lane_may_and_all_are_done(relay: Relay) -> None:
     running: set[str] = set()
     most = 0

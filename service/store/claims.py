@@ -190,3 +190,14 @@ async def next_due_ms(connection: AsyncConnection, model: type[Due], now_ms: int
 def _next_due(model: type[Due]) -> Select[Any]:
     due_at_ms = table_of(model).c.due_at_ms
     return select(due_at_ms).where(due_at_ms > bindparam("now_ms")).order_by(due_at_ms).limit(1)
+
+
+async def is_any_due(connection: AsyncConnection, model: type[Due], now_ms: int) -> bool:
+    """True while a row is due, whether somebody works on it or not."""
+    return (await connection.execute(_any_due(model), {"now_ms": now_ms})).first() is not None
+
+
+@cache
+def _any_due(model: type[Due]) -> Select[Any]:
+    table = table_of(model)
+    return select(table.c.id).where(table.c.due_at_ms <= bindparam("now_ms")).order_by(table.c.due_at_ms).limit(1)
