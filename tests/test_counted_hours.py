@@ -15,8 +15,9 @@ from service.engines import engine_url
 from service.figures import count_hours
 from service.figures.windows import DAY_MS, quantiles, window_of
 from service.lifecycle import DeliveryStatus, Stage
-from service.store import deliveries, events, hours, transcriptions
+from service.store import deliveries, endings, events, hours, transcriptions
 from service.store.counting import DELIVERIES, HOUR_MS, JOBS, SAMPLE, Subject
+from service.store.endings import Ending
 from service.store.history import Interval
 from service.store.rows import insert_all
 from service.tables import Delivery, Transcription
@@ -109,8 +110,9 @@ async def retry(connection: AsyncConnection, number: int) -> None:
 async def finish_late(connection: AsyncConnection, number: int) -> None:
     """By a process whose clock, or whose commit, is hours behind."""
     if (found := await job_of(connection, number)) is not None:
-        values = {"finished_at_ms": NOW_MS - number * HOUR_MS, "learned_from": "reconciler"}
-        await transcriptions.mark_finished(connection, found, Stage.COMPLETED, **values)
+        late_ms = NOW_MS - number * HOUR_MS
+        ending = Ending(found.id, found.attempt, Stage.COMPLETED, late_ms, "reconciler")
+        await endings.mark_finished(connection, [ending])
 
 
 async def remove(connection: AsyncConnection, number: int) -> None:
