@@ -1,6 +1,7 @@
 """Logs and metrics: their names, their shape, and the rule that nothing secret gets in."""
 
 import logging
+import re
 import sys
 from typing import Any, Literal
 
@@ -88,6 +89,17 @@ soniox_held = Gauge("relay_soniox_quota_used", "What the relay holds at Soniox."
 soniox_quota = Gauge("relay_soniox_quota_limit", "What it may hold there.", ["kind"], registry=REGISTRY)
 
 
+# PostgreSQL explains a broken constraint with the values of the row: up to the statement, or to the next error.
+ROW_IN_AN_ERROR = re.compile(r"DETAIL: .*?(?=\n\[SQL: |\n\nThe above exception|\n\nDuring handling|\Z)", re.DOTALL)
+
+
+def _without_rows(_logger: Any, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Leave the values of rows out of what is told of an error."""
+    if text := line.get("exception"):
+        line["exception"] = ROW_IN_AN_ERROR.sub("DETAIL: (left out)", text)
+    return line
+
+
 def observe_soniox_call(operation: str, code: int | None, seconds: float) -> None:
     """Count one request; `code` None is a call without an answer."""
     soniox_requests.labels(operation, str(code or "none")).inc()
@@ -102,6 +114,7 @@ def configure_logs(level: str, shape: Literal["console", "json"]) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
         structlog.processors.format_exc_info,
+        _without_rows,
     ]
     last: Any = (
         structlog.processors.JSONRenderer()

@@ -224,6 +224,27 @@ async def test_an_unforeseen_error_brings_no_text_into_the_log_and_says_whose_it
     assert "whsec_" not in logged
 
 
+@pytest.mark.parametrize("log_format", ["json", "console"])
+async def test_a_row_that_the_database_refuses_is_not_repeated_in_the_log(
+    database_url: str, tmp_path: Path, log_format: str
+) -> None:
+    """PostgreSQL explains a broken constraint with the values of the row, SQLite with its name."""
+    if database_url.startswith("sqlite"):
+        pytest.skip("SQLite cannot add a constraint to a table, and tells no values")
+    rule = "ALTER TABLE transcriptions ADD CONSTRAINT whim CHECK (client_reference_id <> 'unwanted')"
+    async with open_street(database_url, tmp_path, LOG_FORMAT=log_format) as street:
+        await alter(database_url, rule)
+        body = {"model": MODEL, "audio_url": f"https://sandbox.invalid/a?sig={URL_SECRET}"}
+        answer = await street.client.post(
+            "/v1/transcriptions", json={**body, "client_reference_id": "unwanted", "context": "line\nline"}
+        )
+        logged = street.relay.logged()
+    assert answer.status_code == 500
+    assert '"whim"' in logged.replace("\\", "")  # it says which constraint
+    assert "(left out)" in logged
+    assert URL_SECRET not in logged + answer.text
+
+
 def in_trouble(street: Street) -> list[dict[str, Any]]:
     return [line for line in street.lines() if line["event"] in {"step_failed", "step_waits_for_database"}]
 
