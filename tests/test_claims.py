@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.db import Database, open_database
@@ -183,3 +183,99 @@ async def test_the_next_due_row_is_the_first_that_still_waits_for_its_time(db: D
     async with db.read() as connection:
         assert await claims.next_due_ms(connection, Removal, NOW_MS) == NOW_MS + 300
         assert await claims.next_due_ms(connection, Removal, NOW_MS + 700) is None
+
+
+async def test_chosen_rows_are_taken_as_far_as_they_are_due_and_free(db: Database) -> None:
+    await lay_out(db, 0, 1, 0, 0, None)
+    [held] = await claim(db, "w1", limit=1)
+    claimant = Claimant("w2", NOW_MS, LEASE_MS)
+    chosen = [held.id, "r001", "r002", "r004", "unknown"]
+    rows = await db.write(lambda connection: claims.claim_those(connection, Removal, claimant, chosen))
+    assert ids(rows) == ["r002"]
+    assert (rows[0].leased_by, rows[0].lease_until_ms, rows[0].fence) == ("w2", NOW_MS + LEASE_MS, 1)
+    assert (await stored(db, "r003")).leased_by is None
+
+
+async def test_a_special_claim_asks_its_own_question_and_sets_its_own_columns(db: Database) -> None:
+    statement = claims.taking(
+        Removal, where=removals.c.id > bindparam("after"), also={"soniox_file_id": bindparam("file")}
+    )
+    await lay_out(db, 0, 0, 0, 5)
+    claimant = Claimant("w1", NOW_MS, LEASE_MS)
+
+    async def step(connection: AsyncConnection) -> list[Removal]:
+        special = {"statement": statement, "after": "r000", "file": "f"}
+        return await claims.claim(connection, Removal, claimant, limit=9, **special)
+
+    rows = await db.write(step)
+    assert [(row.id, row.soniox_file_id) for row in rows] == [("r001", "f"), ("r002", "f")]
+
+
+async def test_what_was_due_before_a_moment_is_passed_over_on_demand(db: Database) -> None:
+    await lay_out(db, -20, -10, 0)
+    claimant = Claimant("w1", NOW_MS, LEASE_MS, since_ms=NOW_MS - 10)
+    rows = await db.write(lambda connection: claims.claim(connection, Removal, claimant, limit=9))
+    assert ids(rows) == ["r001", "r002"]
+
+
+async def test_a_statement_for_many_claims_changes_only_what_is_still_held(db: Database) -> None:
+    await lay_out(db, 0, 0, 0)
+    lost, given_back, mine = await claim(db, "w1")
+    await claim(db, "w2", limit=1, after_ms=LEASE_MS)
+    await postpone(db, given_back, 99)
+    statement = update(removals).where(claims.same_claim(Removal)).values(soniox_file_id="changed")
+    held = [claims.of_claim(row) for row in (lost, given_back, mine)]
+
+    async def step(connection: AsyncConnection) -> None:
+        await connection.execute(statement, held)
+
+    await db.write(step)
+    assert [(await stored(db, row.id)).soniox_file_id for row in (lost, given_back, mine)] == [
+        None,
+        None,
+        "changed",
+    ]
+
+
+async def test_a_row_is_due_from_its_moment_on_whoever_works_on_it(db: Database) -> None:
+    await lay_out(db, 300, None)
+
+    async def is_any_due(after_ms: int) -> bool:
+        async with db.read() as connection:
+            return await claims.is_any_due(connection, Removal, NOW_MS + after_ms)
+
+    assert [await is_any_due(after_ms) for after_ms in (299, 300)] == [False, True]
+    await claim(db, after_ms=300)
+    assert await is_any_due(300)
+
+
+async def test_a_claim_passes_over_rows_that_another_is_just_taking(database_url: str) -> None:
+    if database_url.startswith("sqlite"):
+        pytest.skip("SQLite has one writer")
+    async with open_database(database_url, Wakeups()) as slow, open_database(database_url, Wakeups()) as quick:
+        await lay_out(slow, -1, 0)
+        taken, go_on = asyncio.Event(), asyncio.Event()
+
+        async def dawdle(connection: AsyncConnection) -> list[Removal]:
+            rows = await claims.claim(connection, Removal, Claimant("w1", NOW_MS, LEASE_MS), limit=1)
+            taken.set()
+            await go_on.wait()
+            return rows
+
+        first = asyncio.create_task(slow.write(dawdle))
+        await taken.wait()
+        async with asyncio.timeout(10):
+            assert ids(await claim(quick, "w2")) == ["r001"]
+        go_on.set()
+        assert ids(await first) == ["r000"]
+
+
+async def test_a_row_that_is_done_forgets_its_tries_and_its_last_error(db: Database) -> None:
+    await lay_out(db, 0)
+    [row] = await claim(db)
+    await postpone(db, row, 0)
+    [again] = await claim(db)
+    assert (again.tries, again.last_error) == (1, "not now")
+    await finish(db, again)
+    done = await stored(db)
+    assert (done.tries, done.last_error) == (0, None)
