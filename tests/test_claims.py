@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from sqlalchemy import bindparam, select, update
@@ -71,8 +72,8 @@ def ids(rows: Sequence[Removal]) -> list[str]:
 
 
 async def test_the_longest_due_come_first_and_what_is_not_due_stays(db: Database) -> None:
-    await lay_out(db, -10, 5, None, -30, -20, 0)
-    assert ids(await claim(db, limit=2)) == ["r003", "r004"]
+    await lay_out(db, -10, 5, None, -20, -30, 0)
+    assert ids(await claim(db, limit=2)) == ["r004", "r003"]
     assert ids(await claim(db)) == ["r000", "r005"]
     assert await claim(db) == []
 
@@ -219,8 +220,8 @@ async def test_what_was_due_before_a_moment_is_passed_over_on_demand(db: Databas
 
 
 async def test_a_statement_for_many_claims_changes_only_what_is_still_held(db: Database) -> None:
-    await lay_out(db, 0, 0, 0)
-    lost, given_back, mine = await claim(db, "w1")
+    await lay_out(db, 0, 0, 0, 0)
+    lost, given_back, mine, another = await claim(db, "w1")
     await claim(db, "w2", limit=1, after_ms=LEASE_MS)
     await postpone(db, given_back, 99)
     statement = update(removals).where(claims.same_claim(Removal)).values(soniox_file_id="changed")
@@ -230,11 +231,8 @@ async def test_a_statement_for_many_claims_changes_only_what_is_still_held(db: D
         await connection.execute(statement, held)
 
     await db.write(step)
-    assert [(await stored(db, row.id)).soniox_file_id for row in (lost, given_back, mine)] == [
-        None,
-        None,
-        "changed",
-    ]
+    now = [(await stored(db, row.id)).soniox_file_id for row in (lost, given_back, mine, another)]
+    assert now == [None, None, "changed", None]
 
 
 async def test_a_row_is_due_from_its_moment_on_whoever_works_on_it(db: Database) -> None:
@@ -264,9 +262,11 @@ async def test_a_claim_passes_over_rows_that_another_is_just_taking(database_url
 
         first = asyncio.create_task(slow.write(dawdle))
         await taken.wait()
-        async with asyncio.timeout(10):
-            assert ids(await claim(quick, "w2")) == ["r001"]
-        go_on.set()
+        try:
+            second = await asyncio.wait_for(claim(quick, "w2"), 10)
+        finally:
+            go_on.set()
+        assert ids(second) == ["r001"]
         assert ids(await first) == ["r000"]
 
 
@@ -279,3 +279,19 @@ async def test_a_row_that_is_done_forgets_its_tries_and_its_last_error(db: Datab
     await finish(db, again)
     done = await stored(db)
     assert (done.tries, done.last_error) == (0, None)
+
+
+async def test_a_row_can_be_given_back_without_a_try_and_only_in_a_certain_state(db: Database) -> None:
+    await lay_out(db, 0)
+    [row] = await claim(db)
+    later: dict[str, Any] = {"due_at_ms": NOW_MS + 5, "error": "e" * 600}
+    other = removals.c.soniox_id == "other"
+
+    async def give_back(**how: Any) -> bool:
+        return await db.write(lambda connection: claims.postpone(connection, Removal, row, **later, **how))
+
+    assert not await give_back(where=other)
+    assert await stored(db) == row
+    assert await give_back(spend_try=False, where=~other | removals.c.soniox_id.is_(None))
+    now = await stored(db)
+    assert (now.tries, now.due_at_ms, now.last_error) == (0, NOW_MS + 5, "e" * 500)
