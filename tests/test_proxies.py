@@ -69,7 +69,7 @@ async def test_a_proxied_relay_does_its_job_and_the_proxy_keeps_out_what_is_too_
     ):
         house.client = client
         await the_job_is_done_and_told(house)
-        await uploads_pass_and_other_large_bodies_do_not(house)
+        await uploads_pass_and_other_large_bodies_do_not(house, program)
 
 
 async def test_the_examples_speak_tls_as_they_stand(
@@ -154,12 +154,15 @@ async def the_job_is_done_and_told(house: House) -> None:
     assert len(transcript.json()["tokens"]) == 9
 
 
-async def uploads_pass_and_other_large_bodies_do_not(house: House) -> None:
-    """The relay never sees what is too large: what it would answer bears its own request id."""
+async def uploads_pass_and_other_large_bodies_do_not(house: House, program: Program) -> None:
+    """Behind nginx the relay never sees what is too large: what it would answer bears its own request id.
+
+    Caddy hands on what it has before it counts on, so that now and then the relay's own cap answers first.
+    """
     for path, size in (("/webhooks/soniox?job=x", 17_000), ("/v1/endpoints", 1_100_000)):
         answer = await house.client.post(path, content=b"x" * size)
         assert answer.status_code in {413, 502}, (path, answer.status_code, answer.text)  # 502: Caddy 2.6
-        assert "x-request-id" not in answer.headers
+        assert program.__name__ == "caddy" or "x-request-id" not in answer.headers
     whole = await house.client.post("/v1/files", files={"file": ("a.wav", b"audio" * 600_000)})
     assert whole.status_code == 201
     assert whole.json()["size"] == 3_000_000
