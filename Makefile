@@ -66,12 +66,13 @@ audit: $(INSTALLED) ## Look the pinned versions up among known security holes (n
 	$(BIN)/python -m pip install --quiet pip-audit
 	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
-check: $(INSTALLED) ## Check format, lint, types, import contracts and the Dockerfile
+check: $(INSTALLED) ## Check format, lint, types, import contracts, the Dockerfile and deploy/
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
+	$(BIN)/python -m pytest tests/test_deploy.py tests/test_image.py tests/test_operations_files.py
 
 docker-check: $(INSTALLED) ## Build the image with buildah and run each role of it (as root, on Debian)
 	$(call from-debian,buildah debootstrap)
