@@ -48,14 +48,9 @@ async def _order_removal(connection: AsyncConnection, job: Transcription, now_ms
     finished = job.stage in {Stage.COMPLETED, Stage.FAILED}
     if finished or job.adopted:
         return  # removal was ordered when it finished, or is not ours to order
-    await removals.order(
-        connection,
-        transcription_id=job.id,
-        soniox_id=job.soniox_id,
-        soniox_file_id=job.soniox_file_id,
-        now_ms=now_ms,
-        unsettled=job.stage == Stage.SUBMITTING,
-    )
+    unsettled = job.stage == Stage.SUBMITTING
+    wanted = removals.of(job.id, job.soniox_id, job.soniox_file_id, now_ms, unsettled=unsettled)
+    await removals.order(connection, wanted)
 
 
 async def retry(relay: Relay, job: Transcription) -> None:

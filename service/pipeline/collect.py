@@ -89,13 +89,7 @@ async def _turn_away(relay: Relay, row: Webhook, remote: RemoteTranscription) ->
 
     async def turn_away(connection: AsyncConnection) -> None:
         if ours and await webhooks.handle(connection, row, "superseded", relay.clock()):
-            await removals.order(
-                connection,
-                transcription_id=row.job,
-                soniox_id=remote.id,
-                soniox_file_id=None,
-                now_ms=relay.clock(),
-            )
+            await removals.order(connection, removals.of(row.job, remote.id, None, relay.clock()))
         elif not ours:
             await webhooks.handle(connection, row, "not_ours", relay.clock())
 

@@ -16,7 +16,6 @@ from service.schemas import transcription_event_body
 from service.store import endings, events, files, removals, timeline, transcripts, webhooks
 from service.store.endings import Ending
 from service.store.events import Told
-from service.store.rows import insert_all
 from service.store.transcripts import Parts
 from service.tables import Event, Removal, TimelineEntry, Transcription, Webhook
 
@@ -61,7 +60,7 @@ async def finish(connection: AsyncConnection, ends: Sequence[End]) -> list[bool]
     finished = [_Finished(end, job) for end, job in zip(ends, jobs, strict=True) if job is not None]
     await transcripts.put(connection, [one.end.parts for one in finished if one.end.parts])
     await events.append(connection, [Told(_event(one), one.job.callback_url) for one in finished])
-    await insert_all(connection, [removal for one in finished for removal in _removals(one)])
+    await removals.order(connection, [removal for one in finished for removal in _removals(one)])
     await files.remove_of_transcriptions(connection, [one.job.id for one in finished if _has_file_no_more(one)])
     await timeline.note(connection, *[entry for one in finished for entry in _entries(one)])
     heard = [
@@ -104,8 +103,8 @@ def _entries(one: _Finished) -> list[TimelineEntry]:
 
 
 def _event(one: _Finished) -> Event:
-    (end, job), now_ms = one, one.end.ending.finished_at_ms
-    kind = EVENT_OF[end.ending.stage]
+    end, job = one
+    kind, now_ms = EVENT_OF[end.ending.stage], end.ending.finished_at_ms
     summary = end.parts.head.summary if end.parts else None
     return Event(
         id=new_id("evt", now_ms),

@@ -85,9 +85,7 @@ async def _settle(
     check_at_ms = now_ms + int(relay.settings.relay_reconcile_grace_s * 1000)
     mine = await transcriptions.mark_submitted(connection, job, soniox_id, now_ms=now_ms, check_at_ms=check_at_ms)
     if not mine:
-        await removals.order(
-            connection, transcription_id=job.id, soniox_id=soniox_id, soniox_file_id=None, now_ms=now_ms
-        )
+        await removals.order(connection, removals.of(job.id, soniox_id, None, now_ms))
         return
     await timeline.note(
         connection,

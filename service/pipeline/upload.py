@@ -49,13 +49,7 @@ async def _remember(relay: Relay, job: Transcription, soniox_file_id: str) -> No
             return True
         present = await transcriptions.get(connection, job.id, None)
         if present is None or present.stage not in OPEN_STAGES:
-            await removals.order(
-                connection,
-                transcription_id=job.id,
-                soniox_id=None,
-                soniox_file_id=soniox_file_id,
-                now_ms=relay.clock(),
-            )
+            await removals.order(connection, removals.of(job.id, None, soniox_file_id, relay.clock()))
         return False  # whoever claimed it since may find and use the file; if not, the reconciler removes it
 
     if not await relay.db.write(remember, wake=("cleanup",)):

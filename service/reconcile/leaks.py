@@ -59,13 +59,9 @@ async def mend_leaks(relay: Relay, leaks: Leaks) -> None:
 
     async def mend(connection: AsyncConnection) -> None:
         for job, soniox_id in leaks.transcriptions:
-            await removals.order(
-                connection, transcription_id=job, soniox_id=soniox_id, soniox_file_id=None, now_ms=now_ms
-            )
+            await removals.order(connection, removals.of(job, soniox_id, None, now_ms))
         for job, file_id in leaks.files:
-            await removals.order(
-                connection, transcription_id=job, soniox_id=None, soniox_file_id=file_id, now_ms=now_ms
-            )
+            await removals.order(connection, removals.of(job, None, file_id, now_ms))
         if leaks.foreign:
             await webhooks.record(connection, [_as_hint(remote, now_ms) for remote in leaks.foreign])
 

@@ -36,17 +36,8 @@ def of(
     return [row]
 
 
-async def order(
-    connection: AsyncConnection,
-    *,
-    transcription_id: str,
-    soniox_id: str | None,
-    soniox_file_id: str | None,
-    now_ms: int,
-    unsettled: bool = False,
-) -> None:
-    """Have a transcription and its file removed; does nothing when there is nothing to remove."""
-    rows = of(transcription_id, soniox_id, soniox_file_id, now_ms, unsettled=unsettled)
+async def order(connection: AsyncConnection, rows: Sequence[Removal]) -> None:
+    """Have all of these removed."""
     await insert_all(connection, rows)
 
 
