@@ -16,7 +16,7 @@ from service.transcripts.passages import Passage, Passages
 from service.transcripts.serving import json_body
 from service.transcripts.summary import Summary, Tally
 from service.transcripts.table import pack_tokens, unpack_tokens
-from service.transcripts.timing import Times, effective_times
+from service.transcripts.timing import Times, effective_times, known
 from service.transcripts.tokens import Batch, Token, text_of
 
 __all__ = ["Chunk", "MalformedTranscript", "Packed", "json_body", "pack", "unpack", "unpack_tokens"]
@@ -85,7 +85,7 @@ async def unpack(envelope: bytes, chunks: Iterable[bytes]) -> dict[str, Any]:
 
 
 def _chunk(position: int, batch: Batch, starts: Times, ends: Times) -> Chunk:
-    times = [time for time in (*starts, *ends) if time is not None]
+    times = known(starts + ends)
     return Chunk(
         position=position,
         token_count=len(batch.tokens),

@@ -2,7 +2,7 @@
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from itertools import accumulate, chain, groupby
 from operator import ne, sub
 from typing import Any, Self
@@ -12,6 +12,7 @@ import msgspec
 _REPEATABLE = {str, bool, type(None)}
 _INT64 = range(-(2**63), 2**63)
 _WIDTHS = {"b": 1, "h": 2, "i": 4, "q": 8}
+_HEAD = 32
 _SEPARATOR = "\0"
 
 
@@ -47,7 +48,7 @@ class Integers(msgspec.Struct, array_like=True, tag=1):
         """Pack integers of 64 bits; wider ones, or wider steps, become JSON."""
         differences = list(map(sub, values[1:], values))
         unit = math.gcd(*differences) or 1
-        steps = [difference // unit for difference in differences]
+        steps = differences if unit == 1 else [difference // unit for difference in differences]
         width = _narrowest(steps)
         if width is None or not (values[0] in _INT64 and unit in _INT64):
             return Json.of(values)
@@ -122,7 +123,8 @@ class Mixed(msgspec.Struct, array_like=True, tag=5):
         for value in values:
             parts.setdefault(type(value), []).append(value)
         number = {kind: position for position, kind in enumerate(parts)}
-        return cls(bytes(number[type(value)] for value in values), [column(part) for part in parts.values()])
+        columns = [column(part, {kind}) for kind, part in parts.items()]
+        return cls(bytes(number[type(value)] for value in values), columns)
 
     def values(self) -> list[Any]:
         """Give the values back."""
@@ -133,14 +135,16 @@ class Mixed(msgspec.Struct, array_like=True, tag=5):
 Column = Runs | Integers | Doubles | Strings | Json | Mixed
 
 
-def column(values: Sequence[Any]) -> Column:
-    """Pack at least one JSON value in the column that suits the types and the repetition found."""
-    kinds = set(map(type, values))
-    if (kinds <= _REPEATABLE or (kinds == {int} and _are_64_bit(values))) and _repeats(values):
+def column(values: Sequence[Any], kinds: Set[type]) -> Column:
+    """Pack at least one JSON value in the column that suits the types and the repetition found.
+
+    `kinds` are the types of all values.
+    """
+    if (kinds <= _REPEATABLE or kinds == {int}) and _repeats(values) and (int not in kinds or _are_64_bit(values)):
         return Runs.of(values)
     if len(kinds) > 1:
         return Mixed.of(values)
-    match kinds.pop():
+    match next(iter(kinds)):
         case kind if kind is int:
             return Integers.of(values)
         case kind if kind is float:
@@ -154,7 +158,10 @@ def column(values: Sequence[Any]) -> Column:
 
 
 def _repeats(values: Sequence[Any]) -> bool:
-    """Whether few enough values differ from the one before."""
+    """Whether few enough values differ from the one before; the first ones tell most columns that do not."""
+    head = values[:_HEAD]
+    if sum(map(ne, head, head[1:])) * 2 > len(head):
+        return False
     return _is_constant(values) or sum(map(ne, values, values[1:])) * 8 <= len(values)
 
 

@@ -9,7 +9,7 @@ from itertools import groupby
 
 from service.transcripts.folding import fold
 from service.transcripts.timing import Times
-from service.transcripts.tokens import Batch, as_text
+from service.transcripts.tokens import Batch
 from service.transcripts.words import begins_word
 
 _SHORTEST_CUT = 100  # tokens
@@ -58,13 +58,12 @@ class Passages:
 
     def add(self, chunk: int, batch: Batch, starts: Times) -> None:
         """Take the next chunk's tokens, with their effective start times."""
-        texts = list(map(as_text, batch.column("text")))
         for voice, first, last in _turns(batch):
             if self._open is None or self._open.voice != voice:
                 self._close()
                 self._open = _Open(chunk, first, voice)
             self._open.spills = self._open.chunk != chunk
-            self._open.texts += texts[first:last]
+            self._open.texts += batch.texts[first:last]
             self._open.starts += starts[first:last]
             while len(self._open.texts) > _LONGEST:
                 self._cut(chunk, last)
@@ -120,6 +119,10 @@ def _label(speaker: object) -> str | None:
 
 def _place(texts: list[str]) -> int:
     """Where to cut: behind the last sentence that ends late enough, else before the last whole word."""
-    between = [n for n in range(_SHORTEST_CUT, _LONGEST + 1) if begins_word(texts[n - 1], texts[n])]
-    sentences = [n for n in between if texts[n - 1].rstrip().endswith(_SENTENCE_ENDS)]
-    return (sentences or between or [_LONGEST])[-1]
+    last_word = None
+    for n in range(_LONGEST, _SHORTEST_CUT - 1, -1):
+        if begins_word(texts[n - 1], texts[n]):
+            if texts[n - 1].rstrip().endswith(_SENTENCE_ENDS):
+                return n
+            last_word = last_word or n
+    return last_word or _LONGEST

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from service.transcripts.timing import Times
+from service.transcripts.timing import Times, known
 from service.transcripts.tokens import Batch
 from service.transcripts.words import count_words
 
@@ -58,7 +58,7 @@ class Tally:
     def add(self, batch: Batch, starts: Times, ends: Times) -> None:
         """Count the next tokens in, with their effective times."""
         self._tokens += len(batch.tokens)
-        self._duration_ms = max([self._duration_ms, *(end for end in ends if end is not None)])
+        self._duration_ms = max(self._duration_ms, max(known(ends), default=0))
         statuses = batch.column("translation_status")
         if "translation" in statuses:
             self._translated = True
@@ -70,14 +70,14 @@ class Tally:
 
     def summary(self) -> Summary:
         """The figures of all tokens counted so far."""
-        known = self._confidences
+        counted = self._confidences
         return Summary(
             duration_ms=self._duration_ms,
             words=self._words,
             speakers=dict(self._talk),
             languages=dict(self._languages),
-            mean_confidence=self._confidence_sum / known if known else None,
-            low_confidence_share=self._low_confidences / known if known else None,
+            mean_confidence=self._confidence_sum / counted if counted else None,
+            low_confidence_share=self._low_confidences / counted if counted else None,
             token_count=self._tokens,
             translated=self._translated,
         )
@@ -85,10 +85,10 @@ class Tally:
     def _add_speech(self, batch: Batch, starts: Times, ends: Times) -> None:
         self._words += count_words(batch)
         self._languages.update(batch.strings("language"))
-        known = batch.confidences
-        self._confidences += len(known)
-        self._confidence_sum += sum(known)
-        self._low_confidences += len([value for value in known if value < LOW_CONFIDENCE])
+        confidences = batch.confidences
+        self._confidences += len(confidences)
+        self._confidence_sum += sum(confidences)
+        self._low_confidences += len([value for value in confidences if value < LOW_CONFIDENCE])
         for speaker, talk_ms in _stretches(batch.column("speaker"), starts, ends):
             self._talk[speaker] += talk_ms
 

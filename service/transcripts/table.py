@@ -39,8 +39,12 @@ def pack_tokens(batch: Batch) -> bytes:
     """Pack tokens to bytes, the codec version first."""
     keys = list(map(tuple, batch.tokens))
     number = {distinct: position for position, distinct in enumerate(dict.fromkeys(keys))}
-    turns = [(number[same], len(list(run))) for same, run in groupby(keys)]
-    shapes = [_shape(list(own), alike) for own, alike in zip(number, _alike(batch, keys), strict=True)]
+    if len(number) == 1:
+        turns, alike = [(0, len(keys))], [batch]
+    else:
+        turns = [(number[same], len(list(run))) for same, run in groupby(keys)]
+        alike = _alike(batch, keys)
+    shapes = [_shape(list(own), theirs) for own, theirs in zip(number, alike, strict=True)]
     return compress(msgspec.msgpack.encode(Table(shapes, turns)))
 
 
@@ -85,8 +89,6 @@ def _read(data: bytes) -> Table:
 def _alike(batch: Batch, keys: Sequence[tuple[str, ...]]) -> list[Batch]:
     """The tokens divided by their keys."""
     groups: dict[tuple[str, ...], list[Token]] = {}
-    if keys.count(keys[0]) == len(keys):
-        return [batch]
     for own, token in zip(keys, batch.tokens, strict=True):
         groups.setdefault(own, []).append(token)
     return list(map(Batch, groups.values()))
@@ -94,14 +96,10 @@ def _alike(batch: Batch, keys: Sequence[tuple[str, ...]]) -> list[Batch]:
 
 def _shape(keys: list[str], batch: Batch) -> Shape:
     values = {key: batch.column(key) for key in keys}
-    ends_are_spans = _whole(values.get("start_ms")) and _whole(values.get("end_ms"))
+    ends_are_spans = batch.kinds("start_ms") == batch.kinds("end_ms") == {int}
     if ends_are_spans:
         values["end_ms"] = list(map(sub, values["end_ms"], values["start_ms"]))
-    return Shape(keys, [column(each) for each in values.values()], ends_are_spans)
-
-
-def _whole(values: Sequence[Any] | None) -> bool:
-    return values is not None and set(map(type, values)) == {int}
+    return Shape(keys, [column(each, batch.kinds(key)) for key, each in values.items()], ends_are_spans)
 
 
 def _rows(shape: Shape) -> Iterator[tuple[Any, ...]]:

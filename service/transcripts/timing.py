@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, groupby, pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from service.transcripts.tokens import Batch, Token, text_of
 
@@ -36,10 +36,15 @@ def effective_times(batch: Batch) -> tuple[Times, Times]:
     return starts, ends
 
 
+def known(times: Times) -> list[int]:
+    """Those that there are."""
+    return [time for time in times if time is not None] if None in times else cast("list[int]", times)
+
+
 def _translated_runs(statuses: Sequence[Any]) -> Iterator[tuple[int, int]]:
     """Yield where each run of translation tokens begins, and where it has ended."""
     position = 0
-    for status, run in groupby(statuses):
+    for status, run in groupby(statuses) if "translation" in statuses else ():
         length = len(list(run))
         if status == "translation":
             yield position, position + length

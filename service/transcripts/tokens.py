@@ -38,6 +38,7 @@ class Batch:
     def __init__(self, tokens: Sequence[Token]) -> None:
         self.tokens = tokens
         self._columns: dict[str, list[Any]] = {}
+        self._kinds: dict[str, set[type]] = {}
 
     def column(self, key: str) -> list[Any]:
         """What each token has under the key, None where it is absent."""
@@ -45,10 +46,16 @@ class Batch:
             self._columns[key] = self._taken(key)
         return self._columns[key]
 
+    def kinds(self, key: str) -> set[type]:
+        """The types of what is in a column."""
+        if key not in self._kinds:
+            self._kinds[key] = set(map(type, self.column(key)))
+        return self._kinds[key]
+
     def times(self, key: str) -> list[int | None]:
         """The column `start_ms` or `end_ms`, None where there is no time an audio file can have."""
         values = self.column(key)
-        if set(map(type, values)) == {int} and min(values) >= 0 and max(values) < _LONGEST_MS:
+        if self.kinds(key) == {int} and min(values) >= 0 and max(values) < _LONGEST_MS:
             return list(values)
         return [value if type(value) is int and 0 <= value < _LONGEST_MS else None for value in values]
 
@@ -56,18 +63,25 @@ class Batch:
     def confidences(self) -> list[float]:
         """The confidences there are, from 0 to 1."""
         values = self.column("confidence")
-        if set(map(type, values)) <= _NUMBERS and min(values) >= 0 and max(values) <= 1:
+        if self.kinds("confidence") <= _NUMBERS and min(values) >= 0 and max(values) <= 1:
             return values
         return [value for value in values if type(value) in _NUMBERS and 0 <= value <= 1]
 
     def strings(self, key: str) -> list[str]:
         """The strings in a column."""
-        return [value for value in self.column(key) if type(value) is str]
+        values = self.column(key)
+        return values if self.kinds(key) == {str} else [value for value in values if type(value) is str]
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """The text of each token, empty where it has none."""
+        values = self.column("text")
+        return values if self.kinds("text") == {str} else list(map(as_text, values))
 
     @cached_property
     def text(self) -> str:
         """All texts joined."""
-        return "".join(self.strings("text"))
+        return "".join(self.texts)
 
     def _taken(self, key: str) -> list[Any]:
         try:
