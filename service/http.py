@@ -1,9 +1,9 @@
 """Every outgoing HTTP client is made here, so that a change of client is one edit.
 
-The httpx API over aiohttp's connections: httpx's own pool collapses with concurrency (docs/decisions). A
-request is bounded as a whole, in seconds and bytes; httpx's own timeout is for each read and lets a slow
-sender hold us for ever. Redirects are not followed, proxies of the environment are not used, and nothing is
-decompressed; cookies are not kept.
+httpx's requests and answers over aiohttp's connections: httpx's own pool collapses with concurrency
+(docs/decisions). A request is bounded as a whole, in seconds and bytes; httpx's own timeout is for each read and
+lets a slow sender hold us for ever. Redirects are not followed, proxies of the environment are not used, nothing
+is decompressed, cookies are not kept.
 
 Names are resolved in threads of the client's own: the event loop's few would all be taken by one receiver whose
 name server is silent.
@@ -11,14 +11,12 @@ name server is silent.
 
 import asyncio
 import socket
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import httpx
@@ -34,6 +32,7 @@ class Caps:
     bytes: int
 
 
+USER_AGENT = "soniox-relay"
 Vet = Callable[[str, str], None]  # (host, address): raises OSError for an address not to be connected to
 
 
@@ -99,7 +98,36 @@ class VettingConnector(aiohttp.TCPConnector):
         await self._own_resolver.close()
 
 
-def new_client(*, headers: dict[str, str], connections: int, vet: Vet | None = None) -> httpx.AsyncClient:
+class Client:
+    """A pool of connections and the headers that each request has.
+
+    It stands on httpx's transport, not on its client: what that adds to each exchange (cookies, redirects, auth,
+    hooks) is not wanted here, and took longer than the exchange itself.
+    """
+
+    def __init__(self, transport: httpx.AsyncBaseTransport, headers: dict[str, str]) -> None:
+        self._transport = transport
+        common = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": USER_AGENT}
+        self._headers = httpx.Headers({**common, **headers})
+
+    def build_request(
+        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, **content: Any
+    ) -> httpx.Request:
+        """A request with these headers in front of the client's; `content`, `json`, `params` as httpx has them."""
+        merged = self._headers.copy()
+        merged.update(headers)
+        return httpx.Request(method, url, headers=merged, **content)
+
+    async def send(self, request: httpx.Request) -> httpx.Response:
+        """The answer as soon as its head is there; whoever asked must close it."""
+        return await self._transport.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._transport.aclose()
+
+
+def new_client(*, headers: dict[str, str], connections: int, vet: Vet | None = None) -> Client:
     """A client with at most so many connections, each to an address that `vet` let pass."""
 
     def session() -> aiohttp.ClientSession:
@@ -108,32 +136,33 @@ def new_client(*, headers: dict[str, str], connections: int, vet: Vet | None = N
             connector=connector, auto_decompress=False, trust_env=False, cookie_jar=aiohttp.DummyCookieJar()
         )
 
-    return httpx.AsyncClient(
-        transport=AiohttpTransport(client=session),
-        headers={"Accept-Encoding": "identity", **headers},
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-        follow_redirects=False,
-        trust_env=False,
-        timeout=None,  # noqa: S113  # read_capped bounds the whole exchange
-    )
+    return Client(AiohttpTransport(client=session), headers)
 
 
-async def read_capped(
-    client: httpx.AsyncClient, request: httpx.Request, caps: Caps
-) -> tuple[httpx.Response, float]:
-    """Send and read at most `caps.bytes` of the answer; gives back the answer and the seconds it took.
+class Answer(NamedTuple):
+    """What came back, read to its end and as it was sent, compressed or not."""
+
+    status_code: int
+    headers: httpx.Headers
+    content: bytes
+
+    @property
+    def is_success(self) -> bool:
+        return 200 <= self.status_code < 300
+
+
+async def read_capped(client: Client, request: httpx.Request, caps: Caps) -> Answer:
+    """Send and read at most `caps.bytes` of the answer.
 
     Raises httpx.HTTPError, OSError, TimeoutError past the deadline, TooLong past the byte cap.
     """
-    started = time.monotonic()
     async with asyncio.timeout(caps.deadline_s):
-        answer = await client.send(request, stream=True)
+        answer = await client.send(request)
         try:
             content = await _read(answer, caps.bytes)
         finally:
             await answer.aclose()
-    read = httpx.Response(answer.status_code, headers=_plain(answer.headers), content=content, request=request)
-    return read, time.monotonic() - started
+    return Answer(answer.status_code, answer.headers, content)
 
 
 def nothing_was_sent(error: BaseException) -> bool:
@@ -157,12 +186,6 @@ async def _read(answer: httpx.Response, most: int) -> bytes:
             raise TooLong(f"the answer is longer than {most} bytes")
         parts.append(part)
     return b"".join(parts)
-
-
-def _plain(headers: httpx.Headers) -> list[tuple[str, str]]:
-    """Without what would make httpx decode the body again."""
-    skipped: set[Any] = {"content-encoding", "transfer-encoding", "content-length"}
-    return [(name, value) for name, value in headers.multi_items() if name.lower() not in skipped]
 
 
 def retry_after_s(value: str | None, now: datetime, longest_s: float) -> float | None:

@@ -75,7 +75,7 @@ CASES: dict[str, Case] = {
     "bad-header": Case(raw(b"HTTP/1.1 200 OK\r\nX: \x00\xff\r\n\r\n"), None, "not proper HTTP"),
     "bad-status": Case(raw(b"HTTP/1.1 99999 ??\r\n\r\n"), None, "not proper HTTP"),
     "nul-body": Case(answer(500, body=b"\0\xff\x1b[31m" * 100), 500, "answered 500"),
-    "bad-location": Case(answer(302, "Location: http://[::1"), None, "no answer"),
+    "bad-location": Case(answer(302, "Location: http://[::1"), 302, "answered 302"),
 }
 
 

@@ -47,16 +47,17 @@ class Sender:
 
     def __init__(self, guard: Guard, deadline_s: float) -> None:
         self.guard = guard
-        self._http = new_client(headers={"User-Agent": "soniox-relay"}, connections=CONNECTIONS, vet=guard.vet)
+        self._http = new_client(
+            headers={"Content-Type": "application/json"}, connections=CONNECTIONS, vet=guard.vet
+        )
         self._caps = Caps(deadline_s=deadline_s, bytes=MOST_OF_ANSWER)
 
     async def post(self, message: Message) -> Outcome:
         """One try."""
         started = time.monotonic()
-        headers = {"Content-Type": "application/json", **message.headers}
         try:
-            request = self._http.build_request("POST", message.url, headers=headers, content=message.body)
-            answer, _ = await read_capped(self._http, request, self._caps)
+            request = self._http.build_request("POST", message.url, headers=message.headers, content=message.body)
+            answer = await read_capped(self._http, request, self._caps)
         except Exception as error:  # noqa: BLE001  # whatever a receiver does is an outcome, never our failure
             return Outcome(None, explain(error), _since(started))
         hint = answer.headers.get("retry-after") if answer.status_code in {429, 503} else None

@@ -21,7 +21,7 @@ from service.errors import (
     SonioxUncertain,
     SonioxUnreachable,
 )
-from service.http import Caps, new_client, read_capped
+from service.http import Answer, Caps, new_client, read_capped
 from service.soniox import refusals
 from service.soniox.models import Count, FilePage, RemoteFile, RemoteTranscription, TranscriptionPage
 from service.soniox.multipart import Upload, encode
@@ -171,12 +171,12 @@ class Soniox:
         self._hear(None)
         return answer.content
 
-    async def _exchange(self, call: Call, path: str, request: dict[str, Any]) -> httpx.Response:
+    async def _exchange(self, call: Call, path: str, request: dict[str, Any]) -> Answer:
         started = time.monotonic()
         status: int | None = None
         try:
             prepared = self._http.build_request(call.method, self._base_url + path, **request)
-            answer, _ = await read_capped(self._http, prepared, call.caps)
+            answer = await read_capped(self._http, prepared, call.caps)
             status = answer.status_code
         except (httpx.HTTPError, TimeoutError, OSError, ValueError) as error:
             raise refusals.from_failure(error) from error

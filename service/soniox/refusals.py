@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 
-import httpx
 import msgspec
 
 from service.errors import (
@@ -16,7 +15,7 @@ from service.errors import (
     SonioxUncertain,
     SonioxUnreachable,
 )
-from service.http import nothing_was_sent, retry_after_s
+from service.http import Answer, nothing_was_sent, retry_after_s
 from service.soniox.models import ErrorBody
 
 MAY_PASS = frozenset({408, 425, 500, 502, 503, 504})
@@ -29,7 +28,7 @@ def from_failure(error: Exception) -> SonioxError:
     return kind(f"no answer from Soniox ({type(error).__name__})")
 
 
-def from_answer(answer: httpx.Response) -> SonioxError:
+def from_answer(answer: Answer) -> SonioxError:
     """For an answer outside 2xx; HTML and empty bodies of proxies included."""
     body = _error_body(answer.content)
     return _kind_of(answer.status_code, body)(

@@ -23,7 +23,7 @@ from service import hooks
 from service.db import Database, open_database
 from service.downstream.guard import Guard
 from service.downstream.send import Sender
-from service.http import new_client
+from service.http import Client, new_client
 from service.lanes import lanes_of
 from service.sandbox import SandboxConfig, create_sandbox
 from service.sandbox.desk import Desk
@@ -56,7 +56,7 @@ class Neighbours:
     """What is not the relay's: they outlive the databases."""
 
     soniox_url: str
-    soniox_client: httpx.AsyncClient  # shared by all processes: each new one would read all certificates again
+    soniox_client: Client  # shared by all processes: each new one would read all certificates again
     desk: Desk
     receiver: Receiver
     receiver_url: str
@@ -69,8 +69,10 @@ async def open_neighbours() -> AsyncIterator[Neighbours]:
     receiver = Receiver()
     async with serving(sandbox) as soniox, serving(receiver.app()) as downstream:
         shared = new_client(headers={"Authorization": "Bearer sandbox-key"}, connections=64)
-        async with shared:
+        try:
             yield Neighbours(soniox.url, shared, sandbox.state.desk, receiver, downstream.url)
+        finally:
+            await shared.aclose()
 
 
 @dataclass
