@@ -6,6 +6,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
+from typing_extensions import override
 
 from service import __version__, dashboard, hooks, inbound
 from service.api import (
@@ -38,10 +40,21 @@ from service.processes import start_work
 from service.rate_limit import Limits
 from service.relay import Relay, open_relay
 from service.revisions import misfit
-from service.settings import Settings
+from service.settings import WEBHOOK_PATH, Settings
 from service.strangers import Strangers
 
 log = structlog.get_logger(__name__)
+
+
+class App(FastAPI):
+    """The routes, and in front of them and of all that surrounds them the one for Soniox's webhooks."""
+
+    @override
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == WEBHOOK_PATH:
+            await hooks.take_in(self.state, scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 def create_app(settings: Settings, *, with_worker: bool = True) -> FastAPI:
@@ -64,15 +77,13 @@ def create_app(settings: Settings, *, with_worker: bool = True) -> FastAPI:
             yield
             app.state.draining = True
 
-    app = FastAPI(title="Soniox Relay", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = App(title="Soniox Relay", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.draining = False
     app.state.limits = Limits(settings.relay_key_requests_per_minute)
     app.state.strangers = Strangers(settings.relay_anonymous_requests_per_minute)
+    app.state.webhook_calls = inbound.no_calls()
     app.add_middleware(Bounds)
     app.add_middleware(RequestIds)
-    app.state.webhook_calls = inbound.no_calls()
-    app.add_middleware(hooks.Door)
-    app.add_middleware(inbound.Calls, newest=app.state.webhook_calls)  # the last one added stands in front
     errors.install(app)
     for module in (intake, transcriptions, transcripts, files, models, search):
         app.include_router(module.router)

@@ -1,9 +1,9 @@
 """POST /webhooks/soniox: check the header, store the hint, answer.
 
-It stands in front of the application and speaks ASGI itself, because what the application does for every other
-call (routing, request ids, error pages) would cost more than the webhook. The header is compared before a byte of
-the body is read; a stranger learns nothing, whatever is wrong. 200 means on disk. Unknown jobs are stored like
-known ones: a webhook may be earlier than our own commit.
+It stands in front of the application (`app.App`) and speaks ASGI itself, because what that does for every other
+call (routing, request ids, error pages) would cost more than the webhook. The header is compared before a
+byte of the body is read; a stranger learns nothing, whatever is wrong. 200 means on disk. Unknown jobs are stored
+like known ones: a webhook may be earlier than our own commit.
 """
 
 import asyncio
@@ -13,15 +13,16 @@ from urllib.parse import parse_qs
 
 import msgspec
 import structlog
+from starlette.datastructures import State
 from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from service import telemetry
 from service.errors import Unavailable
 from service.ids import is_uuid, new_uuid, sane_request_id
+from service.inbound import LONGEST_QUERY, Call
 from service.relay import Relay
 from service.schemas import error_body
-from service.settings import WEBHOOK_PATH
 from service.store import webhooks
 from service.store.webhooks import Hint
 from service.strangers import Strangers, address_of
@@ -31,6 +32,7 @@ log = structlog.get_logger(__name__)
 LARGEST_BODY = 16 * 1024  # bytes
 BODY_WITHIN_S = 5.0
 LONGEST_STATUS = 64  # characters
+UNFORESEEN = "an unforeseen error; the request id finds it in the log"
 RECEIVED = b'{"received":true}'
 OUR_QUERY = re.compile(rb"job=([0-9a-f-]{36})")  # as we write it; anything else is parsed with care
 CURES = {405: {"Allow": "POST"}, 503: {"Retry-After": "5"}}  # headers that say what to do instead
@@ -56,38 +58,41 @@ class HungUp(Exception):
 notices = msgspec.json.Decoder(Notice)
 
 
-class Door:
-    """Takes webhooks in and lets everything else pass."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] != WEBHOOK_PATH:
-            await self._app(scope, receive, send)
-            return
-        relay: Relay = scope["app"].state.relay
-        now_ms = relay.clock()
-        hint_id = new_uuid(now_ms)
-        own_id = f"req_{hint_id.replace('-', '')}"  # so that a log line leads to the row
-        request_id = sane_request_id(_header(scope, "x-request-id")) or own_id
-        refusal = await _take(relay, scope, receive, hint_id, now_ms, request_id)
-        if refusal is None:
-            await _accept(send, request_id.encode())
-        else:
-            await refusal(scope, receive, send)
+async def take_in(state: State, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer one call of the webhook route; `state` is the application's."""
+    began_ns = time.perf_counter_ns()
+    relay: Relay = state.relay
+    now_ms = relay.clock()
+    hint_id = new_uuid(now_ms)
+    own_id = f"req_{hint_id.replace('-', '')}"  # so that a log line leads to the row
+    request_id = sane_request_id(_header(scope, b"x-request-id")) or own_id
+    try:
+        refusal = await _take(state, scope, receive, hint_id, now_ms, request_id)
+    except Exception as error:  # nobody stands in front of this route who could answer for it
+        log.error("webhook_failed", request_id=request_id, exc_info=error)
+        refusal = _refuse(
+            500, "internal_error", "an unforeseen error; the request id finds it in the log", request_id
+        )
+    status_code = 200 if refusal is None else refusal.status_code
+    took_us = (time.perf_counter_ns() - began_ns) // 1000
+    state.webhook_calls.append(Call(now_ms, scope["query_string"][:LONGEST_QUERY], status_code, took_us))
+    if refusal is None:
+        await _accept(send, request_id.encode())
+    else:
+        await refusal(scope, receive, send)
 
 
 async def _take(
-    relay: Relay, scope: Scope, receive: Receive, hint_id: str, now_ms: int, request_id: str
+    state: State, scope: Scope, receive: Receive, hint_id: str, now_ms: int, request_id: str
 ) -> Response | None:
     """Store what is said; an answer when it is refused."""
+    relay: Relay = state.relay
     if scope["method"] != "POST":
         return _refuse(405, "method_not_allowed", "only POST is taken here", request_id)
     job = _job(scope["query_string"])
-    given = _header(scope, relay.settings.soniox_api_webhook_header)
+    given = _header(scope, relay.settings.soniox_api_webhook_header.lower().encode())
     if job is None or not relay.vault.knows_webhook_secret(given, job):
-        return _refuse_stranger(scope, request_id)
+        return _refuse_stranger(state, scope, request_id)
     try:
         notice = _parse(await _read(receive))
     except TooLong:
@@ -117,10 +122,9 @@ def _job(query: bytes) -> str | None:
     return job if job == "" or is_uuid(job) else None
 
 
-def _header(scope: Scope, name: str) -> bytes:
-    wanted = name.lower().encode()
-    for given, value in scope["headers"]:
-        if given == wanted:
+def _header(scope: Scope, wanted: bytes) -> bytes:
+    for name, value in scope["headers"]:
+        if name == wanted:
             return bytes(value)
     return b""
 
@@ -158,13 +162,13 @@ async def _accept(send: Send, request_id: bytes) -> None:
     await send({"type": "http.response.body", "body": RECEIVED})
 
 
-def _refuse_stranger(scope: Scope, request_id: str) -> Response:
+def _refuse_stranger(state: State, scope: Scope, request_id: str) -> Response:
     """The same for an unknown job, a wrong header and any body, however often.
 
     It counts among the guesses of its address, which are refused elsewhere; here a 429 would spare nothing, since
     the header was compared already, and would hide a secret that is set wrongly behind the words of a full quota.
     """
-    strangers: Strangers = scope["app"].state.strangers
+    strangers: Strangers = state.strangers
     strangers.count(address_of(scope))
     return _refuse(401, "unauthenticated", "the webhook header is missing or wrong", request_id)
 

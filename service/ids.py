@@ -9,12 +9,9 @@ SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 def new_uuid(now_ms: int) -> str:
     """A UUIDv7 for the moment `now_ms` (ms since 1970): 48 bits of time, 74 bits of chance."""
-    chance = int.from_bytes(os.urandom(10), "big")
-    value = (
-        (now_ms & (2**48 - 1)) << 80 | 0x7 << 76 | (chance >> 68 & 0xFFF) << 64 | 0b10 << 62 | chance & (2**62 - 1)
-    )
-    digits = f"{value:032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+    time, chance = f"{now_ms & (2**48 - 1):012x}", os.urandom(10).hex()
+    variant = "89ab"[int(chance[3], 16) & 3]
+    return f"{time[:8]}-{time[8:]}-7{chance[:3]}-{variant}{chance[4:7]}-{chance[7:19]}"
 
 
 def new_id(prefix: str, now_ms: int) -> str:

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Insert, bindparam, case, delete, func, select, update
+import msgspec
+from sqlalchemy import TextClause, bindparam, delete, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.claims import DONE, of_claim, same_claim
-from service.store.rows import as_model, as_models, insertion_for
+from service.store.rows import as_model, as_models
 from service.tables import Webhook, table_of
 
 webhooks = table_of(Webhook)
@@ -26,17 +27,47 @@ class Hint(NamedTuple):
     at_ms: int
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        return self.job, self.soniox_id, self.status
+    def key(self) -> tuple[str, ...]:
+        """`job`, `soniox_id` and `status`, of which there is one row."""
+        return self[1:4]
 
 
 async def record(connection: AsyncConnection, hints: list[Hint]) -> Sequence[None]:
     """Insert each, or count it as seen again. What the reconciler finds becomes due again even if handled."""
     times = Counter(hint.key for hint in hints)
     newest = {hint.key: hint for hint in hints}  # one of each: a statement may not meet the same conflict twice
-    rows = [_row(hint, times[key]) for key, hint in newest.items()]
-    await connection.execute(_recording(connection.dialect.name), rows)
+    rows = [(*hint, times[key]) for key, hint in newest.items()]
+    await connection.execute(_recording(connection.dialect.name), {"rows": msgspec.json.encode(rows).decode()})
     return [None] * len(hints)
+
+
+# All rows in one parameter. Bound one by one, a batch would take the event loop's time for each row, and on SQLite
+# hand the interpreter's lock over and back for each.
+RECORD = """
+    INSERT INTO webhooks (id, job, soniox_id, status, source, received_at_ms, last_seen_at_ms, due_at_ms,
+                          seen, fence, tries)
+    SELECT {text[0]}, {text[1]}, {text[2]}, {text[3]}, {text[4]}, {number[5]}, {number[5]}, {number[5]},
+           {number[6]}, 0, 0
+      FROM {rows} WHERE true
+    ON CONFLICT (job, soniox_id, status) DO UPDATE SET
+        seen = webhooks.seen + excluded.seen,
+        last_seen_at_ms = excluded.last_seen_at_ms,
+        due_at_ms = CASE excluded.source WHEN 'reconciler' THEN excluded.due_at_ms ELSE webhooks.due_at_ms END,
+        handled_at_ms = CASE excluded.source WHEN 'reconciler' THEN NULL ELSE webhooks.handled_at_ms END
+"""
+COLUMNS = range(len(Hint._fields) + 1)
+
+
+@cache
+def _recording(dialect: str) -> TextClause:
+    if dialect == "sqlite":
+        rows = "json_each(:rows)"
+        words = numbers = [f"json_extract(value, '$[{place}]')" for place in COLUMNS]
+    else:
+        rows = "json_array_elements(CAST(:rows AS json)) AS each (value)"
+        words = [f"value ->> {place}" for place in COLUMNS]
+        numbers = [f"CAST({word} AS bigint)" for word in words]
+    return text(RECORD.format(rows=rows, text=words, number=numbers))
 
 
 async def handle(connection: AsyncConnection, row: Webhook, outcome: str, now_ms: int) -> bool:
@@ -84,32 +115,3 @@ async def waiting(connection: AsyncConnection) -> int:
 async def forget(connection: AsyncConnection, job: str) -> None:
     """Delete what was said about one transcription."""
     await connection.execute(delete(webhooks).where(webhooks.c.job == job))
-
-
-def _row(hint: Hint, seen: int) -> dict[str, Any]:
-    return {
-        "id": hint.id,
-        "job": hint.job,
-        "soniox_id": hint.soniox_id,
-        "status": hint.status,
-        "source": hint.source,
-        "received_at_ms": hint.at_ms,
-        "last_seen_at_ms": hint.at_ms,
-        "due_at_ms": hint.at_ms,
-        "seen": seen,
-        "fence": 0,
-        "tries": 0,
-    }
-
-
-@cache  # building it costs as much as ten rows
-def _recording(dialect: str) -> Insert:
-    insertion = insertion_for(dialect, webhooks)
-    again = insertion.excluded.source == "reconciler"
-    values: dict[str, Any] = {
-        "seen": webhooks.c.seen + insertion.excluded.seen,
-        "last_seen_at_ms": insertion.excluded.last_seen_at_ms,
-        "due_at_ms": case((again, insertion.excluded.due_at_ms), else_=webhooks.c.due_at_ms),
-        "handled_at_ms": case((again, None), else_=webhooks.c.handled_at_ms),
-    }
-    return insertion.on_conflict_do_update(index_elements=["job", "soniox_id", "status"], set_=values)
