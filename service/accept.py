@@ -11,6 +11,7 @@ from service.errors import IdempotencyMismatch
 from service.ids import new_uuid
 from service.relay import Relay
 from service.store import files, timeline, transcriptions
+from service.store.rows import new
 from service.tables import File, IdempotencyKey, TimelineEntry, Transcription
 
 
@@ -108,7 +109,8 @@ async def _kept_file(connection: AsyncConnection, order: Order) -> File | None:
 def _row(relay: Relay, order: Order, file: File | None) -> Transcription:
     now_ms = relay.clock()
     secret = order.callback_secret
-    return Transcription(
+    return new(
+        Transcription,
         id=new_uuid(now_ms),
         owner=order.owner,
         created_at_ms=now_ms,
@@ -127,11 +129,12 @@ def _row(relay: Relay, order: Order, file: File | None) -> Transcription:
 
 
 def _accepted(job: Transcription) -> TimelineEntry:
-    return TimelineEntry(transcription_id=job.id, at_ms=job.created_at_ms, step="accepted", source="api")
+    return new(TimelineEntry, transcription_id=job.id, at_ms=job.created_at_ms, step="accepted", source="api")
 
 
 def _key(order: Order, job: Transcription) -> IdempotencyKey:
-    return IdempotencyKey(
+    return new(
+        IdempotencyKey,
         owner=order.owner,
         key=order.idempotency_key or "",
         fingerprint=order.fingerprint(),

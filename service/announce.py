@@ -14,7 +14,7 @@ from service.relay import Relay
 from service.schemas import event_body
 from service.store import events
 from service.store.events import Told
-from service.store.rows import insert_all
+from service.store.rows import insert_all, new
 from service.tables import Attempt, Delivery, Endpoint, Event
 
 
@@ -44,7 +44,8 @@ async def ping(relay: Relay, endpoint: Endpoint) -> tuple[Delivery, Attempt]:
         raise InvalidState(reason, error_type="endpoint_invalid_state") from None
     outcome = await relay.sender.post(message)
     delivery = _delivery(event, endpoint, outcome)
-    attempt = Attempt(
+    attempt = new(
+        Attempt,
         delivery_id=delivery.id,
         at_ms=at_ms,
         duration_ms=outcome.duration_ms,
@@ -63,7 +64,8 @@ async def ping(relay: Relay, endpoint: Endpoint) -> tuple[Delivery, Attempt]:
 
 
 def _event(event_type: str, endpoint: Endpoint, data: dict[str, Any], now_ms: int) -> Event:
-    return Event(
+    return new(
+        Event,
         id=new_id("evt", now_ms),
         type=event_type,
         owner=endpoint.owner,
@@ -74,7 +76,8 @@ def _event(event_type: str, endpoint: Endpoint, data: dict[str, Any], now_ms: in
 
 def _delivery(event: Event, endpoint: Endpoint, outcome: Outcome) -> Delivery:
     ended_ms = event.created_at_ms + outcome.duration_ms
-    return Delivery(
+    return new(
+        Delivery,
         id=new_id("dlv", event.created_at_ms),
         event_id=event.id,
         owner=endpoint.owner,

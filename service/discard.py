@@ -12,6 +12,7 @@ from service.relay import Relay
 from service.schemas import event_body
 from service.store import events, files, removals, timeline, transcriptions, transcripts, webhooks
 from service.store.events import Told
+from service.store.rows import new
 from service.tables import Event, TimelineEntry, Transcription
 
 Reason = Literal["request", "retention"]
@@ -56,8 +57,13 @@ async def _order_removal(connection: AsyncConnection, job: Transcription, now_ms
 async def retry(relay: Relay, job: Transcription) -> None:
     """Move h. Raises InvalidState unless the transcription has failed."""
     now_ms = relay.clock()
-    entry = TimelineEntry(
-        transcription_id=job.id, at_ms=now_ms, step="retry", source="api", detail=f"attempt {job.attempt + 1}"
+    entry = new(
+        TimelineEntry,
+        transcription_id=job.id,
+        at_ms=now_ms,
+        step="retry",
+        source="api",
+        detail=f"attempt {job.attempt + 1}",
     )
 
     async def again(connection: AsyncConnection) -> bool:
@@ -83,7 +89,8 @@ def _receipt(job: Transcription, now_ms: int, reason: Reason, removed: dict[str,
         "reason": reason,
         "removed": removed,
     }
-    return Event(
+    return new(
+        Event,
         id=new_id("evt", now_ms),
         type="transcription.deleted",
         owner=job.owner,

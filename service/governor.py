@@ -3,7 +3,7 @@
 Room (pending, transcriptions, files) is counted from our own rows at the very claim (`store.room`), less what
 others hold at Soniox. Requests per minute are spent from a window of 60 s that all processes share; each share
 has a floor that the others leave alone, so that a sweep never starves a submission, nor a submission the
-clean-up.
+clean-up. Who asks often takes a few permits ahead (`ahead`), so that not every request waits for a commit.
 
 Trouble closes the gate: a rate limit for as long as Soniox asks, a refused key (401, 402, 403) or an outage
 until a probe comes through. While it is closed one request at a time goes out as the probe.
@@ -11,12 +11,14 @@ until a probe comes through. While it is closed one request at a time goes out a
 
 import asyncio
 import random
+from collections import Counter
 from dataclasses import dataclass, field
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service import telemetry
+from service.ahead import Ahead, Ask, Grant
 from service.clock import Clock
 from service.db import Database
 from service.errors import (
@@ -53,6 +55,7 @@ class Governor:
     room_pause_ms: int = 15_000
     others: Held = field(default_factory=lambda: Held(0, 0, 0))  # what is not ours at Soniox, as last counted
     out_of_room: int = 0  # how often Soniox said that a quota is full
+    _ahead: Ahead = field(init=False)
     _reason: str | None = None  # why the gate is closed
     _closed_until_ms: int = 0
     _is_firm: bool = False  # a success does not open it before its time: Soniox said how long, or refused the key
@@ -60,6 +63,9 @@ class Governor:
     _failures: int = 0  # in a row
     _no_room_until_ms: int = 0
     _no_room_reason: str = ""
+
+    def __post_init__(self) -> None:
+        self._ahead = Ahead(self.requests_per_minute)
 
     @property
     def quotas(self) -> Quotas:
@@ -70,8 +76,18 @@ class Governor:
     async def permit(self, share: str) -> None:
         """Wait until a request of `share` may be made; the request counts from now on."""
         await self._pass_gate()
-        while wait_s := await self.db.write_one_of(self._spend, share):  # noqa: ASYNC110  # the window moves by itself
-            await asyncio.sleep(wait_s)
+        while not (self._ahead.use(share, self.clock() // 1000) or await self._is_given(share)):  # noqa: ASYNC110  # the window moves by itself
+            await asyncio.sleep(LOOK_AGAIN_S)
+
+    async def _is_given(self, share: str) -> bool:
+        """Spend what the window still holds."""
+        ask = self._ahead.ask(share)
+        grant: Grant | None = None
+        try:
+            grant = await self.db.write_one_of(self._spend, ask)
+        finally:
+            self._ahead.answered(ask, grant)
+        return grant is not None and grant.number > 0
 
     def may_submit(self) -> bool:
         """False while new work would only be refused."""
@@ -135,19 +151,28 @@ class Governor:
                 return
             await asyncio.sleep(LOOK_AGAIN_S)
 
-    async def _spend(self, connection: AsyncConnection, shares: list[str]) -> list[float]:
-        """Seconds to wait for each asker, 0 for a permit that was given."""
+    async def _spend(self, connection: AsyncConnection, asks: list[Ask]) -> list[Grant]:
+        """As much as the window holds for each, in turn."""
         await budget.lock(connection)
         now_s = self.clock() // 1000
         used = await budget.used(connection, now_s)
-        given: dict[str, int] = {}
-        for share in shares:
-            if may_spend(share, used, self.requests_per_minute):
-                used[share] = used.get(share, 0) + 1
-                given[share] = given.get(share, 0) + 1
+        grants = [Grant(_give(ask, used, self.requests_per_minute), now_s) for ask in asks]
+        given: Counter[str] = Counter()
+        for ask, grant in zip(asks, grants, strict=True):
+            given[ask.share] += grant.number
         for share, number in given.items():
-            await budget.spend(connection, share, number, now_s)
-        return [0.0 if _take(given, share) else LOOK_AGAIN_S for share in shares]
+            if number:
+                await budget.spend(connection, share, number, now_s)
+        return grants
+
+
+def _give(ask: Ask, used: dict[str, int], limit: int) -> int:
+    """How many of those asked for may be spent; they count as used from here on."""
+    number = 0
+    while number < ask.number and may_spend(ask.share, used, limit):
+        used[ask.share] = used.get(ask.share, 0) + 1
+        number += 1
+    return number
 
 
 def may_spend(share: str, used: dict[str, int], limit: int) -> bool:
@@ -156,10 +181,3 @@ def may_spend(share: str, used: dict[str, int], limit: int) -> bool:
         max(0, int(limit * floor) - used.get(other, 0)) for other, floor in FLOORS.items() if other != share
     )
     return sum(used.values()) + kept < limit
-
-
-def _take(given: dict[str, int], share: str) -> bool:
-    if given.get(share, 0) == 0:
-        return False
-    given[share] -= 1
-    return True

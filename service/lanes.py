@@ -12,8 +12,9 @@ from service.pipeline.notify import notify
 from service.pipeline.recover import recover
 from service.pipeline.submit import submit
 from service.relay import Relay
-from service.store import claims, parcels, room
+from service.store import claims, heard, parcels, room
 from service.store.claims import Claimant
+from service.store.heard import Heard
 from service.store.parcels import Parcel
 from service.tables import Delivery, Due, Recovery, Removal, Transcription, Webhook
 from service.worker import Lane
@@ -32,9 +33,14 @@ def lanes_of(relay: Relay) -> list[Lane]:
     ) -> Sequence[Transcription]:
         return await room.claim_submissions(connection, relay.governor.quotas, claimant, limit)
 
+    claim_webhooks = oldest_due(Webhook)
+
+    async def claim_heard(connection: AsyncConnection, claimant: Claimant, limit: int) -> Sequence[Heard]:
+        return await heard.with_jobs(connection, await claim_webhooks(connection, claimant, limit))
+
     return [
         Lane("submit", Transcription, claim_submissions, submit, 16, _itself, relay.governor.may_submit),
-        Lane("collect", Webhook, oldest_due(Webhook), collect, 32, _named),
+        Lane("collect", Webhook, claim_heard, collect, 32, _named),
         Lane("notify", Delivery, parcels.claim, notify, 256, _its_transcription),
         Lane("recover", Recovery, oldest_due(Recovery), recover, 2, _none),
         Lane("cleanup", Removal, oldest_due(Removal), cleanup, 8, _its_transcription),
@@ -45,8 +51,8 @@ def _itself(row: Transcription) -> str | None:
     return row.id
 
 
-def _named(row: Webhook) -> str | None:
-    return row.job or None
+def _named(row: Heard) -> str | None:
+    return row.row.job or None
 
 
 def _its_transcription(row: Removal | Parcel) -> str | None:

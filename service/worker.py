@@ -1,15 +1,18 @@
 """The worker: claims due rows and runs the matching step, lane by lane. It knows no vendor.
 
 Each lane keeps as many steps running as it may. It sleeps until somebody rings, until the next row becomes due,
-or for a slow poll at most, which is the net under the other two. Leases are short and renewed while a step runs;
-a step that ends in an unforeseen error has its row put aside for a while, so that one bad row stops nobody.
+or for a slow poll at most, which is the net under the other two. A lane that was idle claims at once, a busy one
+lets rings come together. Leases are short and renewed while a step runs; a step that ends in an unforeseen error
+has its row put aside for a while, so that one bad row stops nobody.
 """
 
 import asyncio
 import functools
+import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -28,6 +31,7 @@ LEASE_MS = 20_000
 RENEW_EVERY_S = 5.0
 POLL_EVERY_S = 1.0  # for what no ring tells of: leases that ended, room that others made, an endpoint's rate
 IDLE_POLL_S = 5.0  # when nothing is due at all: only rings that were lost
+GATHER_S = 0.02  # between two claims of a lane: under load one claim serves several rings
 STOP_WITHIN_S = 5.0
 
 Turn = Callable[[], Awaitable[None]]
@@ -47,6 +51,13 @@ class Lane:
     may_claim: Callable[[], bool] = lambda: True
 
 
+class _Found(NamedTuple):
+    """What came of filling a lane: whether there was anything, and when the next row becomes due."""
+
+    any: bool
+    next_due_ms: int | None
+
+
 @dataclass
 class Worker:
     """Runs lanes until told to stop."""
@@ -54,6 +65,7 @@ class Worker:
     relay: Relay
     lanes: Sequence[Lane]
     _running: dict[asyncio.Task[None], tuple[Lane, Any]] = field(default_factory=dict)
+    _busy: Counter[str] = field(default_factory=Counter)  # steps that run, by lane
     _unrung: set[str] = field(default_factory=set)  # lanes that woke last because their time was over
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -82,41 +94,40 @@ class Worker:
                 await asyncio.sleep(POLL_EVERY_S)
 
     async def _serve(self, lane: Lane) -> None:
-        claimed = await self._fill(lane)
-        rests = not claimed and lane.name in self._unrung and await self._is_idle(lane)
-        longest_s = IDLE_POLL_S if rests else POLL_EVERY_S
-        rung = await self.relay.wakeups.wait(lane.name, await self._sleep_s(lane, longest_s))
+        began_s = time.monotonic()
+        found = await self._fill(lane)
+        rests = not found.any and lane.name in self._unrung and await self._is_idle(lane)
+        sleep_s = IDLE_POLL_S if rests else POLL_EVERY_S
+        if found.next_due_ms is not None:
+            sleep_s = min(sleep_s, max(0.001, (found.next_due_ms - self.relay.clock()) / 1000))
+        rung = await self.relay.wakeups.wait(lane.name, sleep_s)
         (self._unrung.discard if rung else self._unrung.add)(lane.name)
+        await asyncio.sleep(max(0.0, began_s + GATHER_S - time.monotonic()))
 
     async def _is_idle(self, lane: Lane) -> bool:
         """Nothing waits for its turn. Asked in quiet times only: where much was just done it can take long."""
         async with self.relay.db.read() as connection:
             return not await claims.is_any_due(connection, lane.model, self.relay.clock())
 
-    async def _fill(self, lane: Lane) -> bool:
-        """Claim as long as there is both work and a free hand; True when there was something."""
-        found = False
-        while (free := lane.at_once - self._busy(lane)) > 0 and lane.may_claim():
+    async def _fill(self, lane: Lane) -> _Found:
+        """Claim as long as there is both work and a free hand; a full lane is woken by its own steps."""
+        any_found = False
+        while (free := lane.at_once - self._busy[lane.name]) > 0 and lane.may_claim():
             claimant = Claimant(self.relay.name, self.relay.clock(), LEASE_MS)
-            rows = await self.relay.db.write(lambda connection: lane.claim(connection, claimant, free))  # noqa: B023
-            found = found or bool(rows)
+            rows, next_due_ms = await self.relay.db.write(functools.partial(_claim, lane, claimant, free))
+            any_found = any_found or bool(rows)
             for row in rows:
-                self.relay.leases.hold(row.id, claimant.now_ms + LEASE_MS)
-                task = asyncio.create_task(self._run_step(lane, row))
-                self._running[task] = (lane, row)
-                task.add_done_callback(self._free_a_hand)
+                self._begin(lane, row, claimant.now_ms + LEASE_MS)
             if len(rows) < free:
-                break
-        return found
+                return _Found(any_found, next_due_ms)
+        return _Found(any_found, None)
 
-    async def _sleep_s(self, lane: Lane, longest_s: float) -> float:
-        """Until the next row becomes due; a full lane is woken by its own steps."""
-        if self._busy(lane) >= lane.at_once or not lane.may_claim():
-            return POLL_EVERY_S
-        now_ms = self.relay.clock()
-        async with self.relay.db.read() as connection:
-            due_ms = await claims.next_due_ms(connection, lane.model, now_ms)
-        return longest_s if due_ms is None else min(longest_s, max(0.001, (due_ms - now_ms) / 1000))
+    def _begin(self, lane: Lane, row: Any, lease_until_ms: int) -> None:
+        self.relay.leases.hold(row.id, lease_until_ms)
+        task = asyncio.create_task(self._run_step(lane, row))
+        self._running[task] = (lane, row)
+        self._busy[lane.name] += 1
+        task.add_done_callback(self._free_a_hand)
 
     async def _run_step(self, lane: Lane, row: Any) -> None:
         structlog.contextvars.bind_contextvars(lane=lane.name, job_id=lane.job_of(row))  # for this task alone
@@ -132,6 +143,7 @@ class Worker:
     def _free_a_hand(self, task: asyncio.Task[None]) -> None:
         """Wake the lane, which may be full, only once the task no longer counts."""
         lane, row = self._running.pop(task)
+        self._busy[lane.name] -= 1
         self.relay.leases.drop(row.id)
         self.relay.wakeups.ring_here(lane.name)
 
@@ -190,5 +202,12 @@ class Worker:
         except Unavailable:
             log.warning("leases_left_to_end_by_themselves")
 
-    def _busy(self, lane: Lane) -> int:
-        return sum(1 for running, _ in self._running.values() if running is lane)
+
+async def _claim(
+    lane: Lane, claimant: Claimant, free: int, connection: AsyncConnection
+) -> tuple[Sequence[Any], int | None]:
+    """Rows for free hands, and, if some stay free, when the next row becomes due."""
+    rows = await lane.claim(connection, claimant, free)
+    if len(rows) == free:
+        return rows, None
+    return rows, await claims.next_due_ms(connection, lane.model, claimant.now_ms)

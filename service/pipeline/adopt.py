@@ -10,6 +10,7 @@ from service.lifecycle import Stage
 from service.relay import Relay
 from service.soniox import RemoteTranscription
 from service.store import timeline, transcriptions
+from service.store.rows import new
 from service.tables import TimelineEntry, Transcription
 
 OWNER = "adopted"  # no key has this id: only admin keys see what was adopted
@@ -25,8 +26,8 @@ async def adopted(relay: Relay, remote: RemoteTranscription) -> Transcription | 
             present = await transcriptions.get(connection, remote.job(), None)
         if present is None:
             await transcriptions.accept(connection, [job])
-            entry = TimelineEntry(
-                transcription_id=job.id, at_ms=job.created_at_ms, step="adopted", source="webhook"
+            entry = new(
+                TimelineEntry, transcription_id=job.id, at_ms=job.created_at_ms, step="adopted", source="webhook"
             )
             await timeline.note(connection, entry)
         return present or job
@@ -39,7 +40,8 @@ def _row(relay: Relay, remote: RemoteTranscription) -> Transcription:
     request: dict[str, Any] = {"model": remote.model}
     request |= {name: value for name in ("audio_url", "file_id") if (value := getattr(remote, name))}
     name = remote.filename or urlsplit(remote.audio_url or "").path.rsplit("/", 1)[-1]
-    return Transcription(
+    return new(
+        Transcription,
         id=new_uuid(now_ms),
         owner=OWNER,
         stage=Stage.SUBMITTED,

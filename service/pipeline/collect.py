@@ -17,7 +17,8 @@ from service.pipeline.results import Result, overdue, store_result, unreadable, 
 from service.relay import Relay
 from service.soniox import RemoteTranscription
 from service.soniox.models import FINISHED_BADLY, FINISHED_WELL
-from service.store import claims, removals, transcriptions, webhooks
+from service.store import claims, removals, webhooks
+from service.store.heard import Heard
 from service.tables import Transcription, Webhook
 from service.transcripts.codec import MalformedTranscript, pack
 
@@ -26,9 +27,9 @@ LOOKS_AT_A_MALFORMED_ONE = 6  # an answer cut on the way is malformed too
 LOOKS_FOR_A_LOST_ONE = 3  # a 404 may be a replica that lags
 
 
-async def collect(relay: Relay, row: Webhook) -> None:
+async def collect(relay: Relay, heard: Heard) -> None:
     """Run one claimed row of the inbox to its outcome."""
-    job = await _job_of(relay, row)
+    row, job = heard
     if job is not None and job.stage not in OPEN_STAGES and row.soniox_id in {job.soniox_id, *job.past_soniox_ids}:
         await _close(relay, row, "already_finished")
         return
@@ -52,13 +53,6 @@ def _traced(relay: Relay, row: Webhook, job: Transcription | None) -> Iterator[N
         relay.traces.past(row.source, parent, row.received_at_ms, relay.clock(), job_id=job_id)
     with relay.traces.span("collect", parent, "consumer", job_id=job_id, soniox_id=row.soniox_id):
         yield
-
-
-async def _job_of(relay: Relay, row: Webhook) -> Transcription | None:
-    async with relay.db.read() as connection:
-        if row.job:
-            return await transcriptions.get(connection, row.job, None)
-        return await transcriptions.with_soniox_id(connection, row.soniox_id)
 
 
 async def _collect_from(

@@ -16,6 +16,7 @@ from service.schemas import transcription_event_body
 from service.store import endings, events, files, removals, timeline, transcripts, webhooks
 from service.store.endings import Ending
 from service.store.events import Told
+from service.store.rows import new
 from service.store.transcripts import Parts
 from service.tables import Event, Removal, TimelineEntry, Transcription, Webhook
 
@@ -92,7 +93,8 @@ def _removals(one: _Finished) -> list[Removal]:
 
 def _entries(one: _Finished) -> list[TimelineEntry]:
     ending = one.end.ending
-    last = TimelineEntry(
+    last = new(
+        TimelineEntry,
         transcription_id=one.job.id,
         at_ms=ending.finished_at_ms,
         step=ending.stage,
@@ -106,7 +108,8 @@ def _event(one: _Finished) -> Event:
     end, job = one
     kind, now_ms = EVENT_OF[end.ending.stage], end.ending.finished_at_ms
     summary = end.parts.head.summary if end.parts else None
-    return Event(
+    return new(
+        Event,
         id=new_id("evt", now_ms),
         type=kind,
         owner=job.owner,

@@ -23,6 +23,7 @@ from service.store import deliveries, endpoints
 from service.store.deliveries import Settlement
 from service.store.parcels import Parcel
 from service.store.receivers import Failure
+from service.store.rows import new
 from service.tables import Attempt, TimelineEntry
 
 log = structlog.get_logger(__name__)
@@ -123,7 +124,8 @@ def _settlement(parcel: Parcel, outcome: Outcome, at_ms: int, verdict: Verdict) 
     failed = not outcome.delivered and not verdict.disable and outcome is not GONE
     return Settlement(
         parcel=parcel,
-        attempt=Attempt(
+        attempt=new(
+            Attempt,
             delivery_id=parcel.id,
             at_ms=at_ms,
             duration_ms=outcome.duration_ms,
@@ -139,7 +141,8 @@ def _settlement(parcel: Parcel, outcome: Outcome, at_ms: int, verdict: Verdict) 
 
 
 def _entry(parcel: Parcel, outcome: Outcome, at_ms: int, status: DeliveryStatus) -> TimelineEntry:
-    return TimelineEntry(
+    return new(
+        TimelineEntry,
         transcription_id=parcel.transcription_id or "",
         at_ms=at_ms + outcome.duration_ms,
         step="delivered" if outcome.delivered else f"delivery_{status}",

@@ -12,6 +12,7 @@ from service.pipeline.keep import parts_of
 from service.relay import Relay
 from service.soniox import RemoteTranscription
 from service.store.endings import Ending
+from service.store.rows import new
 from service.tables import TimelineEntry, Transcription, Webhook
 from service.transcripts.codec import MalformedTranscript, Packed
 
@@ -73,7 +74,8 @@ def _entries(row: Webhook, job: Transcription, result: Result, now_ms: int) -> l
     if row.source == "webhook":
         heard = f"Soniox says {row.status}"
         entries.append(
-            TimelineEntry(
+            new(
+                TimelineEntry,
                 transcription_id=job.id,
                 at_ms=row.received_at_ms,
                 step="webhook_received",
@@ -84,7 +86,8 @@ def _entries(row: Webhook, job: Transcription, result: Result, now_ms: int) -> l
         )
     if result.packed:
         entries.append(
-            TimelineEntry(
+            new(
+                TimelineEntry,
                 transcription_id=job.id,
                 at_ms=now_ms,
                 step="transcript_fetched",

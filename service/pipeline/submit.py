@@ -27,6 +27,7 @@ from service.pipeline.upload import find_or_upload, unclear_since_ms
 from service.relay import Relay
 from service.store import removals, timeline, transcriptions
 from service.store.endings import Ending
+from service.store.rows import new
 from service.tables import TimelineEntry, Transcription
 
 log = structlog.get_logger(__name__)
@@ -89,7 +90,8 @@ async def _settle(
         return
     await timeline.note(
         connection,
-        TimelineEntry(
+        new(
+            TimelineEntry,
             transcription_id=job.id,
             at_ms=now_ms,
             step=Stage.SUBMITTED,
@@ -119,7 +121,8 @@ async def _give_back(relay: Relay, job: Transcription, error: SonioxError) -> No
             step = _waiting(job, now_ms + AGAIN_AFTER_MS, error, spend_try=False)
         case _:
             step = _waiting(job, now_ms + wait_ms, error, spend_try=True)
-    entry = TimelineEntry(
+    entry = new(
+        TimelineEntry,
         transcription_id=job.id,
         at_ms=now_ms,
         step="submission_postponed",

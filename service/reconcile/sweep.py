@@ -12,6 +12,7 @@ from service.reconcile.finds import Find, next_look_ms
 from service.relay import Relay
 from service.soniox import RemoteTranscription
 from service.store import timeline, transcriptions, webhooks
+from service.store.rows import new
 from service.store.transcriptions import Seen
 from service.tables import TimelineEntry, Transcription
 
@@ -109,7 +110,8 @@ def _seen(find: Find, interval_ms: int) -> Seen:
 
 
 def _entry(find: Find, now_ms: int) -> TimelineEntry:
-    return TimelineEntry(
+    return new(
+        TimelineEntry,
         transcription_id=find.job.id,
         at_ms=now_ms,
         step=f"found_{find.status}",

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, or_, select, update
+from sqlalchemy import BindParameter, ColumnElement, bindparam, delete, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store import deliveries, holding, receivers
@@ -26,20 +26,21 @@ async def subscribed(connection: AsyncConnection, owner: str, event_type: str) -
     A disabled one is read again under a lock: else one that is just being enabled might never get what is held
     for it in the same moment.
     """
-    whose = or_(endpoints.c.owner == owner, endpoints.c.sees_all)
-    found = await _where(connection, whose)
+    found = as_models(Endpoint, await connection.execute(_HEARS, {"of_owner": owner}))
     disabled = [row.id for row in found if not row.enabled]
     if disabled:
-        now = await _where(connection, endpoints.c.id.in_(disabled), share=True)
+        now = as_models(Endpoint, await connection.execute(_LOCKED, {"ids": disabled}))
         found = [row for row in found if row.enabled] + now
     return [row for row in found if wants(row, event_type)]
 
 
-async def _where(
-    connection: AsyncConnection, condition: ColumnElement[bool], *, share: bool = False
-) -> list[Endpoint]:
-    query = select(endpoints).where(condition).order_by(endpoints.c.id)
-    return as_models(Endpoint, await connection.execute(query.with_for_update(read=True) if share else query))
+_HEARS = (
+    select(endpoints)
+    .where(or_(endpoints.c.owner == bindparam("of_owner"), endpoints.c.sees_all))
+    .order_by(endpoints.c.id)
+)
+_IDS: BindParameter[str] = bindparam("ids", expanding=True)
+_LOCKED = select(endpoints).where(endpoints.c.id.in_(_IDS)).order_by(endpoints.c.id).with_for_update(read=True)
 
 
 def wants(endpoint: Endpoint, event_type: str) -> bool:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.ids import new_id
 from service.store.endpoints import subscribed
-from service.store.rows import as_model, insert_all, values_of
+from service.store.rows import as_model, insert_all, new, values_of
 from service.tables import Attempt, Delivery, Endpoint, Event, table_of
 
 events = table_of(Event)
@@ -86,7 +86,8 @@ def _deliveries(told: Told, heard: Sequence[Endpoint]) -> Iterator[Delivery]:
 
 
 def _delivery(event: Event, endpoint_id: str | None, receiver: str, *, held: bool) -> Delivery:
-    return Delivery(
+    return new(
+        Delivery,
         id=new_id("dlv", event.created_at_ms),
         event_id=event.id,
         owner=event.owner,

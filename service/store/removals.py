@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.ids import new_id
 from service.store.claims import of_claim, same_claim
-from service.store.rows import insert_all
+from service.store.rows import insert_all, new
 from service.tables import Removal, table_of
 
 removals = table_of(Removal)
@@ -24,7 +24,8 @@ def of(
     """The row that has a transcription and its file removed; none when there is nothing to remove."""
     if soniox_id is None and soniox_file_id is None and not unsettled:
         return []
-    row = Removal(
+    row = new(
+        Removal,
         id=new_id("rem", now_ms),
         transcription_id=transcription_id,
         soniox_id=soniox_id,

@@ -6,7 +6,7 @@ from sqlalchemy import and_, bindparam, case, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.lifecycle import Stage
-from service.store.claims import Claimant, claim, taking
+from service.store.claims import Claimant, claim, is_any_due, taking
 from service.tables import IS_OPEN, Removal, Transcription, table_of
 
 jobs = table_of(Transcription)
@@ -73,6 +73,8 @@ async def claim_submissions(
     connection: AsyncConnection, quotas: Quotas, claimant: Claimant, limit: int
 ) -> list[Transcription]:
     """Move b: first those whose outcome must be settled, then new ones as far as there is room at Soniox."""
+    if not await is_any_due(connection, Transcription, claimant.now_ms):
+        return []  # the lane is rung whenever room may have been made; mostly nothing waits for it
     if connection.dialect.name == "postgresql":
         await connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
     before_ms = claimant.now_ms - SHOWS_AFTER_MS

@@ -1,8 +1,8 @@
 """Rows in and out, alike for all tables."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 from sqlalchemy import CursorResult, Insert, Table, insert
 from sqlalchemy.dialects import postgresql, sqlite
@@ -12,6 +12,7 @@ from sqlmodel import SQLModel
 from service.tables import table_of
 
 M = TypeVar("M", bound=SQLModel)
+P = ParamSpec("P")
 
 
 def as_models(model: type[M], result: CursorResult[Any]) -> list[M]:
@@ -22,6 +23,19 @@ def as_models(model: type[M], result: CursorResult[Any]) -> list[M]:
 def as_model(model: type[M], result: CursorResult[Any]) -> M | None:
     """The only row or None, typed like `as_models`."""
     return cast("M | None", result.one_or_none())
+
+
+def new(model: Callable[P, M], /, *_: P.args, **values: P.kwargs) -> M:
+    """A row to be inserted, typed as its model but without the cost of one, which is a hundred times as much.
+
+    It has the columns that are given and the defaults of the others, and is not validated.
+    """
+    kind, defaults, makers = _light(cast("type[M]", model))
+    row = kind()
+    row.__dict__ = {**defaults, **values}
+    for name, make in makers:
+        row.__dict__.setdefault(name, make())
+    return cast("M", row)
 
 
 async def insert_all(connection: AsyncConnection, rows: Sequence[SQLModel]) -> None:
@@ -53,6 +67,25 @@ def insertion_for(dialect: str, table: Table) -> postgresql.Insert | sqlite.Inse
 @cache  # building a statement takes longer than running it
 def _insertion(model: type[SQLModel]) -> Insert:
     return insert(table_of(model))
+
+
+class _Light:
+    """What stands in for a model's row."""
+
+
+@cache
+def _light(
+    model: type[SQLModel],
+) -> tuple[type[_Light], dict[str, Any], list[tuple[str, Callable[[], Any]]]]:
+    """A class with the model's table, its plain defaults, and the makers of the others."""
+    kind = type(model.__name__, (_Light,), {"__table__": table_of(model)})
+    defaults, makers = {}, []
+    for name, info in model.model_fields.items():
+        if info.default_factory is not None:
+            makers.append((name, cast("Callable[[], Any]", info.default_factory)))
+        elif not info.is_required():
+            defaults[name] = info.default
+    return kind, defaults, makers
 
 
 @cache
