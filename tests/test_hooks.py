@@ -11,7 +11,8 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
+from structlog.testing import capture_logs
 
 from service import hooks
 from service.app import create_app
@@ -373,6 +374,22 @@ async def unable_to_write(desk: Desk) -> AsyncIterator[None]:
         await execute(server, KICK_OUT.format(name))
         yield
         await execute(server, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+
+
+async def test_what_nobody_foresaw_is_answered_500_in_sonioxs_error_body_and_logged(desk: Desk) -> None:
+    await desk.relay.db.write(lambda connection: connection.execute(text(WHIM[desk.relay.db.dialect.name])))
+    with capture_logs() as logged:
+        answer = await desk.post()
+    await desk.refuses(answer, 500, "internal_error", "an unforeseen error; the request id finds it in the log")
+    [line] = [line for line in logged if line["event"] == "webhook_failed"]
+    assert line["request_id"] == answer.headers["x-request-id"]
+
+
+WHIM = {
+    "postgresql": "ALTER TABLE webhooks ADD CONSTRAINT whim CHECK (status <> 'completed')",
+    "sqlite": """CREATE TRIGGER whim BEFORE INSERT ON webhooks WHEN NEW.status = 'completed'
+                 BEGIN SELECT RAISE(ABORT, 'a whim'); END""",
+}
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])

@@ -175,6 +175,27 @@ async def test_a_ring_wakes_the_lane_at_once(relay: Relay, monkeypatch: pytest.M
         await until(lambda: is_done(relay, "a"), within_s=5)
 
 
+async def test_rings_that_come_together_are_served_by_few_claims(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "GATHER_S", 0.1)
+    asked = 0
+
+    async def counting(connection: AsyncConnection, claimant: Claimant, limit: int) -> Sequence[Removal]:
+        nonlocal asked
+        asked += 1
+        return await claim(connection, claimant, limit)
+
+    names = [f"r{number:02}" for number in range(40)]
+    async with at_work(relay, finish, at_once=100, claim=counting):
+        started_s = asyncio.get_running_loop().time()
+        for name in names:
+            await lay_out(relay, name)
+        await until(lambda: is_done(relay, *names))
+        took_s = asyncio.get_running_loop().time() - started_s
+    assert asked <= took_s / 0.1 + 3
+
+
 async def test_a_lane_with_nothing_due_asks_seldom_and_still_finds_a_row_whose_ring_was_lost(
     relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
