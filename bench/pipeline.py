@@ -41,9 +41,9 @@ from service.vault import new_endpoint_secret
 from service.worker import Worker
 
 AT_ONCE = 32
-JOBS = 1_500
-BARE_JOBS = 1_500
-HTTPX_JOBS = 200
+JOBS = 500
+BARE_JOBS = 500
+HTTPX_JOBS = 60
 ROUNDS = 3
 BODY = b'{"type":"transcription.completed","timestamp":"2026-01-01T00:00:00Z","data":{"filler":"%b"}}' % (
     b"x" * 600
