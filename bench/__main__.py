@@ -1,7 +1,8 @@
 """All measurements: `python -m bench [NAME ...]` prints one table and writes it to bench/results.md.
 
 Every figure is a ratio inside one run, beside a baseline measured in turn with it; other load still
-shows where both cores are needed. Modules without `rows()` print tables of their own, which are kept as they are.
+shows where both cores are needed. Without a name those run that take less than 10 minutes together. Modules
+without `rows()` print tables of their own, which are kept as they are.
 """
 
 import argparse
@@ -17,12 +18,14 @@ from pathlib import Path
 
 from bench.table import Row, markdown, show
 
-ROWS = ("ack", "submit", "pipeline", "deliveries", "growing", "figures", "scaleout", "idle")
+ROWS = ("ack", "submit", "pipeline", "journey", "deliveries", "growing", "scaleout", "idle")
+LONGER = ("figures",)
 TEXTS = ("transcripts", "stored", "search", "sweep")
 # The short form runs everything and measures nothing: so many rounds, jobs and requests.
 SHORT: dict[str, dict[str, int]] = {
     "ack": {"ROUNDS": 1, "SLOW_COMMITS": 20},
     "pipeline": {"ROUNDS": 1, "JOBS": 40, "BARE_JOBS": 40, "HTTPX_JOBS": 10},
+    "journey": {"TOLD": 5, "POLLED": 1},
     "deliveries": {"ROUNDS": 1, "BARE": 50, "DELIVERED": 500, "TRICKLE": 150},
 }
 LIBRARIES = ("fastapi", "starlette", "uvicorn", "uvloop", "sqlalchemy", "sqlmodel", "asyncpg", "aiohttp", "httpx")
@@ -67,18 +70,18 @@ def machine() -> str:
 def main() -> int:
     """Run what is named, or all; 0 when every row passed."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join((*ROWS, *TEXTS)))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join((*ROWS, *LONGER, *TEXTS)))
     parser.add_argument("--short", action="store_true", help="only show that it runs; results.md stays as it is")
     options = parser.parse_args()
     if options.short:
         shorten()
         rows = [row for name in options.names or SHORT for row in measured(name)]
         return 0 if all(math.isfinite(row.value) and row.value > 0 for row in rows) else 1
-    names = options.names or [*ROWS, *TEXTS]
+    names = options.names or ROWS
     parts = [f"# Results\n\n`make bench`, {time.strftime('%Y-%m-%d')}. {machine()}.\n"]
     rows = []
     for name in names:
-        if name in ROWS:
+        if name in (*ROWS, *LONGER):
             rows += measured(name)
     if rows:
         parts.append(markdown(rows))

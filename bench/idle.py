@@ -19,7 +19,7 @@ from service.cli.demo.household import free_port
 from service.migrate import upgrade
 from tests.support.postgres import aside, postgres_server, run_on
 
-OVER_S = 20
+OVER_S = 10
 SETTLES_IN_S = 5
 OUTSTANDING = 10_000
 AT_ONCE = 16

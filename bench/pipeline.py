@@ -16,7 +16,6 @@ import httpx
 import structlog
 import uvloop
 from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bench.neighbour import beside
 from bench.rate import calls_per_s
@@ -24,6 +23,8 @@ from bench.served import ready_databases, settings_of
 from bench.table import Row, show
 from bench.vendor import Vendor
 from service.app import settle_memory
+from service.clock import wall_ms
+from service.db import Database
 from service.downstream.guard import Guard
 from service.downstream.message import Message
 from service.downstream.send import Sender
@@ -34,7 +35,7 @@ from service.lifecycle import Stage
 from service.relay import Relay, open_relay
 from service.soniox import Soniox
 from service.store import endpoints, webhooks
-from service.store.rows import insert_all
+from service.store.rows import insert_all, new
 from service.store.webhooks import Hint
 from service.tables import Delivery, Endpoint, Removal, Transcription, table_of
 from service.vault import new_endpoint_secret
@@ -105,31 +106,34 @@ async def relay_on(database_url: str, url: str) -> AsyncIterator[Relay]:
         await relay.db.write(lambda connection: endpoints.remove(connection, endpoint.id))
 
 
-async def prepare(relay: Relay, number: int) -> None:
-    """So many jobs at Soniox, and a webhook for each in the inbox."""
-    now_ms = relay.clock()
-    ids = [new_uuid(now_ms) for _ in range(number)]
+async def put_submitted(db: Database, number: int) -> list[str]:
+    """So many jobs that are finished at Soniox, and nobody here knows; their ids."""
+    now_ms = wall_ms()
     jobs = [
-        Transcription(
-            id=one,
+        new(
+            Transcription,
+            id=(one := new_uuid(now_ms)),
             owner="bench",
             stage=Stage.SUBMITTED,
             created_at_ms=now_ms,
             submitted_at_ms=now_ms,
+            check_at_ms=now_ms + 3_600_000,
             request={"model": "stt-async-v5", "audio_url": "https://example.com/a.mp3"},
             filename="a.mp3",
             soniox_id=one,
             model="stt-async-v5",
         )
-        for one in ids
+        for _ in range(number)
     ]
+    await db.write(lambda connection: insert_all(connection, jobs))
+    return [job.id for job in jobs]
+
+
+async def prepare(relay: Relay, number: int) -> None:
+    """So many jobs at Soniox, and a webhook for each in the inbox."""
+    ids, now_ms = await put_submitted(relay.db, number), relay.clock()
     hints = [Hint(new_uuid(now_ms), one, one, "completed", "webhook", now_ms) for one in ids]
-
-    async def put(connection: AsyncConnection) -> None:
-        await insert_all(connection, jobs)
-        await webhooks.record(connection, hints)
-
-    await relay.db.write(put)
+    await relay.db.write(lambda connection: webhooks.record(connection, hints))
 
 
 async def through_relay(relay: Relay) -> float:

@@ -70,9 +70,7 @@ async def take_in(state: State, scope: Scope, receive: Receive, send: Send) -> N
         refusal = await _take(state, scope, receive, hint_id, now_ms, request_id)
     except Exception as error:  # nobody stands in front of this route who could answer for it
         log.error("webhook_failed", request_id=request_id, exc_info=error)
-        refusal = _refuse(
-            500, "internal_error", "an unforeseen error; the request id finds it in the log", request_id
-        )
+        refusal = _refuse(500, "internal_error", UNFORESEEN, request_id)
     status_code = 200 if refusal is None else refusal.status_code
     took_us = (time.perf_counter_ns() - began_ns) // 1000
     state.webhook_calls.append(Call(now_ms, scope["query_string"][:LONGEST_QUERY], status_code, took_us))

@@ -11,6 +11,7 @@ from service.tables import SonioxCalls, table_of
 calls = table_of(SonioxCalls)
 
 WINDOW_S = 60
+FORGET_EVERY_S = 10
 LOCK = 7_203_001  # an arbitrary number that names this lock in PostgreSQL
 
 
@@ -27,10 +28,11 @@ async def used(connection: AsyncConnection, now_s: int) -> dict[str, int]:
 
 
 async def spend(connection: AsyncConnection, share: str, number: int, now_s: int) -> None:
-    """Note `number` requests in this second, and forget those that no longer count."""
+    """Note `number` requests in this second, and now and then forget those that no longer count."""
     spent = {"second": now_s, "share": share, "calls": number}
     await connection.execute(_spending(connection.dialect.name), spent)
-    await connection.execute(_FORGET, {"before_s": now_s - 2 * WINDOW_S})
+    if now_s % FORGET_EVERY_S == 0:
+        await connection.execute(_FORGET, {"before_s": now_s - 2 * WINDOW_S})
 
 
 _USED = (
