@@ -89,7 +89,7 @@ format: $(INSTALLED) ## Put the code in order
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(INSTALLED) ## Measure everything beside its baseline, into bench/results.md; ARGS="ack submit" chooses, --short only runs it
+bench: $(INSTALLED) ## Measure beside baselines, into bench/results.md, in 10 minutes; ARGS="ack submit" chooses, --short only runs it
 	@$(BIN)/python -m bench $(ARGS)
 
 clean: ## Remove .venv and all caches

@@ -1,4 +1,4 @@
-"""All measurements: `python -m bench [NAME ...]` prints one table and writes it to bench/results.md.
+"""Measurements: `python -m bench [NAME ...]` prints one table and writes it to bench/results.md.
 
 Every figure is a ratio inside one run, beside a baseline measured in turn with it; other load still
 shows where both cores are needed. Without a name those run that take less than 10 minutes together. Modules
@@ -68,7 +68,7 @@ def machine() -> str:
 
 
 def main() -> int:
-    """Run what is named, or all; 0 when every row passed."""
+    """Run what is named, or what takes 10 minutes; 0 when every row passed."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join((*ROWS, *LONGER, *TEXTS)))
     parser.add_argument("--short", action="store_true", help="only show that it runs; results.md stays as it is")

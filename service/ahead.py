@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 PART = 1_000  # of a minute's budget, the most that is taken ahead: at Soniox's default quota nothing is
 MOST = 64
-REPEATS = 2  # requests of this second for each that is taken ahead
+REPEATS = 2  # requests made in this second for each that is taken ahead
 
 
 class Ask(NamedTuple):
@@ -43,10 +43,10 @@ class Ahead:
             self._second = second
             self._left.clear()
             self._used.clear()
-        self._used[share] += 1
         if self._left[share] == 0:
             return False
         self._left[share] -= 1
+        self._used[share] += 1
         return True
 
     def ask(self, share: str) -> Ask:
@@ -58,5 +58,6 @@ class Ahead:
     def answered(self, ask: Ask, grant: Grant | None) -> None:
         """Keep what came beyond the one; None when nobody knows."""
         self._asking[ask.share] -= 1
-        if grant and grant.number > 1 and grant.second == self._second:
+        if grant and grant.number and grant.second == self._second:
+            self._used[ask.share] += 1
             self._left[ask.share] += grant.number - 1

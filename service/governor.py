@@ -167,9 +167,11 @@ class Governor:
 
 
 def _give(ask: Ask, used: dict[str, int], limit: int) -> int:
-    """How many of those asked for may be spent; they count as used from here on."""
+    """How many of those asked for are given, and count as used from here on: ahead only while there is plenty."""
     number = 0
     while number < ask.number and may_spend(ask.share, used, limit):
+        if number and sum(used.values()) * 2 > limit:
+            break
         used[ask.share] = used.get(ask.share, 0) + 1
         number += 1
     return number

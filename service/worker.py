@@ -96,16 +96,16 @@ class Worker:
     async def _serve(self, lane: Lane) -> None:
         began_s = time.monotonic()
         found = await self._fill(lane)
-        rests = not found.any and lane.name in self._unrung and await self._is_idle(lane)
+        await asyncio.sleep(max(0.0, began_s + GATHER_S - time.monotonic()))
+        rests = not found.any and lane.may_claim() and lane.name in self._unrung and await self._is_idle(lane)
         sleep_s = IDLE_POLL_S if rests else POLL_EVERY_S
         if found.next_due_ms is not None:
             sleep_s = min(sleep_s, max(0.001, (found.next_due_ms - self.relay.clock()) / 1000))
         rung = await self.relay.wakeups.wait(lane.name, sleep_s)
         (self._unrung.discard if rung else self._unrung.add)(lane.name)
-        await asyncio.sleep(max(0.0, began_s + GATHER_S - time.monotonic()))
 
     async def _is_idle(self, lane: Lane) -> bool:
-        """Nothing waits for its turn. Asked in quiet times only: where much was just done it can take long."""
+        """Nothing waits for its turn. Asked in quiet times only: it passes all that was just done in the index."""
         async with self.relay.db.read() as connection:
             return not await claims.is_any_due(connection, lane.model, self.relay.clock())
 

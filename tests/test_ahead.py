@@ -66,8 +66,9 @@ def test_an_answer_that_comes_in_the_next_second_leaves_nothing_over() -> None:
 
 def test_while_one_is_asking_for_more_the_others_ask_for_one() -> None:
     ahead = Ahead(HIGH)
-    for _ in range(100):
-        ahead.use("live", 1)
+    use_and_ask(ahead, 100, second=1)
+    while ahead.use("live", 1):
+        pass
     first, second = ahead.ask("live"), ahead.ask("live")
     assert (first.number > 1, second.number) == (True, 1)
     ahead.answered(second, None)
@@ -105,6 +106,15 @@ async def test_many_requests_take_few_trips_and_the_window_holds_all_of_them(db:
         trips += await spent(db) != before
     assert 300 <= await spent(db) <= 300 + MOST
     assert trips < 60
+
+
+async def test_once_half_of_the_window_is_spent_nothing_is_taken_ahead(db: Database) -> None:
+    await db.write(lambda connection: budget.spend(connection, "clean", HIGH // 2 + 1, 1_732_060_800))
+    governor = Governor(db, lambda: 1_732_060_800_000, HIGH, Quotas(1000, 1000, 1000))
+    before = await spent(db)
+    for _ in range(50):
+        await governor.permit("live")
+    assert await spent(db) == before + 50
 
 
 async def test_an_asker_that_is_cancelled_keeps_nobody_from_taking_ahead(db: Database) -> None:
