@@ -4,6 +4,7 @@ Every secret may also be given as `NAME_FILE`, a path whose content is the secre
 together and no value of a secret is ever repeated.
 """
 
+import ipaddress
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ SHORTEST_SECRET = 24
 WEBHOOK_PATH = "/webhooks/soniox"
 LONGEST_WEBHOOK_URL = 256  # Soniox's limit for webhook_url, query string included
 LONGEST_WAIT_S = 366 * 86_400
+OF_COMMANDS = {"RELAY_URL"}  # what the command line reads beside the settings
 PLACEHOLDERS = ("change-me", "changeme", "change_me", "your-", "your_", "<", "replace", "example", "placeholder")
 
 
@@ -102,6 +104,14 @@ class Settings(BaseSettings):
         return (
             tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
         )
+
+    @field_validator("relay_allowed_destinations")
+    @classmethod
+    def _are_hosts_or_networks(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in entries:
+            if "/" in entry and not _is_network(entry):
+                raise ValueError(f"{entry} is neither a host nor a network such as 10.0.0.0/8")
+        return entries
 
     @field_validator("relay_delivery_schedule_s", mode="before")
     @classmethod
@@ -247,6 +257,13 @@ class SecretFiles(PydanticBaseSettingsSource):
         return {**from_file, **os.environ}
 
 
+def misspelled() -> list[str]:
+    """Names in `.env` that look like our settings and are none; the environment may hold what others put there."""
+    known = {name.upper() for name in Settings.model_fields} | {f"{name.upper()}_FILE" for name in FROM_FILES}
+    ours = [name for name in dotenv_values(".env") if name.upper().startswith(("SONIOX_", "RELAY_"))]
+    return [name for name in ours if name.upper() not in known | OF_COMMANDS]
+
+
 def load_settings() -> Settings:
     """Read the settings. Raises ConfigurationError with one line for each mistake."""
     try:
@@ -263,6 +280,14 @@ def _content(path: Path) -> str | Unreadable:
         return Unreadable(f"{path} cannot be read ({error.strerror})")
     except UnicodeDecodeError:
         return Unreadable(f"{path} is not text")
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text.strip("[]"), strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _webhook_url(base_url: str, transcription_id: str) -> str:

@@ -210,7 +210,9 @@ def test_reconcile_finds_a_lost_webhook_and_a_dry_run_changes_nothing(town: Town
 def test_who_has_set_nothing_is_told_how_to_begin(cli: Cli) -> None:
     assert "soniox-relay init" in cli("serve").stderr
     assert cli("init").returncode == 0
-    assert "soniox-relay init" not in cli("serve").stderr
+    told = cli("serve").stderr
+    assert "soniox-relay init" not in told
+    assert "put it into .env" in told
 
 
 def test_reconcile_without_once_is_a_usage_error(cli: Cli) -> None:

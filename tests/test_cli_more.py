@@ -309,10 +309,14 @@ def test_the_doctor_names_each_fault_with_its_cure_and_repeats_no_secret(town: T
 
 
 def test_the_doctor_tells_what_is_missing_before_a_first_start(cli: Cli) -> None:
-    assert "SONIOX_API_KEY" in cli("doctor").stdout
+    missing = cli("doctor")
+    assert "SONIOX_API_KEY" in missing.stdout
+    assert missing.stderr.strip() == "soniox-relay: 2 of 2 checks failed: settings"
+    (cli.folder / ".env").write_text("RELAY_MAX_PENDNG=5\n")
     away = f"http://127.0.0.1:{free_port()}"
     done = cli("doctor", **SECRETS, PUBLIC_BASE_URL=away, SONIOX_API_BASE_URL=away)
     assert done.returncode == 1
+    assert "RELAY_MAX_PENDNG" in done.stdout
     assert "soniox-relay migrate" in done.stdout
     assert "does not answer" in done.stdout
     assert not (cli.folder / "relay.db").exists()

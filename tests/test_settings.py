@@ -7,7 +7,7 @@ import pytest
 
 from service.engines import engine_url
 from service.errors import ConfigurationError
-from service.settings import Settings, load_settings
+from service.settings import Settings, load_settings, misspelled
 
 GOOD = {
     "SONIOX_API_KEY": "soniox-key-of-the-tests",
@@ -89,6 +89,7 @@ def test_every_mistake_is_listed_at_once_under_its_name(environment: pytest.Monk
         "RELAY_MAX_PENDING": "0",
         "RELAY_MAX_REQUESTS_PER_MINUTE": "none",
         "RELAY_DELIVERY_SCHEDULE_S": "5,soon",
+        "RELAY_ALLOWED_DESTINATIONS": "10.0.0.0/8,10.0.0.0/99",
         "RELAY_DELIVERY_TIMEOUT_S": "0",
         "RELAY_RETENTION_DAYS": "-1",
         "RELAY_MAX_UPLOAD_BYTES": "1.5",
@@ -99,6 +100,12 @@ def test_every_mistake_is_listed_at_once_under_its_name(environment: pytest.Monk
     found = problems()
     assert {line.split(":")[0] for line in found} == {name.removesuffix("_FILE") for name in wrong}
     assert len(found) == len(wrong)
+
+
+def test_names_in_the_env_file_that_are_nearly_settings_are_found() -> None:
+    lines = ["RELAY_MAX_PENDNG=5", "SONIOX_KEY=x", "RELAY_URL=http://relay", "relay_retention_days=1", "OTHER=1"]
+    Path(".env").write_text("\n".join([*lines, "SONIOX_API_KEY_FILE=key"]))
+    assert misspelled() == ["RELAY_MAX_PENDNG", "SONIOX_KEY"]
 
 
 def test_nothing_set_names_what_is_required() -> None:

@@ -36,7 +36,7 @@ def doctor(as_json: AsJson = False) -> None:
         ]
         print_rows(["check", "result", "what was found"], rows)
     if failed:
-        raise Problem(f"{len(failed)} of {len(findings)} checks failed: {', '.join(failed)}")
+        raise Problem(f"{len(failed)} of {len(findings)} checks failed: {', '.join(dict.fromkeys(failed))}")
 
 
 def _shown(finding: "Finding") -> dict[str, object]:

@@ -14,7 +14,7 @@ from service.errors import ConfigurationError, RelayError, SonioxKeyTrouble
 from service.ids import new_uuid
 from service.relay import Relay, open_relay
 from service.revisions import HEAD, misfit
-from service.settings import SECRETS, Settings, load_settings
+from service.settings import SECRETS, Settings, load_settings, misspelled
 from service.store import heartbeats
 from service.telemetry import configure_logs
 from service.vault import Vault
@@ -45,7 +45,7 @@ async def examine() -> list[Finding]:
     except ConfigurationError as error:
         return [Finding("settings", problem, "mend it; .env.example explains it") for problem in error.problems]
     configure_logs("critical", settings.log_format)  # what goes wrong is what is reported
-    findings = [Finding("settings", "all are understood"), _secrets(settings)]
+    findings = [_names(), _secrets(settings)]
     if missing := _no_database_file(settings):
         return [*findings, missing, await _public_url(settings)]
     async with open_relay(settings) as relay:
@@ -72,6 +72,12 @@ async def _tried(name: str, cure: str, act: Callable[[], Awaitable[str]]) -> Fin
         return Finding(name, f"no answer within {WITHIN_S} s", cure)
     except RelayError as error:
         return Finding(name, str(error), cure)
+
+
+def _names() -> Finding:
+    if unknown := misspelled():
+        return Finding("settings", f"no such setting: {', '.join(unknown)}", "`soniox-relay config` lists all")
+    return Finding("settings", "all are understood")
 
 
 def _secrets(settings: Settings) -> Finding:

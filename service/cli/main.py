@@ -74,8 +74,11 @@ def run() -> None:
 
 def _first_step(error: ConfigurationError) -> list[str]:
     """What a newcomer has not done yet."""
-    is_new = any(problem.endswith("is required and not set") for problem in error.problems)
-    return ["`soniox-relay init` writes a .env to begin with"] if is_new and not Path(".env").exists() else []
+    if not any(problem.endswith("is required and not set") for problem in error.problems):
+        return []
+    if Path(".env").exists():
+        return ["put it into .env; .env.example explains each"]
+    return ["`soniox-relay init` writes a .env to begin with"]
 
 
 def _print_version(wanted: bool) -> None:

@@ -94,7 +94,7 @@ def _wait(relay: "RelayClient", progress: "Progress", job: dict[str, Any], timeo
     while job["status"] not in OVER:
         left_s = deadline - time.monotonic()
         if left_s <= 0:
-            cure = f"it goes on: `soniox-relay show {job['id']}`"
+            cure = f"it goes on: `soniox-relay show {job['id']}`; `soniox-relay doctor` may tell what it waits for"
             raise TimedOut(f"{job['id']} is still {job['stage']} after {timeout:g} s", cure)
         job = relay.get(job_path(job["id"]), wait=min(LOOK_EVERY_S, left_s))
         progress.update(task, description=job["stage"])

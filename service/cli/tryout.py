@@ -25,7 +25,9 @@ def demo(
 
 
 def run(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The relay's port; 0 takes a free one.")] = 8000,
+    port: Annotated[
+        int, typer.Option(envvar="PORT", min=0, max=65535, help="The relay's port; 0 takes a free one.")
+    ] = 8000,
 ) -> None:
     """Run sandbox and relay together until Ctrl-C, on a database that is thrown away."""
     from service.cli.demo.playground import stay_open
