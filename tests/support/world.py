@@ -5,6 +5,7 @@ the middle. The double's own webhooks are all dropped: they are delivered by han
 """
 
 import asyncio
+import functools
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
@@ -15,8 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
-from starlette.applications import Starlette
-from starlette.middleware import Middleware
+from starlette.datastructures import State
 from starlette.responses import Response
 
 from service import hooks
@@ -24,6 +24,7 @@ from service.db import Database, open_database
 from service.downstream.guard import Guard
 from service.downstream.send import Sender
 from service.http import Client, new_client
+from service.inbound import no_calls
 from service.lanes import lanes_of
 from service.sandbox import SandboxConfig, create_sandbox
 from service.sandbox.desk import Desk
@@ -93,7 +94,7 @@ class World:
     clock: Ticking
     sender: Sender
     hook: httpx.AsyncClient
-    app: Starlette
+    door: State  # what the webhook route finds
     sleepers: list[Sleeper] = field(default_factory=list)
     processes: list[Process] = field(default_factory=list)
     answers: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))  # by path, then 200
@@ -114,7 +115,7 @@ class World:
         """The next one, with nothing in its memory."""
         name = f"process-{len(self.processes)}"
         self.processes.append(new_process(name, self.settings, self.db, self.clock, self.sender))
-        self.app.state.relay = self.process.relay
+        self.door.relay = self.process.relay
 
     def faults(self, **knobs: Any) -> None:
         """Turn Soniox's knobs; those not named are off."""
@@ -265,12 +266,12 @@ async def open_world(neighbours: Neighbours, database_url: str, clock: Ticking) 
     )
     await neighbours.desk.reset()
     neighbours.receiver.requests.clear()
-    app = Starlette(middleware=[Middleware(hooks.Door)])
-    app.state.strangers = Strangers(0)
-    hook = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://relay")
+    door = State({"strangers": Strangers(0), "webhook_calls": no_calls()})
+    transport = httpx.ASGITransport(functools.partial(hooks.take_in, door))
+    hook = httpx.AsyncClient(transport=transport, base_url="http://relay")
     sender = Sender(Guard(settings.relay_allowed_destinations), settings.relay_delivery_timeout_s)
     async with open_database(database_url, Wakeups()) as db:
-        world = World(neighbours, settings, db, clock, sender, hook, app)
+        world = World(neighbours, settings, db, clock, sender, hook, door)
         neighbours.receiver.answer = world.answer
         world.faults()
         world.start_process()
