@@ -49,11 +49,14 @@ class Ahead:
         self._used[share] += 1
         return True
 
-    def ask(self, share: str) -> Ask:
-        """What to ask for; more than one only if nobody else is asking. `answered` must follow."""
+    def ask(self, share: str, more: int) -> Ask:
+        """What to ask for: one, the `more` that are sure to follow, and others only if nobody else is asking.
+
+        `answered` must follow.
+        """
         ahead = 0 if self._asking[share] else min(self._most, self._used[share] // REPEATS)
         self._asking[share] += 1
-        return Ask(share, 1 + ahead)
+        return Ask(share, 1 + max(ahead, more))
 
     def answered(self, ask: Ask, grant: Grant | None) -> None:
         """Keep what came beyond the one; None when nobody knows."""

@@ -73,15 +73,18 @@ class Governor:
         limits, others = self.limits, self.others
         return Quotas(limits.pending, limits.transcriptions - others.transcriptions, limits.files - others.files)
 
-    async def permit(self, share: str) -> None:
-        """Wait until a request of `share` may be made; the request counts from now on."""
+    async def permit(self, share: str, more: int = 0) -> None:
+        """Wait until a request of `share` may be made; the request counts from now on.
+
+        So do `more` that will follow at once, if there is plenty: their permits come by the same trip.
+        """
         await self._pass_gate()
-        while not (self._ahead.use(share, self.clock() // 1000) or await self._is_given(share)):  # noqa: ASYNC110  # the window moves by itself
+        while not (self._ahead.use(share, self.clock() // 1000) or await self._is_given(share, more)):  # noqa: ASYNC110  # the window moves by itself
             await asyncio.sleep(LOOK_AGAIN_S)
 
-    async def _is_given(self, share: str) -> bool:
+    async def _is_given(self, share: str, more: int) -> bool:
         """Spend what the window still holds."""
-        ask = self._ahead.ask(share)
+        ask = self._ahead.ask(share, more)
         grant: Grant | None = None
         try:
             grant = await self.db.write_one_of(self._spend, ask)

@@ -1,9 +1,8 @@
 """Every outgoing HTTP client is made here, so that a change of client is one edit.
 
-httpx's requests and answers over aiohttp's connections: httpx's own pool collapses with concurrency
-(docs/decisions). A request is bounded as a whole, in seconds and bytes; httpx's own timeout is for each read and
-lets a slow sender hold us for ever. Redirects are not followed, proxies of the environment are not used, nothing
-is decompressed, cookies are not kept.
+It is aiohttp's: measured, the quickest by far (docs/decisions/aiohttp-goes-out.md). A request is bounded as a
+whole, in seconds and bytes; timeouts for each read let a slow sender hold us for ever. Redirects are not followed,
+proxies of the environment are not used, nothing is decompressed, cookies are not kept.
 
 Names are resolved in threads of the client's own: the event loop's few would all be taken by one receiver whose
 name server is silent.
@@ -11,7 +10,7 @@ name server is silent.
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,8 +18,6 @@ from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 import aiohttp
-import httpx
-from httpx_aiohttp import AiohttpTransport
 from typing_extensions import override
 
 
@@ -36,6 +33,7 @@ USER_AGENT = "soniox-relay"
 Vet = Callable[[str, str], None]  # (host, address): raises OSError for an address not to be connected to
 
 
+FAILURES = (aiohttp.ClientError, OSError, ValueError)  # whatever an exchange can raise; TimeoutError is an OSError
 Disconnected = aiohttp.ServerDisconnectedError  # closed without an answer
 NotHttp = aiohttp.ClientResponseError  # something else than HTTP
 
@@ -98,52 +96,11 @@ class VettingConnector(aiohttp.TCPConnector):
         await self._own_resolver.close()
 
 
-class Client:
-    """A pool of connections and the headers that each request has.
-
-    It stands on httpx's transport, not on its client: what that adds to each exchange (cookies, redirects, auth,
-    hooks) is not wanted here, and took longer than the exchange itself.
-    """
-
-    def __init__(self, transport: httpx.AsyncBaseTransport, headers: dict[str, str]) -> None:
-        self._transport = transport
-        common = {"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": USER_AGENT}
-        self._headers = httpx.Headers({**common, **headers})
-
-    def build_request(
-        self, method: str, url: str, *, headers: Mapping[str, str] | None = None, **content: Any
-    ) -> httpx.Request:
-        """A request with these headers in front of the client's; `content`, `json`, `params` as httpx has them."""
-        merged = self._headers.copy()
-        merged.update(headers)
-        return httpx.Request(method, url, headers=merged, **content)
-
-    async def send(self, request: httpx.Request) -> httpx.Response:
-        """The answer as soon as its head is there; whoever asked must close it."""
-        return await self._transport.handle_async_request(request)
-
-    async def aclose(self) -> None:
-        """Close all connections."""
-        await self._transport.aclose()
-
-
-def new_client(*, headers: dict[str, str], connections: int, vet: Vet | None = None) -> Client:
-    """A client with at most so many connections, each to an address that `vet` let pass."""
-
-    def session() -> aiohttp.ClientSession:
-        connector = VettingConnector(vet, connections) if vet else aiohttp.TCPConnector(limit=connections)
-        return aiohttp.ClientSession(
-            connector=connector, auto_decompress=False, trust_env=False, cookie_jar=aiohttp.DummyCookieJar()
-        )
-
-    return Client(AiohttpTransport(client=session), headers)
-
-
 class Answer(NamedTuple):
     """What came back, read to its end and as it was sent, compressed or not."""
 
     status_code: int
-    headers: httpx.Headers
+    headers: Mapping[str, str]  # whatever the case of the names
     content: bytes
 
     @property
@@ -151,36 +108,68 @@ class Answer(NamedTuple):
         return 200 <= self.status_code < 300
 
 
-async def read_capped(client: Client, request: httpx.Request, caps: Caps) -> Answer:
-    """Send and read at most `caps.bytes` of the answer.
+class Client:
+    """A pool of connections and the headers that each request has."""
 
-    Raises httpx.HTTPError, OSError, TimeoutError past the deadline, TooLong past the byte cap.
-    """
-    async with asyncio.timeout(caps.deadline_s):
-        answer = await client.send(request)
-        try:
-            content = await _read(answer, caps.bytes)
-        finally:
-            await answer.aclose()
-    return Answer(answer.status_code, answer.headers, content)
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    async def exchange(
+        self,
+        method: str,
+        url: str,
+        caps: Caps,
+        *,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        body: bytes | AsyncIterable[bytes] | None = None,
+    ) -> Answer:
+        """Send and read at most `caps.bytes` of the answer; `headers` go before the client's own.
+
+        Raises one of FAILURES: TimeoutError past the deadline, TooLong past the byte cap.
+        """
+        request = self._session.request(
+            method, url, headers=headers, params=params, data=body, allow_redirects=False
+        )
+        async with asyncio.timeout(caps.deadline_s), request as answer:
+            return Answer(answer.status, answer.headers, await _read(answer.content, caps.bytes))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._session.close()
+
+
+def new_client(*, headers: dict[str, str], connections: int, vet: Vet | None = None) -> Client:
+    """A client with at most so many connections, each to an address that `vet` let pass. Needs a running loop."""
+    connector = VettingConnector(vet, connections) if vet else aiohttp.TCPConnector(limit=connections)
+    session = aiohttp.ClientSession(
+        connector=connector,
+        headers={"Accept-Encoding": "identity", "User-Agent": USER_AGENT, **headers},
+        timeout=aiohttp.ClientTimeout(),  # none: `Caps` bound the whole
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        trust_env=False,
+    )
+    return Client(session)
 
 
 def nothing_was_sent(error: BaseException) -> bool:
-    """True only when no connection came about. httpx's own ConnectError does not tell: a reset of an open
-    connection carries the same name here, after the request may have been read.
-    """
+    """True only when no connection came about, or there was no URL to connect to."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, aiohttp.ClientConnectorError | httpx.UnsupportedProtocol):
+        if isinstance(cause, NEVER_SENT):
             return True
         cause = cause.__cause__ or cause.__context__
     return False
 
 
-async def _read(answer: httpx.Response, most: int) -> bytes:
+NEVER_SENT = (aiohttp.ClientConnectorError, aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError)
+
+
+async def _read(body: aiohttp.StreamReader, most: int) -> bytes:
     parts: list[bytes] = []
     size = 0
-    async for part in answer.aiter_raw():
+    while part := await body.readany():
         size += len(part)
         if size > most:
             raise TooLong(f"the answer is longer than {most} bytes")

@@ -23,7 +23,7 @@ def use_and_ask(ahead: Ahead, times: int, second: int, share: str = "live") -> l
         if ahead.use(share, second):
             asked.append(0)
             continue
-        ask = ahead.ask(share)
+        ask = ahead.ask(share, 0)
         ahead.answered(ask, Grant(ask.number, second))
         asked.append(ask.number)
     return asked
@@ -46,6 +46,16 @@ def test_who_asks_often_takes_more_and_more_but_never_over_the_most() -> None:
     assert sum(asked) <= 2_000 + MOST  # no more is left over than one block
 
 
+def test_the_permit_of_a_call_that_is_sure_to_follow_comes_by_the_same_trip_at_any_quota() -> None:
+    ahead = Ahead(SONIOX_DEFAULT)
+    assert not ahead.use("live", 1)
+    ask = ahead.ask("live", 1)
+    assert ask.number == 2
+    ahead.answered(ask, Grant(2, 1))
+    assert ahead.use("live", 1)
+    assert not ahead.use("live", 1)
+
+
 def test_what_was_taken_ahead_is_good_for_its_second_only() -> None:
     ahead = Ahead(HIGH)
     assert use_and_ask(ahead, 2 * REPEATS, second=1)[-1] != 1
@@ -57,7 +67,7 @@ def test_an_answer_that_comes_in_the_next_second_leaves_nothing_over() -> None:
     use_and_ask(ahead, 100, second=1)
     while ahead.use("live", 1):
         pass
-    ask = ahead.ask("live")
+    ask = ahead.ask("live", 0)
     assert ask.number > 1
     ahead.use("live", 2)
     ahead.answered(ask, Grant(ask.number, 1))
@@ -69,11 +79,11 @@ def test_while_one_is_asking_for_more_the_others_ask_for_one() -> None:
     use_and_ask(ahead, 100, second=1)
     while ahead.use("live", 1):
         pass
-    first, second = ahead.ask("live"), ahead.ask("live")
+    first, second = ahead.ask("live", 0), ahead.ask("live", 0)
     assert (first.number > 1, second.number) == (True, 1)
     ahead.answered(second, None)
     ahead.answered(first, None)
-    assert ahead.ask("live").number > 1  # nobody is taken to be asking for ever
+    assert ahead.ask("live", 0).number > 1  # nobody is taken to be asking for ever
 
 
 @given(
@@ -87,7 +97,7 @@ def test_no_order_of_requests_uses_more_than_was_given(
     for share, later, most in requests:
         second += later
         if not ahead.use(share, second):
-            ask = ahead.ask(share)
+            ask = ahead.ask(share, 0)
             grant = Grant(min(ask.number, most), second)
             ahead.answered(ask, grant)
             given_[share, second] += grant.number

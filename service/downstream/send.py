@@ -10,12 +10,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-
-import httpx
+from http import HTTPStatus
 
 from service.downstream.guard import Guard, Refused
 from service.downstream.message import Message
-from service.http import Caps, Disconnected, NotHttp, TooLong, new_client, read_capped, retry_after_s
+from service.http import Caps, Disconnected, NotHttp, TooLong, new_client, retry_after_s
 
 MOST_OF_ANSWER = 64 * 1024  # bytes read of an answer; more counts as a broken receiver
 KEPT_OF_ANSWER = 1024  # bytes of it that are stored
@@ -39,7 +38,7 @@ class Outcome:
 
     @property
     def wants_no_more(self) -> bool:
-        return self.status_code == httpx.codes.GONE
+        return self.status_code == HTTPStatus.GONE
 
 
 class Sender:
@@ -56,8 +55,9 @@ class Sender:
         """One try."""
         started = time.monotonic()
         try:
-            request = self._http.build_request("POST", message.url, headers=message.headers, content=message.body)
-            answer = await read_capped(self._http, request, self._caps)
+            answer = await self._http.exchange(
+                "POST", message.url, self._caps, headers=message.headers, body=message.body
+            )
         except Exception as error:  # noqa: BLE001  # whatever a receiver does is an outcome, never our failure
             return Outcome(None, explain(error), _since(started))
         hint = answer.headers.get("retry-after") if answer.status_code in {429, 503} else None
@@ -71,7 +71,7 @@ class Sender:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._http.aclose()
+        await self._http.close()
 
 
 REASONS: tuple[tuple[type[BaseException], str], ...] = (

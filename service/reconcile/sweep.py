@@ -46,7 +46,7 @@ async def sweep(
 async def ask_one(relay: Relay, job: Transcription) -> Find:
     """Ask about one submitted job, silent or not."""
     try:
-        remote = await relay.soniox.get_transcription(job.soniox_id or "", share="sweep")
+        remote = await relay.soniox.look_at_transcription(job.soniox_id or "")
     except SonioxNotFound:
         return Find(job, None, relay.clock())
     return Find(job, remote, relay.clock())

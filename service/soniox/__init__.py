@@ -1,6 +1,6 @@
-"""The wall to Soniox: typed calls out, errors translated, nothing of httpx or of Soniox's wording gets past it.
+"""The wall to Soniox: typed calls out, errors translated, nothing of HTTP or of Soniox's wording gets past it.
 
-Hand-written over the httpx API, because every call needs what the official SDK does not give: streamed
+Hand-written, because every call needs what the official SDK does not give: streamed
 uploads, transcripts decoded without pydantic, unknown status words, retries. The SDK is the referee in tests.
 """
 

@@ -4,14 +4,12 @@ Retries here last seconds and repeat only what may be repeated: reads and delete
 create and upload only when nothing was sent. Every single request first asks the governor for a permit.
 """
 
-import dataclasses
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import httpx
 import msgspec
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
@@ -21,13 +19,13 @@ from service.errors import (
     SonioxUncertain,
     SonioxUnreachable,
 )
-from service.http import Answer, Caps, new_client, read_capped
+from service.http import FAILURES, Answer, Caps, new_client
 from service.soniox import refusals
 from service.soniox.models import Count, FilePage, RemoteFile, RemoteTranscription, TranscriptionPage
 from service.soniox.multipart import Upload, encode
 
 T = TypeVar("T")
-Permit = Callable[[str], Awaitable[None]]  # waits until a call of that share may be made
+Permit = Callable[[str, int], Awaitable[None]]  # waits until a call of that share may be made; so many follow
 Observe = Callable[[str, int | None, float], None]  # operation, HTTP status, seconds
 MayI = Callable[[], bool]  # asked right before a request that cannot be undone is sent
 Hear = Callable[[SonioxError | None], None]  # learns what each request came to
@@ -35,6 +33,7 @@ Hear = Callable[[SonioxError | None], None]  # learns what each request came to
 PAGE = 1000  # Soniox's largest page
 CALL = Caps(deadline_s=30, bytes=16 * 2**20)
 TRANSCRIPT = Caps(deadline_s=120, bytes=128 * 2**20)
+JSON = {"Content-Type": "application/json"}
 REPEATABLE = (SonioxUnreachable, SonioxUncertain)
 TRIES = 3
 
@@ -50,11 +49,13 @@ class Call:
     share: str
     repeatable: bool = True
     caps: Caps = CALL
+    leads_to: int = 0  # calls of the same share that follow it as a rule
 
 
 CREATE = Call("create_transcription", "POST", "live", repeatable=False)
 UPLOAD = Call("upload_file", "POST", "live", repeatable=False, caps=Caps(deadline_s=3600, bytes=2**20))
-READ = Call("get_transcription", "GET", "live")
+READ = Call("get_transcription", "GET", "live", leads_to=1)
+LOOK = Call("get_transcription", "GET", "sweep")
 READ_TRANSCRIPT = Call("get_transcript", "GET", "live", caps=TRANSCRIPT)
 LIST = Call("list_transcriptions", "GET", "sweep")
 LIST_FILES = Call("list_files", "GET", "sweep")
@@ -77,18 +78,23 @@ class Soniox:
 
     async def create_transcription(self, payload: dict[str, Any], may_i: MayI) -> RemoteTranscription:
         """Create a job. SonioxUncertain means that it may exist: list before creating again."""
-        answer = await self._call(CREATE, "/transcriptions", may_i, json=payload)
+        answer = await self._call(
+            CREATE, "/transcriptions", may_i, headers=JSON, body=msgspec.json.encode(payload)
+        )
         return _decoded(answer, RemoteTranscription)
 
     async def upload_file(self, upload: Upload, may_i: MayI) -> RemoteFile:
         """Upload in constant memory. SonioxUncertain means that the file may exist."""
         headers, body = encode(upload)
-        return _decoded(await self._call(UPLOAD, "/files", may_i, headers=headers, content=body), RemoteFile)
+        return _decoded(await self._call(UPLOAD, "/files", may_i, headers=headers, body=body), RemoteFile)
 
-    async def get_transcription(self, soniox_id: str, *, share: str = "live") -> RemoteTranscription:
-        """Read one job."""
-        call = dataclasses.replace(READ, share=share)
-        return _decoded(await self._call(call, f"/transcriptions/{soniox_id}"), RemoteTranscription)
+    async def get_transcription(self, soniox_id: str) -> RemoteTranscription:
+        """Read one job, whose transcript is fetched next."""
+        return _decoded(await self._call(READ, f"/transcriptions/{soniox_id}"), RemoteTranscription)
+
+    async def look_at_transcription(self, soniox_id: str) -> RemoteTranscription:
+        """Read one job for the sweep."""
+        return _decoded(await self._call(LOOK, f"/transcriptions/{soniox_id}"), RemoteTranscription)
 
     async def get_transcript(self, soniox_id: str) -> bytes:
         """The transcript as it came, at most 128 MiB of JSON. SonioxNotReady while unfinished."""
@@ -128,7 +134,7 @@ class Soniox:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._http.aclose()
+        await self._http.close()
 
     async def _delete(self, call: Call, path: str) -> None:
         try:
@@ -147,17 +153,33 @@ class Soniox:
                 return
 
     async def _call(self, call: Call, path: str, may_i: MayI = lambda: True, **request: Any) -> bytes:
+        try:
+            return await self._try(call, path, may_i, request)
+        except SonioxError as error:
+            return await self._again(error, call, path, may_i, request)
+
+    async def _again(
+        self, failed: SonioxError, call: Call, path: str, may_i: MayI, request: dict[str, Any]
+    ) -> bytes:
+        """Repeat what failed, if it may be. What does not fail is spared tenacity, which costs half a call."""
+        first = [failed]
+
+        async def attempt() -> bytes:
+            if first:
+                raise first.pop()
+            return await self._try(call, path, may_i, request)
+
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(REPEATABLE if call.repeatable else SonioxUnreachable),
             wait=wait_random_exponential(multiplier=0.2, max=3),
             stop=stop_after_attempt(TRIES),
             reraise=True,
         )
-        result: bytes = await retrying(self._try, call, path, may_i, request)
+        result: bytes = await retrying(attempt)
         return result
 
     async def _try(self, call: Call, path: str, may_i: MayI, request: dict[str, Any]) -> bytes:
-        await self._permit(call.share)
+        await self._permit(call.share, call.leads_to)
         if not may_i():
             raise SonioxUnreachable("the claim ended before the request was sent")
         self.made[call.share] += 1
@@ -175,10 +197,9 @@ class Soniox:
         started = time.monotonic()
         status: int | None = None
         try:
-            prepared = self._http.build_request(call.method, self._base_url + path, **request)
-            answer = await read_capped(self._http, prepared, call.caps)
+            answer = await self._http.exchange(call.method, self._base_url + path, call.caps, **request)
             status = answer.status_code
-        except (httpx.HTTPError, TimeoutError, OSError, ValueError) as error:
+        except FAILURES as error:
             raise refusals.from_failure(error) from error
         finally:
             self._observe(call.name, status, time.monotonic() - started)

@@ -73,7 +73,7 @@ async def open_neighbours() -> AsyncIterator[Neighbours]:
         try:
             yield Neighbours(soniox.url, shared, sandbox.state.desk, receiver, downstream.url)
         finally:
-            await shared.aclose()
+            await shared.close()
 
 
 @dataclass
