@@ -9,14 +9,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-import httpx
 from typing_extensions import override
 
 from service.db import Database
 from service.downstream.send import Sender
 from service.governor import Governor
+from service.http import Answer
 from service.leases import Leases
 from service.listing import Listing
+from service.packer import Packer
 from service.reconcile.clock import Rhythm
 from service.relay import Relay
 from service.settings import Settings
@@ -105,7 +106,7 @@ class MortalSoniox(Soniox):
     fuse: Fuse
 
     @override
-    async def _exchange(self, call: Call, path: str, request: dict[str, Any]) -> httpx.Response:
+    async def _exchange(self, call: Call, path: str, request: dict[str, Any]) -> Answer:
         exchange = super()._exchange
         can_be_undone = call.method != "POST"
         return await self.fuse.burn(lambda: exchange(call, path, request), may_stop_before=can_be_undone)
@@ -139,6 +140,7 @@ def new_process(name: str, settings: Settings, db: Database, clock: Ticking, sen
         governor=governor,
         soniox=soniox,
         sender=sender,
+        packer=Packer(processors=1),
         name=name,
         leases=Leases(clock),
         listing=Listing(soniox, clock),

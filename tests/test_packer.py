@@ -1,0 +1,146 @@
+"""Transcripts packed in a process of its own: the same bytes, and nothing lost whatever becomes of it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import psutil
+import pytest
+
+from service import packer as module
+from service.packer import LARGEST, MANY, Packer
+from service.transcripts.codec import MalformedTranscript, pack
+from tests.support.transcripts import document
+
+BODY = json.dumps(document([{"text": f"word {number} ", "start_ms": number} for number in range(50)])).encode()
+MALFORMED = b'{"id": "x", "text": "", "tokens": [1]}'
+
+
+def helpers() -> list[psutil.Process]:
+    """The processes that pack for this one."""
+    children = psutil.Process().children()
+    return [child for child in children if "service.packer" in " ".join(child.cmdline())]
+
+
+@asynccontextmanager
+async def open_packer(processors: int = 2) -> AsyncIterator[Packer]:
+    """One that may have its process, or not."""
+    packer = Packer(processors)
+    try:
+        yield packer
+    finally:
+        await packer.close()
+
+
+async def until_it_helps(packer: Packer) -> psutil.Process:
+    """Give it much to do until its process is ready; that process."""
+    async with asyncio.timeout(20):
+        while not (packer._helper and packer._helper.is_ready):
+            await packer.pack(BODY)
+    (helper,) = helpers()
+    return helper
+
+
+async def test_a_few_transcripts_are_packed_on_the_spot() -> None:
+    async with open_packer() as packer:
+        for _ in range(MANY):
+            assert await packer.pack(BODY) == await pack(BODY)
+        assert not helpers()
+
+
+async def test_on_a_single_processor_all_are_packed_on_the_spot() -> None:
+    async with open_packer(processors=1) as packer:
+        for _ in range(5 * MANY):
+            await packer.pack(BODY)
+        assert not helpers()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        BODY,
+        json.dumps(document([])).encode(),
+        json.dumps(document([{"text": "ä\0", "confidence": 1}, {"odd": {"deep": [None, 2**70]}}])).encode(),
+        json.dumps({**document([{"text": "a", "speaker": "1"}]), "more": {"x": 1.5}}).encode(),
+    ],
+    ids=["speech", "silence", "odd values", "more fields"],
+)
+async def test_the_process_gives_what_packing_on_the_spot_gives(body: bytes) -> None:
+    async with open_packer() as packer:
+        helper = await until_it_helps(packer)
+        before = helper.cpu_times().user
+        packed = await asyncio.gather(*(packer.pack(body) for _ in range(300)))
+        assert packed == [await pack(body)] * 300
+        assert helper.cpu_times().user > before
+
+
+async def test_what_is_not_a_transcript_is_refused_alike_and_harms_no_other() -> None:
+    async with open_packer() as packer:
+        helper = await until_it_helps(packer)
+        good, bad, later = await asyncio.gather(
+            packer.pack(BODY), packer.pack(MALFORMED), packer.pack(BODY), return_exceptions=True
+        )
+        assert isinstance(bad, MalformedTranscript)
+        assert good == later == await pack(BODY)
+        assert helper.is_running()
+
+
+async def test_a_process_that_is_killed_loses_no_transcript_and_is_not_started_again_at_once() -> None:
+    async with open_packer() as packer:
+        helper = await until_it_helps(packer)
+        helper.suspend()  # so that all of them wait for it
+        waiting = [asyncio.create_task(packer.pack(BODY)) for _ in range(50)]
+        await asyncio.sleep(0.05)
+        assert not any(task.done() for task in waiting)
+        helper.kill()
+        assert await asyncio.gather(*waiting) == [await pack(BODY)] * 50
+        for _ in range(5 * MANY):
+            await packer.pack(BODY)
+        assert not helpers()
+
+
+async def test_a_process_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ANSWER_WITHIN_S", 3.0)
+    async with open_packer() as packer:
+        helper = await until_it_helps(packer)
+        helper.suspend()
+        assert await packer.pack(BODY) == await pack(BODY)
+        assert not helpers()
+
+
+async def test_a_process_that_has_nothing_to_do_is_ended_and_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ANSWER_WITHIN_S", 3.0)
+    monkeypatch.setattr(module, "NOTHING_FOR_S", 1.0)
+    async with open_packer() as packer:
+        first = await until_it_helps(packer)
+        await asyncio.to_thread(first.wait, 10)
+        assert (await until_it_helps(packer)).pid != first.pid
+
+
+async def test_the_process_ends_with_the_relay_and_by_nothing_that_ends_a_relay_in_order() -> None:
+    async with open_packer() as packer:
+        helper = await until_it_helps(packer)
+        helper.terminate()  # as systemd does with all processes of a service
+        assert await asyncio.gather(*(packer.pack(BODY) for _ in range(50))) == [await pack(BODY)] * 50
+        assert helper.is_running()
+    assert not helper.is_running()
+
+
+async def test_the_process_knows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SONIOX_API_KEY", "a-key-that-stays-here")
+    async with open_packer() as packer:
+        helper = await until_it_helps(packer)
+        assert set(helper.environ()) <= {"PYTHONPATH", "LC_CTYPE"}
+        assert "stays-here" not in " ".join(helper.cmdline())
+
+
+async def test_a_very_long_transcript_is_packed_slice_by_slice_here() -> None:
+    tokens = [{"text": f"word {number} ", "start_ms": number, "end_ms": number + 1} for number in range(30_000)]
+    body = json.dumps(document(tokens)).encode()
+    assert len(body) > LARGEST
+    async with open_packer() as packer:
+        helper = await until_it_helps(packer)
+        before = helper.cpu_times().user
+        assert await packer.pack(body) == await pack(body)
+        assert helper.cpu_times().user - before < 0.05
