@@ -25,6 +25,8 @@ T = TypeVar("T")
 Step = Callable[[AsyncConnection], Awaitable[T]]
 Bulk = Callable[[AsyncConnection, list[Any]], Awaitable[Sequence[Any]]]
 
+_single: set[Bulk] = set()
+
 LONGEST_QUEUE = 20_000  # writes waiting; beyond it callers are told to come back
 LARGEST_BATCH = 512  # writes in one transaction
 
@@ -35,6 +37,12 @@ NO_SPACE = "53100"  # PostgreSQL's SQLSTATE
 # a conflict with another transaction.
 CONFLICT = "40"
 PASSING = ("08", "28", "3D", "25006", "53", "55", "57", "58", CONFLICT)
+
+
+def single(bulk: Bulk) -> Bulk:
+    """Mark what is one statement: alone in its batch, PostgreSQL needs no BEGIN and no COMMIT for it."""
+    _single.add(bulk)
+    return bulk
 
 
 class Database:
@@ -148,7 +156,7 @@ class Database:
                     results[index] = answer
             return results
 
-        return await self._writer.transact(work)
+        return await self._writer.transact(work, single=len(groups) == 1 and groups.keys() <= _single)
 
     async def _settle_failure(
         self, batch: list[tuple[Bulk, Any, asyncio.Future[Any]]], error: Exception, *, again: bool

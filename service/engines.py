@@ -31,11 +31,12 @@ class AwaitingWriter:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
+        self._by_themselves = engine.execution_options(isolation_level="AUTOCOMMIT")
         self.engine = engine.sync_engine
 
-    async def transact(self, work: Work[T]) -> T:
-        """Run `work` in a transaction of its own and commit."""
-        async with self._engine.begin() as connection:
+    async def transact(self, work: Work[T], *, single: bool) -> T:
+        """Run `work` in a transaction of its own and commit; a `single` statement is one by itself."""
+        async with self._by_themselves.connect() if single else self._engine.begin() as connection:
             return await work(connection)
 
     async def close(self) -> None:
@@ -58,7 +59,7 @@ class ThreadWriter:
         _set_up(self.engine, 1, "BEGIN IMMEDIATE")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
 
-    async def transact(self, work: Work[T]) -> T:
+    async def transact(self, work: Work[T], *, single: bool) -> T:  # here a statement costs no trip
         """Run `work` in a transaction of its own and commit; `work` must await nothing but the connection."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, work)
 

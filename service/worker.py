@@ -49,6 +49,7 @@ class Lane:
     at_once: int
     job_of: Callable[[Any], str | None]  # the transcription that a row is about, for the log
     may_claim: Callable[[], bool] = lambda: True
+    in_no_hurry: bool = False  # lets those go first that were rung in the same moment
 
 
 class _Found(NamedTuple):
@@ -102,6 +103,8 @@ class Worker:
         if found.next_due_ms is not None:
             sleep_s = min(sleep_s, max(0.001, (found.next_due_ms - self.relay.clock()) / 1000))
         rung = await self.relay.wakeups.wait(lane.name, sleep_s)
+        if rung and lane.in_no_hurry:
+            await asyncio.sleep(GATHER_S)
         (self._unrung.discard if rung else self._unrung.add)(lane.name)
 
     async def _is_idle(self, lane: Lane) -> bool:
@@ -206,8 +209,8 @@ class Worker:
 async def _claim(
     lane: Lane, claimant: Claimant, free: int, connection: AsyncConnection
 ) -> tuple[Sequence[Any], int | None]:
-    """Rows for free hands, and, if some stay free, when the next row becomes due."""
+    """Rows for free hands; if there is none, when the next one becomes due. After some, their steps ring."""
     rows = await lane.claim(connection, claimant, free)
-    if len(rows) == free:
+    if rows:
         return rows, None
     return rows, await claims.next_due_ms(connection, lane.model, claimant.now_ms)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.db import single
 from service.ids import new_id
 from service.store.claims import of_claim, same_claim
 from service.store.rows import insert_all, new
@@ -42,6 +43,7 @@ async def order(connection: AsyncConnection, rows: Sequence[Removal]) -> None:
     await insert_all(connection, rows)
 
 
+@single
 async def done(connection: AsyncConnection, rows: Sequence[Removal]) -> Sequence[None]:
     """All of them are gone; a row whose claim was lost stays."""
     await connection.execute(_DONE, [of_claim(row) for row in rows])

@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import TextClause, bindparam, delete, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.db import single
 from service.store.claims import DONE, of_claim, same_claim
 from service.store.rows import as_model, as_models
 from service.tables import Webhook, table_of
@@ -32,6 +33,7 @@ class Hint(NamedTuple):
         return self[1:4]
 
 
+@single
 async def record(connection: AsyncConnection, hints: list[Hint]) -> Sequence[None]:
     """Insert each, or count it as seen again. What the reconciler finds becomes due again even if handled."""
     times = Counter(hint.key for hint in hints)
