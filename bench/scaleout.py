@@ -70,7 +70,7 @@ async def under_a_reader(url: str) -> list[Row]:
 async def claim_rate(database: Database, number: int) -> float:
     """Insert so many due rows, then claim and finish them all; rows in a second of claiming."""
     now_ms = int(time.time() * 1000)
-    new = [_webhook(now_ms, place) for place in range(number)]
+    new = [_webhook(now_ms - number, place) for place in range(number)]
     for begin in range(0, number, 500):
         await database.write(lambda connection, some=new[begin : begin + 500]: insert_all(connection, some))  # type: ignore[misc]
     claim, left, spent_s = oldest_due(Webhook), number, 0.0
@@ -89,7 +89,9 @@ async def finish(database: Database, row: Webhook) -> None:
     await database.write(lambda connection: webhooks.handle(connection, row, "stored", 1))
 
 
-def _webhook(now_ms: int, place: int) -> Webhook:
+def _webhook(since_ms: int, place: int) -> Webhook:
+    """One that came so many milliseconds later."""
+    now_ms = since_ms + place
     name = f"{now_ms}-{time.perf_counter_ns()}-{place:06d}"
     times = {"received_at_ms": now_ms, "last_seen_at_ms": now_ms, "due_at_ms": now_ms}
     return Webhook(id=name, job=name, soniox_id=name, status="completed", source="webhook", **times)

@@ -7,9 +7,14 @@ CANONICAL_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.A
 SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
+_CHANCES = 64  # fetched from the system at once: a trip there costs more than all else of an id
+_fetched: list[str] = []
+os.register_at_fork(after_in_child=_fetched.clear)  # so that no two processes share any
+
+
 def new_uuid(now_ms: int) -> str:
     """A UUIDv7 for the moment `now_ms` (ms since 1970): 48 bits of time, 74 bits of chance."""
-    time, chance = f"{now_ms & (2**48 - 1):012x}", os.urandom(10).hex()
+    time, chance = f"{now_ms & (2**48 - 1):012x}", _chance()
     variant = "89ab"[int(chance[3], 16) & 3]
     return f"{time[:8]}-{time[8:]}-7{chance[:3]}-{variant}{chance[4:7]}-{chance[7:19]}"
 
@@ -37,3 +42,14 @@ def is_own_id(text: str) -> bool:
 def time_of_id(text: str) -> int | None:
     """The moment (ms since 1970) in an id that `new_id` made; None for any other text."""
     return int(text.rpartition("_")[2][:12], 16) if is_own_id(text) else None
+
+
+def _chance() -> str:
+    """80 bits of chance as 20 hexadecimal digits; threads may ask at the same time."""
+    try:
+        return _fetched.pop()
+    except IndexError:
+        digits = os.urandom(10 * _CHANCES).hex()
+        first, *others = (digits[place : place + 20] for place in range(0, len(digits), 20))
+        _fetched.extend(others)
+        return first
