@@ -56,8 +56,8 @@ async def _pass_on(database_url: str, wakeups: Wakeups) -> None:
 
         await connection.add_listener(CHANNEL, hear)
         while True:
-            for lane in await wakeups.take_rung():
-                await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, lane)
+            lanes = await wakeups.take_rung()
+            await connection.execute("SELECT pg_notify($1, lane) FROM unnest($2::text[]) AS lane", CHANNEL, lanes)
             await asyncio.sleep(AT_MOST_EVERY_S)
     finally:
         await connection.close(timeout=2)

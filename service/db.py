@@ -95,8 +95,13 @@ class Database:
         result: T = await self.write_one_of(_run_each, step, wake)
         return result
 
-    async def write_one_of(self, bulk: Bulk, item: Any, wake: Sequence[str] = ()) -> Any:
-        """Like `write`, for many alike: `bulk` gets all waiting items at once and gives back a result for each."""
+    async def write_one_of(
+        self, bulk: Bulk, item: Any, wake: Sequence[str] = (), later: Sequence[str] = ()
+    ) -> Any:
+        """Like `write`, for many alike: `bulk` gets all waiting items at once and gives back a result for each.
+
+        The lanes `later` may wait until the others went first.
+        """
         if self._closing:
             raise DatabaseDown("the database is being closed")
         if len(self._queue) >= LONGEST_QUEUE:
@@ -107,6 +112,8 @@ class Database:
         result = await done
         for lane in wake:
             self._wakeups.ring(lane)
+        for lane in later:
+            self._wakeups.ring_later(lane)
         return result
 
     def start(self) -> None:

@@ -43,7 +43,7 @@ def lanes_of(relay: Relay) -> list[Lane]:
         Lane("collect", Webhook, claim_heard, collect, 64, _named),
         Lane("notify", Delivery, parcels.claim, notify, 256, _its_transcription),
         Lane("recover", Recovery, oldest_due(Recovery), recover, 2, _none),
-        Lane("cleanup", Removal, oldest_due(Removal), cleanup, 8, _its_transcription, in_no_hurry=True),
+        Lane("cleanup", Removal, oldest_due(Removal), cleanup, 8, _its_transcription),
     ]
 
 

@@ -8,6 +8,8 @@ import asyncio
 import contextlib
 from collections import defaultdict
 
+LATER_S = 0.02
+
 
 class Wakeups:
     """One bell for each lane of work, in this process."""
@@ -22,6 +24,10 @@ class Wakeups:
         self.ring_here(lane)
         self._rung.add(lane)
         self._anything.set()
+
+    def ring_later(self, lane: str) -> None:
+        """Ring for what may wait until those went first who were rung in the same moment."""
+        asyncio.get_running_loop().call_later(LATER_S, self.ring, lane)
 
     def ring_here(self, lane: str) -> None:
         """Wake the lane, or have it go straight on if it is not asleep."""

@@ -49,7 +49,6 @@ class Lane:
     at_once: int
     job_of: Callable[[Any], str | None]  # the transcription that a row is about, for the log
     may_claim: Callable[[], bool] = lambda: True
-    in_no_hurry: bool = False  # lets those go first that were rung in the same moment
 
 
 class _Found(NamedTuple):
@@ -103,8 +102,6 @@ class Worker:
         if found.next_due_ms is not None:
             sleep_s = min(sleep_s, max(0.001, (found.next_due_ms - self.relay.clock()) / 1000))
         rung = await self.relay.wakeups.wait(lane.name, sleep_s)
-        if rung and lane.in_no_hurry:
-            await asyncio.sleep(GATHER_S)
         (self._unrung.discard if rung else self._unrung.add)(lane.name)
 
     async def _is_idle(self, lane: Lane) -> bool:
@@ -144,11 +141,13 @@ class Worker:
             await self._put_aside(lane, row, error)
 
     def _free_a_hand(self, task: asyncio.Task[None]) -> None:
-        """Wake the lane, which may be full, only once the task no longer counts."""
+        """Wake the lane, once the task no longer counts: at once if it was full, else when others went first."""
         lane, row = self._running.pop(task)
+        was_full = self._busy[lane.name] == lane.at_once
         self._busy[lane.name] -= 1
         self.relay.leases.drop(row.id)
-        self.relay.wakeups.ring_here(lane.name)
+        ring = functools.partial(self.relay.wakeups.ring_here, lane.name)
+        asyncio.get_running_loop().call_later(0 if was_full else GATHER_S, ring)
 
     async def _put_aside(self, lane: Lane, row: Any, error: Exception) -> None:
         wait_ms = backoff_ms(row.tries, first_ms=5_000, longest_ms=600_000, chance=self.relay.chance)

@@ -1,10 +1,15 @@
 """Rows built without their model are what the model would have made."""
 
+from typing import Any
+
 import pytest
+from sqlalchemy import select
 from sqlmodel import SQLModel
 
 from service import tables
-from service.store.rows import new, values_of
+from service.db import Database
+from service.store.rows import insert_all, new, values_of
+from service.tables import table_of
 
 MODELS = [
     model
@@ -24,3 +29,53 @@ def test_what_is_given_counts_and_lists_are_nobody_elses() -> None:
     first.past_soniox_ids.append("z")
     assert (second.past_soniox_ids, first.id, second.attempt) == ([], "x", 1)
     assert new(tables.Removal, id="r", transcription_id="t", created_at_ms=1, unsettled=True).unsettled
+
+
+ODD = [
+    "",
+    "plain",
+    'a "quoted" word',
+    "back\\slash \\u0000",
+    "ä ✓ 𝄞",
+    "line\nand\ttab",
+    "'; --",
+    "{}",
+    "null",
+    None,
+]
+
+
+async def stored(db: Database, model: type[SQLModel]) -> list[Any]:
+    table = table_of(model)
+    async with db.read() as connection:
+        return list((await connection.execute(select(table).order_by(table.c.id))).all())
+
+
+async def test_rows_that_go_as_one_parameter_are_read_back_as_they_were_given(db: Database) -> None:
+    entries = [
+        new(
+            tables.TimelineEntry,
+            transcription_id=f"t{place}",
+            at_ms=2**40 + place,
+            step="step",
+            source="worker",
+            duration_ms=None if place % 2 else 0,
+            detail=detail,
+        )
+        for place, detail in enumerate(ODD)
+    ]
+    removal = new(tables.Removal, id="r1", transcription_id="t", created_at_ms=1, unsettled=True)
+    await db.write(lambda connection: insert_all(connection, entries))
+    await db.write(lambda connection: insert_all(connection, [removal]))
+    found = await stored(db, tables.TimelineEntry)
+    assert [row.detail for row in found] == ODD
+    assert [row.at_ms for row in found] == [entry.at_ms for entry in entries]
+    assert [row.duration_ms for row in found] == [entry.duration_ms for entry in entries]
+    (kept,) = await stored(db, tables.Removal)
+    assert (kept.unsettled, kept.due_at_ms, kept.fence) == (True, None, 0)
+
+
+async def test_a_nul_which_no_database_holds_in_a_text_is_left_out(db: Database) -> None:
+    entry = new(tables.TimelineEntry, transcription_id="t", at_ms=1, step="s", source="w", detail="a\0b\\u0000")
+    await db.write(lambda connection: insert_all(connection, [entry]))
+    assert (await stored(db, tables.TimelineEntry))[0].detail == "ab\\u0000"

@@ -21,13 +21,8 @@ from service.store.transcripts import Parts
 from service.tables import Event, Removal, TimelineEntry, Transcription, Webhook
 
 EVENT_OF = {Stage.COMPLETED: "transcription.completed", Stage.FAILED: "transcription.failed"}
-NEXT_LANES = (
-    "notify",
-    "events",
-    "cleanup",
-    "submit",
-    "ended",
-)  # deliveries are due, the log grew, Soniox's objects may go, there is room again, requests may wait for the end
+NEXT_LANES = ("notify", "events", "ended")  # deliveries are due, the log grew, requests may wait for the end
+LATER_LANES = ("cleanup", "submit")  # Soniox's objects may go, there is room again
 
 
 @dataclass(frozen=True)

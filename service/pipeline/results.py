@@ -7,7 +7,7 @@ import structlog
 
 from service import telemetry
 from service.lifecycle import Stage
-from service.pipeline.finish import NEXT_LANES, End, count_finished, finish
+from service.pipeline.finish import LATER_LANES, NEXT_LANES, End, count_finished, finish
 from service.pipeline.keep import parts_of
 from service.relay import Relay
 from service.soniox import RemoteTranscription
@@ -62,7 +62,7 @@ async def store_result(relay: Relay, row: Webhook, job: Transcription, stage: St
         entries=_entries(row, job, result, now_ms),
         remove=not result.keep_there,
     )
-    if await relay.db.write_one_of(finish, end, wake=NEXT_LANES):
+    if await relay.db.write_one_of(finish, end, wake=NEXT_LANES, later=LATER_LANES):
         count_finished(job, ending)
         telemetry.audio_seconds.inc((result.remote.audio_duration_ms or 0) / 1000 if result.packed else 0)
         log.info("transcription_finished", job_id=job.id, stage=str(stage), source=row.source)

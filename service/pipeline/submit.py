@@ -22,7 +22,7 @@ from service.errors import (
     SonioxUncertain,
 )
 from service.lifecycle import Stage, backoff_ms
-from service.pipeline.finish import NEXT_LANES, End, count_finished, finish
+from service.pipeline.finish import LATER_LANES, NEXT_LANES, End, count_finished, finish
 from service.pipeline.upload import find_or_upload, unclear_since_ms
 from service.relay import Relay
 from service.store import removals, timeline, transcriptions
@@ -161,5 +161,7 @@ async def _fail(relay: Relay, job: Transcription, error: SonioxError) -> None:
         error_type=error_type,
         error_message=error.message,
     )
-    if await relay.db.write_one_of(finish, End(job, ending, relay.settings.base_url), wake=NEXT_LANES):
+    if await relay.db.write_one_of(
+        finish, End(job, ending, relay.settings.base_url), wake=NEXT_LANES, later=LATER_LANES
+    ):
         count_finished(job, ending)

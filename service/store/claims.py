@@ -106,18 +106,6 @@ async def _run(
     return sorted(as_models(model, result), key=lambda row: (row.due_at_ms or 0, row.id))  # type: ignore[attr-defined]  # all have id
 
 
-def same_claim(model: type[Due]) -> ColumnElement[bool]:
-    """`still_held` for statements that are built once; `of_claim` gives its parameters."""
-    table = table_of(model)
-    mine = and_(table.c.id == bindparam("of_id"), table.c.fence == bindparam("of_fence"))
-    return and_(mine, table.c.lease_until_ms.is_not(None))
-
-
-def of_claim(row: Any) -> dict[str, Any]:
-    """The parameters of `same_claim`."""
-    return {"of_id": row.id, "of_fence": row.fence}
-
-
 def still_held(model: type[Due], row: Any) -> ColumnElement[bool]:
     """True for the row only while the claim that read it is the newest and did not give it back."""
     table = table_of(model)
@@ -126,6 +114,8 @@ def still_held(model: type[Due], row: Any) -> ColumnElement[bool]:
 
 FREE: dict[str, Any] = {"lease_until_ms": None, "leased_by": None}
 DONE: dict[str, Any] = {**FREE, "due_at_ms": None, "tries": 0, "last_error": None}
+FREE_SQL = "lease_until_ms = NULL, leased_by = NULL"
+DONE_SQL = f"{FREE_SQL}, due_at_ms = NULL, tries = 0, last_error = NULL"
 
 
 async def finish(connection: AsyncConnection, model: type[Due], row: Any, **values: Any) -> bool:

@@ -2,18 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
 
-from sqlalchemy import ColumnElement, and_, bindparam, func, select, text, update
+from sqlalchemy import ColumnElement, TextClause, and_, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.lifecycle import DeliveryStatus
 from service.store import receivers, timeline, transcriptions
-from service.store.claims import FREE
+from service.store.claims import FREE, FREE_SQL
 from service.store.paging import Page, cut
 from service.store.parcels import Parcel
 from service.store.receivers import Failure
-from service.store.rows import as_model, as_models, insert_all
+from service.store.rows import as_json, as_model, as_models, given, insert_all
 from service.tables import NOT_DELIVERED, Attempt, Delivery, TimelineEntry, table_of
 
 deliveries = table_of(Delivery)
@@ -43,7 +43,8 @@ class Settlement:
 async def settle(connection: AsyncConnection, settled: Sequence[Settlement]) -> Sequence[None]:
     """Write down what came of some tries; a delivery whose claim was lost keeps its state."""
     await insert_all(connection, [one.attempt for one in settled])
-    await connection.execute(_SETTLE, [_values(one) for one in settled])
+    rows = as_json([_values(one) for one in settled])
+    await connection.execute(_settling(connection.dialect.name), {"rows": rows})
     await timeline.note(connection, *[one.entry for one in settled if one.entry])
     await receivers.count_failures(connection, [one.failure for one in settled if one.failure])
     await receivers.mark_healthy(connection, [one.parcel.receiver for one in settled if one.healed])
@@ -54,31 +55,36 @@ async def settle(connection: AsyncConnection, settled: Sequence[Settlement]) -> 
     return [None] * len(settled)
 
 
-_SETTLE = (
-    update(deliveries)
-    .where(deliveries.c.id == bindparam("of_id"), deliveries.c.fence == bindparam("of_fence"))
-    .values(
-        status=bindparam("to_status"),
-        due_at_ms=bindparam("to_due_at_ms"),
-        tries=bindparam("to_tries"),
-        last_error=bindparam("to_error"),
-        delivered_at_ms=bindparam("to_delivered_at_ms"),
-        **FREE,
+SETTLE = """
+    WITH settled AS ({given})
+    UPDATE deliveries SET status = settled.status, due_at_ms = settled.due_at_ms, tries = settled.tries,
+        last_error = settled.last_error, delivered_at_ms = settled.delivered_at_ms, {free}
+      FROM settled WHERE deliveries.id = settled.id AND deliveries.fence = settled.fence
+"""
+SETTLED = {
+    "id": "text",
+    "fence": "bigint",
+    "status": "text",
+    "due_at_ms": "bigint",
+    "tries": "bigint",
+    "last_error": "text",
+    "delivered_at_ms": "bigint",
+}
+
+
+@cache
+def _settling(dialect: str) -> TextClause:
+    return text(SETTLE.format(given=given(dialect, SETTLED), free=FREE_SQL))
+
+
+def _values(one: Settlement) -> tuple[str | int | None, ...]:
+    """In the order of SETTLED."""
+    parcel, attempt = one.parcel, one.attempt
+    delivered_at_ms = attempt.at_ms + attempt.duration_ms if one.status is DeliveryStatus.DELIVERED else None
+    return (
+        *(parcel.id, parcel.fence, one.status, one.due_at_ms, parcel.tries + 1),
+        *(attempt.error, delivered_at_ms),
     )
-)
-
-
-def _values(one: Settlement) -> dict[str, Any]:
-    ended_ms = one.attempt.at_ms + one.attempt.duration_ms
-    return {
-        "of_id": one.parcel.id,
-        "of_fence": one.parcel.fence,
-        "to_status": one.status,
-        "to_due_at_ms": one.due_at_ms,
-        "to_tries": one.parcel.tries + 1,
-        "to_error": one.attempt.error,
-        "to_delivered_at_ms": ended_ms if one.status is DeliveryStatus.DELIVERED else None,
-    }
 
 
 async def get(connection: AsyncConnection, delivery_id: str, owner: str | None) -> Delivery | None:

@@ -1,15 +1,17 @@
 """How transcriptions end: moves e, f and g, for all that end in the same transaction."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from functools import cache
+from typing import NamedTuple
 
-from sqlalchemy import BindParameter, bindparam, func, select, update
+from sqlalchemy import TextualSelect, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.lifecycle import Stage, sources_of
-from service.store.claims import DONE
-from service.store.rows import as_models
+from service.store.claims import DONE_SQL
+from service.store.rows import as_json, as_models, given
 from service.tables import Transcription, table_of
+from service.tables.base import one_of
 
 jobs = table_of(Transcription)
 
@@ -31,59 +33,43 @@ class Ending(NamedTuple):
     error_message: str | None = None
 
 
-_IDS: BindParameter[str] = bindparam("ids", expanding=True)
-# In the order of their ids, so that two processes never wait for each other in a circle.
-_STAND = select(jobs.c.id, jobs.c.attempt, jobs.c.stage)
-_LOCK = _STAND.where(jobs.c.id.in_(_IDS)).order_by(jobs.c.id).with_for_update()
-_READ = select(jobs).where(jobs.c.id.in_(_IDS))
-_SET = ("stage", "finished_at_ms", "learned_from")
-_KEPT = tuple(name for name in Ending._fields[2:] if name not in _SET)
-_FINISH = (
-    update(jobs)
-    .where(jobs.c.id == bindparam("of_id"))
-    .values(
-        {
-            **DONE,
-            **{name: bindparam(f"to_{name}") for name in _SET},
-            **{
-                name: func.coalesce(bindparam(f"to_{name}", type_=jobs.c[name].type), jobs.c[name])
-                for name in _KEPT
-            },
-            "check_at_ms": None,
-            "unsettled": False,
-            "fence": jobs.c.fence + 1,  # whoever still works on it has lost its claim
-        }
-    )
+_KINDS = {name: "bigint" if kind in {int, int | None} else "text" for name, kind in Ending.__annotations__.items()}
+_KEPT = Ending._fields[5:]  # what is None there stays as it is known
+_FROM = " OR ".join(
+    f"said.stage = '{stage}' AND {one_of('transcriptions.stage', sources_of(stage))}"
+    for stage in (Stage.COMPLETED, Stage.FAILED)
 )
+# PostgreSQL locks in the order of the ids, so that two processes never wait for each other in a circle. A raised
+# fence tells whoever still works on the row that he has lost his claim.
+_FINISH = f"""
+    WITH said AS ({{given}}) {{locked}}
+    UPDATE transcriptions SET
+        stage = said.stage, finished_at_ms = said.finished_at_ms, learned_from = said.learned_from,
+        {", ".join(f"{name} = COALESCE(said.{name}, transcriptions.{name})" for name in _KEPT)},
+        {DONE_SQL}, check_at_ms = NULL, unsettled = false, fence = transcriptions.fence + 1
+      FROM said {{lock}}
+     WHERE transcriptions.id = said.transcription_id AND transcriptions.attempt = said.attempt AND ({_FROM})
+    RETURNING {", ".join(f"transcriptions.{column.name}" for column in jobs.c)}
+"""  # noqa: S608  # names of ours
+_LOCKED = """, locked AS MATERIALIZED (
+        SELECT id FROM transcriptions WHERE id IN (SELECT transcription_id FROM said) ORDER BY id FOR UPDATE
+    )"""
+
+
+@cache
+def _finishing(dialect: str) -> TextualSelect:
+    locked, lock = (
+        ("", "") if dialect == "sqlite" else (_LOCKED, "JOIN locked ON locked.id = said.transcription_id")
+    )
+    return text(_FINISH.format(given=given(dialect, _KINDS), locked=locked, lock=lock)).columns(*jobs.c)
 
 
 async def mark_finished(connection: AsyncConnection, endings: Sequence[Ending]) -> list[Transcription | None]:
     """Each row as it is afterwards, or None when that attempt was finished already or is gone."""
-    effective = await _effective(connection, endings)
-    if not effective:
-        return [None] * len(endings)
-    await connection.execute(_FINISH, [_parameters(ending) for ending in effective.values()])
-    ids = [ending.transcription_id for ending in effective.values()]
-    finished = as_models(Transcription, await connection.execute(_READ, {"ids": ids}))
-    rows = {row.id: row for row in finished}
-    return [rows[ending.transcription_id] if place in effective else None for place, ending in enumerate(endings)]
-
-
-async def _effective(connection: AsyncConnection, endings: Sequence[Ending]) -> dict[int, Ending]:
-    """The first one for each attempt that is still open, by its place."""
-    ids = sorted({ending.transcription_id for ending in endings})
-    open_ones = {row.id: row for row in (await connection.execute(_LOCK, {"ids": ids})).all()}
-    effective = {}
+    first: dict[tuple[str, int], int] = {}
     for place, ending in enumerate(endings):
-        job = open_ones.get(ending.transcription_id)
-        if job and job.attempt == ending.attempt and job.stage in sources_of(ending.stage):
-            effective[place] = ending
-            del open_ones[ending.transcription_id]
-    return effective
-
-
-def _parameters(ending: Ending) -> dict[str, Any]:
-    values = ending._asdict()
-    of_id = values.pop("transcription_id")
-    del values["attempt"]
-    return {"of_id": of_id, **{f"to_{name}": value for name, value in values.items()}}
+        first.setdefault((ending.transcription_id, ending.attempt), place)
+    rows = as_json([endings[place] for place in first.values()])
+    result = await connection.execute(_finishing(connection.dialect.name), {"rows": rows})
+    finished = {first[row.id, row.attempt]: row for row in as_models(Transcription, result)}
+    return [finished.get(place) for place in range(len(endings))]

@@ -1,17 +1,15 @@
 """What must go at Soniox."""
 
 from collections.abc import Sequence
+from functools import cache
 
-from sqlalchemy import delete
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.db import single
 from service.ids import new_id
-from service.store.claims import of_claim, same_claim
-from service.store.rows import insert_all, new
-from service.tables import Removal, table_of
-
-removals = table_of(Removal)
+from service.store.rows import as_json, given, insert_all, new
+from service.tables import Removal
 
 
 def of(
@@ -46,8 +44,19 @@ async def order(connection: AsyncConnection, rows: Sequence[Removal]) -> None:
 @single
 async def done(connection: AsyncConnection, rows: Sequence[Removal]) -> Sequence[None]:
     """All of them are gone; a row whose claim was lost stays."""
-    await connection.execute(_DONE, [of_claim(row) for row in rows])
+    gone = as_json([(row.id, row.fence) for row in rows])
+    await connection.execute(_deleting(connection.dialect.name), {"rows": gone})
     return [None] * len(rows)
 
 
-_DONE = delete(removals).where(same_claim(Removal))
+DELETE = """
+    WITH gone AS ({given})
+    DELETE FROM removals
+     WHERE id IN (SELECT id FROM gone) AND lease_until_ms IS NOT NULL
+       AND fence = (SELECT gone.fence FROM gone WHERE gone.id = removals.id)
+"""
+
+
+@cache
+def _deleting(dialect: str) -> TextClause:
+    return text(DELETE.format(given=given(dialect, {"id": "text", "fence": "bigint"})))

@@ -18,7 +18,6 @@ from sqlalchemy import (
     column,
     delete,
     func,
-    insert,
     literal,
     select,
     table,
@@ -27,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TSQUERY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.store.rows import as_models
+from service.store.rows import as_json, as_models, given, insert_values
 from service.tables import Passage, table_of
 from service.transcripts import passages as found
 from service.transcripts.query import Phrase
@@ -35,10 +34,10 @@ from service.transcripts.query import Phrase
 passages = table_of(Passage)
 words = table("search_words", column("rowid"), column("id"), column("words"))
 
-_INSERT = insert(passages)
 _LAST = select(func.coalesce(func.max(passages.c.id), 0))
 _TAKEN = text("SELECT nextval(pg_get_serial_sequence('passages', 'id')) FROM generate_series(1, :count)")
-_SQLITE_WORDS = text("INSERT INTO search_words (rowid, words) VALUES (:id, :words)")
+_GIVEN_WORDS = given("sqlite", {"id": "bigint", "words": "text"})
+_SQLITE_WORDS = text(f"INSERT INTO search_words (rowid, words) {_GIVEN_WORDS}")  # names of ours
 _POSTGRESQL_WORDS = text(
     "INSERT INTO search_words (id, words) SELECT row_id, CAST(vector AS tsvector)"
     " FROM unnest(CAST(:ids AS bigint[]), CAST(:vectors AS text[])) AS row (row_id, vector)"
@@ -73,7 +72,8 @@ async def put(connection: AsyncConnection, parts: Sequence[Found]) -> None:
     ids = await _new_ids(connection, len(parts)) if parts else []
     for start in range(0, len(parts), ROWS_AT_ONCE):
         some, theirs = parts[start : start + ROWS_AT_ONCE], ids[start : start + ROWS_AT_ONCE]
-        await connection.execute(_INSERT, [_row(part, row_id) for row_id, part in zip(theirs, some, strict=True)])
+        rows = [_row(part, row_id) for row_id, part in zip(theirs, some, strict=True)]
+        await insert_values(connection, passages, rows)
         await put_words(connection, theirs, [[_mark(part.owner), *part.passage.words] for part in some])
 
 
@@ -102,8 +102,8 @@ async def delete_of(connection: AsyncConnection, transcription_id: str) -> None:
 async def put_words(connection: AsyncConnection, ids: Sequence[int], lists: Sequence[Sequence[str]]) -> None:
     """Write the words of passages that are there, or are written in the same transaction."""
     if _is_sqlite(connection):
-        rows = [{"id": row_id, "words": " ".join(each)} for row_id, each in zip(ids, lists, strict=True)]
-        await connection.execute(_SQLITE_WORDS, rows)
+        rows = [(row_id, " ".join(each)) for row_id, each in zip(ids, lists, strict=True)]
+        await connection.execute(_SQLITE_WORDS, {"rows": as_json(rows)})
         return
     vectors = [" ".join(f"'{word}':{place}" for place, word in enumerate(each, 1)) for each in lists]
     await connection.execute(_POSTGRESQL_WORDS, {"ids": list(ids), "vectors": vectors})

@@ -3,15 +3,14 @@
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import msgspec
-from sqlalchemy import TextClause, bindparam, delete, func, select, text, update
+from sqlalchemy import TextClause, delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.db import single
-from service.store.claims import DONE, of_claim, same_claim
-from service.store.rows import as_model, as_models
+from service.store.claims import DONE_SQL
+from service.store.rows import as_json, as_model, as_models, given
 from service.tables import Webhook, table_of
 
 webhooks = table_of(Webhook)
@@ -38,61 +37,54 @@ async def record(connection: AsyncConnection, hints: list[Hint]) -> Sequence[Non
     """Insert each, or count it as seen again. What the reconciler finds becomes due again even if handled."""
     times = Counter(hint.key for hint in hints)
     newest = {hint.key: hint for hint in hints}  # one of each: a statement may not meet the same conflict twice
-    rows = [(*hint, times[key]) for key, hint in newest.items()]
-    await connection.execute(_recording(connection.dialect.name), {"rows": msgspec.json.encode(rows).decode()})
+    rows = as_json([(*hint, times[key]) for key, hint in newest.items()])
+    await connection.execute(_recording(connection.dialect.name), {"rows": rows})
     return [None] * len(hints)
 
 
-# All rows in one parameter. Bound one by one, a batch would take the event loop's time for each row, and on SQLite
-# hand the interpreter's lock over and back for each.
 RECORD = """
     INSERT INTO webhooks (id, job, soniox_id, status, source, received_at_ms, last_seen_at_ms, due_at_ms,
                           seen, fence, tries)
-    SELECT {text[0]}, {text[1]}, {text[2]}, {text[3]}, {text[4]}, {number[5]}, {number[5]}, {number[5]},
-           {number[6]}, 0, 0
-      FROM {rows} WHERE true
+    SELECT id, job, soniox_id, status, source, at_ms, at_ms, at_ms, seen, 0, 0 FROM ({given}) AS given WHERE true
     ON CONFLICT (job, soniox_id, status) DO UPDATE SET
         seen = webhooks.seen + excluded.seen,
         last_seen_at_ms = excluded.last_seen_at_ms,
         due_at_ms = CASE excluded.source WHEN 'reconciler' THEN excluded.due_at_ms ELSE webhooks.due_at_ms END,
         handled_at_ms = CASE excluded.source WHEN 'reconciler' THEN NULL ELSE webhooks.handled_at_ms END
 """
-COLUMNS = range(len(Hint._fields) + 1)
+HINTS = {**dict.fromkeys(Hint._fields, "text"), "at_ms": "bigint", "seen": "bigint"}
 
 
 @cache
 def _recording(dialect: str) -> TextClause:
-    if dialect == "sqlite":
-        rows = "json_each(:rows)"
-        words = numbers = [f"json_extract(value, '$[{place}]')" for place in COLUMNS]
-    else:
-        rows = "json_array_elements(CAST(:rows AS json)) AS each (value)"
-        words = [f"value ->> {place}" for place in COLUMNS]
-        numbers = [f"CAST({word} AS bigint)" for word in words]
-    return text(RECORD.format(rows=rows, text=words, number=numbers))
+    return text(RECORD.format(given=given(dialect, HINTS)))
 
 
 async def handle(connection: AsyncConnection, row: Webhook, outcome: str, now_ms: int) -> bool:
     """Close the row with what came of it; False when the claim was lost."""
-    result = await connection.execute(_HANDLE, _handled(row, outcome, now_ms))
-    return result.rowcount == 1
+    return await handle_all(connection, [(row, outcome, now_ms)]) == 1
 
 
-async def handle_all(connection: AsyncConnection, rows: Sequence[tuple[Webhook, str, int]]) -> None:
-    """Close rows, each with what came of it and when; one whose claim was lost stays as it is."""
-    if rows:
-        await connection.execute(_HANDLE, [_handled(*handled) for handled in rows])
+async def handle_all(connection: AsyncConnection, rows: Sequence[tuple[Webhook, str, int]]) -> int:
+    """Close rows, each with what came of it and when; one whose claim was lost stays. How many did not."""
+    if not rows:
+        return 0
+    handled = as_json([(row.id, row.fence, outcome, now_ms) for row, outcome, now_ms in rows])
+    return (await connection.execute(_handling(connection.dialect.name), {"rows": handled})).rowcount
 
 
-_HANDLE = (
-    update(webhooks)
-    .where(same_claim(Webhook))
-    .values(handled_at_ms=bindparam("to_handled_at_ms"), outcome=bindparam("to_outcome"), **DONE)
-)
+HANDLE = """
+    WITH handled AS ({given})
+    UPDATE webhooks SET handled_at_ms = handled.at_ms, outcome = handled.outcome, {done}
+      FROM handled
+     WHERE webhooks.id = handled.id AND webhooks.fence = handled.fence AND webhooks.lease_until_ms IS NOT NULL
+"""
+HANDLED = {"id": "text", "fence": "bigint", "outcome": "text", "at_ms": "bigint"}
 
 
-def _handled(row: Webhook, outcome: str, now_ms: int) -> dict[str, Any]:
-    return {**of_claim(row), "to_handled_at_ms": now_ms, "to_outcome": outcome}
+@cache
+def _handling(dialect: str) -> TextClause:
+    return text(HANDLE.format(given=given(dialect, HANDLED), done=DONE_SQL))
 
 
 async def unhandled(connection: AsyncConnection, job: str) -> Webhook | None:
