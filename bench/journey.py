@@ -14,8 +14,9 @@ import httpx
 import uvloop
 from soniox import SonioxClient
 
+from bench.load import request
 from bench.memory import running
-from bench.neighbour import beside
+from bench.neighbour import END_OF_HEAD, beside, content_length
 from bench.pipeline import put_submitted
 from bench.served import API_KEY, MASTER_SECRET, free_port, ready_databases, relay
 from bench.sink import Sink
@@ -54,17 +55,21 @@ async def told_ms(database_url: str, soniox: str) -> float:
     address = f"http://127.0.0.1:{receiver.sockets[0].getsockname()[1]}"
     vault, took_s = Vault([MASTER_SECRET.encode()]), []
     with relay(database_url, SONIOX_API_BASE_URL=soniox) as (port, _):
+        key = {"Authorization": f"Bearer {API_KEY}"}
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
-            key = {"Authorization": f"Bearer {API_KEY}"}
             (await client.post("/v1/endpoints", json={"url": address}, headers=key)).raise_for_status()
-            for job in jobs:
-                header = {"X-Soniox-Webhook-Secret": vault.webhook_secret(job)}
-                began_s = time.perf_counter()
-                body = {"id": job, "status": "completed"}
-                answer = await client.post(f"/webhooks/soniox?job={job}", json=body, headers=header)
-                answer.raise_for_status()
-                took_s.append(await asyncio.wait_for(accepted.get(), 30) - began_s)
-                await asyncio.sleep(PAUSE_S)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for job in jobs:
+            header = {"X-Soniox-Webhook-Secret": vault.webhook_secret(job)}
+            webhook = request(f"/webhooks/soniox?job={job}", header, '{"id":"{id}","status":"completed"}')
+            began_s = time.perf_counter()
+            writer.write(webhook.before + job.encode() + webhook.after)
+            took_s.append(await asyncio.wait_for(accepted.get(), 30) - began_s)
+            head = await reader.readuntil(END_OF_HEAD)
+            assert b" 200 " in head, head
+            await reader.readexactly(content_length(head))
+            await asyncio.sleep(PAUSE_S)
+        writer.close()
     receiver.close()
     return 1000 * statistics.median(took_s)
 
