@@ -25,6 +25,8 @@ T = TypeVar("T")
 Step = Callable[[AsyncConnection], Awaitable[T]]
 Bulk = Callable[[AsyncConnection, list[Any]], Awaitable[Sequence[Any]]]
 
+Write = tuple[Bulk, Any, asyncio.Future[Any]]  # an item of a bulk, and what its caller waits for
+
 _single: set[Bulk] = set()
 
 LONGEST_QUEUE = 20_000  # writes waiting; beyond it callers are told to come back
@@ -39,8 +41,16 @@ CONFLICT = "40"
 PASSING = ("08", "28", "3D", "25006", "53", "55", "57", "58", CONFLICT)
 
 
+class _Line:
+    """Writes that are committed one batch after the other."""
+
+    def __init__(self) -> None:
+        self.writes: list[Write] = []
+        self.arrived = asyncio.Event()
+
+
 def single(bulk: Bulk) -> Bulk:
-    """Mark what is one statement: alone in its batch, PostgreSQL needs no BEGIN and no COMMIT for it."""
+    """Mark what is one statement: on PostgreSQL it waits for no transaction, and needs no BEGIN and no COMMIT."""
     _single.add(bulk)
     return bulk
 
@@ -53,8 +63,8 @@ class Database:
         self._writer = writer
         self._reader = reader
         self._wakeups = wakeups
-        self._queue: list[tuple[Bulk, Any, asyncio.Future[Any]]] = []
-        self._arrived = asyncio.Event()
+        self._line = _Line()
+        self._quick = _Line() if writer.has_two_lines else self._line
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
         self.refused: str | None = None  # why the last commit failed; None as soon as one succeeds
@@ -70,7 +80,7 @@ class Database:
     @property
     def waiting(self) -> int:
         """Writes that no transaction has taken up yet."""
-        return len(self._queue)
+        return sum(len(line.writes) for line in {self._line, self._quick})
 
     async def now_ms(self) -> int:
         """The time all processes agree on: PostgreSQL's, or this machine's with SQLite."""
@@ -104,11 +114,12 @@ class Database:
         """
         if self._closing:
             raise DatabaseDown("the database is being closed")
-        if len(self._queue) >= LONGEST_QUEUE:
+        line = self._quick if bulk in _single else self._line
+        if len(line.writes) >= LONGEST_QUEUE:
             raise Overloaded("more writes are waiting than the database can take")
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._queue.append((bulk, item, done))
-        self._arrived.set()
+        line.writes.append((bulk, item, done))
+        line.arrived.set()
         result = await done
         for lane in wake:
             self._wakeups.ring(lane)
@@ -118,28 +129,29 @@ class Database:
 
     def start(self) -> None:
         """Start committing; needs a running event loop."""
-        self._tasks = [asyncio.create_task(self._commit_forever()) for _ in range(self._writer.at_once)]
+        self._tasks = [asyncio.create_task(self._commit_forever(line)) for line in {self._line, self._quick}]
 
     async def close(self) -> None:
         """Commit what is waiting, then let go of all connections."""
         self._closing = True
-        self._arrived.set()
+        self._line.arrived.set()
+        self._quick.arrived.set()
         await asyncio.gather(*self._tasks)
         await self._writer.close()
         await self._reader.dispose()
 
-    async def _commit_forever(self) -> None:
+    async def _commit_forever(self, line: _Line) -> None:
         while True:
-            await self._arrived.wait()
-            batch, self._queue = self._queue[:LARGEST_BATCH], self._queue[LARGEST_BATCH:]
+            await line.arrived.wait()
+            batch, line.writes = line.writes[:LARGEST_BATCH], line.writes[LARGEST_BATCH:]
             if wanted := [write for write in batch if not write[2].done()]:
                 await self._commit(wanted)
-            elif self._closing and not self._queue:
+            elif self._closing and not line.writes:
                 return
-            if not self._queue and not self._closing:
-                self._arrived.clear()
+            if not line.writes and not self._closing:
+                line.arrived.clear()
 
-    async def _commit(self, batch: list[tuple[Bulk, Any, asyncio.Future[Any]]], *, again: bool = True) -> None:
+    async def _commit(self, batch: list[Write], *, again: bool = True) -> None:
         try:
             results = await self._transact(batch)
         except Exception as error:  # noqa: BLE001  # whatever it is, its callers must hear of it
@@ -150,7 +162,7 @@ class Database:
                 if not done.done():
                     done.set_result(result)
 
-    async def _transact(self, batch: list[tuple[Bulk, Any, asyncio.Future[Any]]]) -> list[Any]:
+    async def _transact(self, batch: list[Write]) -> list[Any]:
         groups: dict[Bulk, list[int]] = {}
         for index, (bulk, _, _) in enumerate(batch):
             groups.setdefault(bulk, []).append(index)
@@ -165,9 +177,7 @@ class Database:
 
         return await self._writer.transact(work, single=len(groups) == 1 and groups.keys() <= _single)
 
-    async def _settle_failure(
-        self, batch: list[tuple[Bulk, Any, asyncio.Future[Any]]], error: Exception, *, again: bool
-    ) -> None:
+    async def _settle_failure(self, batch: list[Write], error: Exception, *, again: bool) -> None:
         """Run each write again alone where that may end otherwise; else tell its caller."""
         cause = _translate(error)
         if isinstance(cause, DatabaseDown):

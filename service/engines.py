@@ -25,9 +25,9 @@ LONGEST_LOCK_S = 2  # SQLite: how long another program may hold the file before 
 
 
 class AwaitingWriter:
-    """Transactions on PostgreSQL; several may be under way."""
+    """Transactions on PostgreSQL."""
 
-    at_once = 2
+    has_two_lines = True  # single statements need not wait for transactions
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -46,7 +46,7 @@ class AwaitingWriter:
 class ThreadWriter:
     """Transactions on SQLite, one after the other on one connection, each in one trip to the thread."""
 
-    at_once = 1
+    has_two_lines = False
 
     def __init__(self, url: str) -> None:
         self.engine = create_engine(
