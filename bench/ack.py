@@ -92,12 +92,17 @@ def slow_disk(sender: Generator) -> list[Row]:
         run_on(server, "CREATE DATABASE slow")
         for database, url in {"SQLite": f"sqlite:///{folder}/slow.db", "PostgreSQL": f"{server}/slow"}.items():
             aside(upgrade, url)
-            with relay(url, "--no-worker", **slow) as (port, _):
-                load = measure(sender, {"relay": (port, to_relay())}, 128)["relay"]
+            with relay(url, "--no-worker", **slow) as (port, _), naive("plain") as no_database:
+                targets = {"relay": (port, to_relay()), "plain": (no_database, to_naive())}
+                loads = measure(sender, targets, 128)
             single = commits_one_by_one(url, slow)
-            print(f"{database}, fsync 1 ms longer: {load.rate:.0f}/s, one by one {single:.0f}/s")
-            name = f"{database}, fsync 1 ms longer: acknowledged against rows committed one by one"
-            rows.append(Row(name, load.rate / single, limit=12))
+            ours, plain = loads["relay"].rate, loads["plain"].rate
+            print(f"{database}, fsync 1 ms longer: {ours:.0f}/s, plain {plain:.0f}/s, one by one {single:.0f}/s")
+            rows += [
+                Row(f"{database}, fsync 1 ms longer: acknowledged against rows committed one by one",
+                    ours / single, limit=12),
+                Row(f"{database}: the plain route without a database against the same", plain / single),
+            ]  # fmt: skip
     return rows
 
 

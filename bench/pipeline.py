@@ -40,6 +40,7 @@ from service.store import endpoints, webhooks
 from service.store.rows import insert_all, new
 from service.store.webhooks import Hint
 from service.tables import Delivery, Endpoint, Removal, Transcription, table_of
+from service.transcripts.codec import pack
 from service.vault import new_endpoint_secret
 from service.worker import Worker
 
@@ -53,8 +54,8 @@ BODY = b'{"type":"transcription.completed","timestamp":"2026-01-01T00:00:00Z","d
 )
 
 
-async def bare(url: str) -> float:
-    """The same calls with the relay's clients and no database."""
+async def bare(url: str, *, with_packing: bool = False) -> float:
+    """The same calls with the relay's clients and no database; the transcript is decoded and packed, or not."""
 
     async def no_permit(_share: str, _more: int) -> None:
         return
@@ -65,7 +66,9 @@ async def bare(url: str) -> float:
 
     async def one() -> None:
         await soniox.get_transcription(soniox_id)
-        await soniox.get_transcript(soniox_id)
+        transcript = await soniox.get_transcript(soniox_id)
+        if with_packing:
+            await pack(transcript)
         headers = signed_headers(new_id("evt", 1), int(time.time()), BODY, [secret])
         assert (await sender.post(Message(f"{url}/events", headers, BODY))).delivered
         await soniox.delete_transcription(soniox_id)
@@ -188,18 +191,23 @@ async def _removals(relay: Relay) -> int:
 
 async def measured(database: str, database_url: str, url: str) -> list[Row]:
     """The relay and the others in turn; the median counts."""
-    loop, ours, with_httpx = [], [], []
+    loop, packing, ours, with_httpx = [], [], [], []
     settle_memory()  # as the process of a relay does
     async with relay_on(database_url, url) as relay:
         await through_relay(relay, JOBS)  # warm
         for _ in range(ROUNDS):
             loop.append(await bare(url))
+            packing.append(await bare(url, with_packing=True))
             ours.append(await through_relay(relay, JOBS))
             with_httpx.append(await with_one_httpx_client(relay))
-    rate, bare_rate, httpx_rate = (statistics.median(rates) for rates in (ours, loop, with_httpx))
+    rate, bare_rate, packing_rate, httpx_rate = map(statistics.median, (ours, loop, packing, with_httpx))
     print(f"{database}: relay {rate:.0f} jobs/s, bare loop {bare_rate:.0f}, one httpx client {httpx_rate:.0f}")
     return [
         Row(f"{database}: jobs finished against a bare loop of the same calls", rate / bare_rate, limit=0.6),
+        Row(
+            f"{database}: such a loop that also decodes and packs the transcripts, against it",
+            packing_rate / bare_rate,
+        ),
         Row(f"{database}: against the same worker with one httpx client", rate / httpx_rate, limit=8),
     ]
 
