@@ -10,6 +10,7 @@ knows no secret. Whatever befalls it, the document is packed here.
 
 import asyncio
 import contextlib
+import contextvars
 import os
 import signal
 import socket
@@ -75,15 +76,17 @@ class _Helper:
     def __init__(self) -> None:
         self.is_ready = self.is_over = self.failed = False
         self._asked: deque[asyncio.Future[Packed | None]] = deque()
-        self._asked_at_s = time.monotonic()
+        self._since_s = time.monotonic()  # it was asked after a pause, or answered
         self._out: asyncio.StreamWriter
-        self._life = asyncio.create_task(self._live())
+        no_job = contextvars.Context()  # what it logs is not about the job that found it busy
+        self._life = asyncio.create_task(self._live(), context=no_job)
 
     async def ask(self, body: bytes) -> Packed | None:
         """What it makes of a document; None when it cannot, or is lost meanwhile."""
         answer: asyncio.Future[Packed | None] = asyncio.get_running_loop().create_future()
+        if not self._asked:
+            self._since_s = time.monotonic()
         self._asked.append(answer)
-        self._asked_at_s = time.monotonic()
         self._out.write(_framed(body))
         return await answer
 
@@ -95,11 +98,11 @@ class _Helper:
     async def _live(self) -> None:
         try:
             await self._start_and_listen()
-        except (OSError, EOFError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001  # whatever it is, the documents are packed here
             self.failed = True
             log.warning("packer_process_lost", reason=type(error).__name__)
         finally:
-            self.is_over, self.is_ready = True, False
+            self.is_over = True
             for answer in self._asked:
                 if not answer.done():
                     answer.set_result(None)
@@ -116,6 +119,7 @@ class _Helper:
             while await self._hear(reader):
                 pass
         finally:
+            self.is_ready = False
             self._out.close()
             process.kill()
             await asyncio.to_thread(process.wait)
@@ -126,12 +130,15 @@ class _Helper:
             async with asyncio.timeout(ANSWER_WITHIN_S):
                 content = await _next(reader)
         except TimeoutError:
-            if self._asked:
+            silent_s = time.monotonic() - self._since_s
+            if self._asked and silent_s >= ANSWER_WITHIN_S:
                 raise
-            return time.monotonic() - self._asked_at_s < NOTHING_FOR_S
+            return bool(self._asked) or silent_s < NOTHING_FOR_S
+        packed = _answers.decode(content)
+        self._since_s = time.monotonic()
         answer = self._asked.popleft()
         if not answer.done():
-            answer.set_result(_answers.decode(content))
+            answer.set_result(packed)
         return True
 
 
@@ -143,7 +150,13 @@ def _processors() -> int:
 def _start(channel: socket.socket) -> subprocess.Popen[bytes]:
     """Start it with the way to this package in its environment, and nothing else."""
     return subprocess.Popen(  # noqa: S603  # our own program
-        [sys.executable, "-m", "service.packer", str(channel.fileno())],
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "service.packer",
+            str(channel.fileno()),
+        ],  # -P: not from where we are
         env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         pass_fds=[channel.fileno()],
         stdin=subprocess.DEVNULL,

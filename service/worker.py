@@ -1,9 +1,9 @@
 """The worker: claims due rows and runs the matching step, lane by lane. It knows no vendor.
 
-Each lane keeps as many steps running as it may. It sleeps until somebody rings, until the next row becomes due,
-or for a slow poll at most, which is the net under the other two. A lane that was idle claims at once, a busy one
-lets rings come together. Leases are short and renewed while a step runs; a step that ends in an unforeseen error
-has its row put aside for a while, so that one bad row stops nobody.
+Each lane keeps as many steps running as it may. It sleeps until somebody rings, until the next row becomes due
+(asked when none was), or for a slow poll at most, which is the net under the other two. A lane that was idle
+claims at once, a busy one lets rings come together. Leases are short and renewed while a step runs; a step that
+ends in an unforeseen error has its row put aside for a while, so that one bad row stops nobody.
 """
 
 import asyncio

@@ -4,7 +4,9 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
@@ -107,6 +109,42 @@ async def test_a_process_that_says_nothing_is_given_up(monkeypatch: pytest.Monke
         helper.suspend()
         assert await packer.pack(BODY) == await pack(BODY)
         assert not helpers()
+
+
+async def test_a_process_that_was_asked_just_before_a_pause_ends_is_not_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "ANSWER_WITHIN_S", 2.0)
+    async with open_packer() as packer:
+        helper = await until_it_helps(packer)
+        await asyncio.sleep(1.5)
+        helper.suspend()
+        waiting = asyncio.create_task(packer.pack(BODY))
+        await asyncio.sleep(1.0)
+        helper.resume()
+        assert await waiting == await pack(BODY)
+        assert helper.is_running()
+
+
+async def test_a_process_of_another_release_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_answers", msgspec.msgpack.Decoder(int))
+    async with open_packer() as packer:
+        await until_it_helps(packer)
+        async with asyncio.timeout(10):
+            assert await asyncio.gather(*(packer.pack(BODY) for _ in range(9))) == [await pack(BODY)] * 9
+        await packer.pack(BODY)
+        assert not helpers()
+
+
+async def test_the_process_is_never_taken_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("service", "msgspec"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('not this one')")
+    monkeypatch.chdir(tmp_path)
+    async with open_packer() as packer:
+        assert (await until_it_helps(packer)).is_running()
 
 
 async def test_a_process_that_has_nothing_to_do_is_ended_and_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,7 @@ TRANSCRIPT = Caps(deadline_s=120, bytes=128 * 2**20)
 JSON = {"Content-Type": "application/json"}
 REPEATABLE = (SonioxUnreachable, SonioxUncertain)
 TRIES = 3
+CONNECTIONS = 128  # more than all lanes that call Soniox have hands: waiting for one would count as no answer
 
 __all__ = ["Soniox", "Upload"]
 
@@ -70,7 +71,7 @@ class Soniox:
 
     def __init__(self, base_url: str, api_key: str, permit: Permit, hear: Hear, observe: Observe) -> None:
         self._base_url = base_url
-        self._http = new_client(headers={"Authorization": f"Bearer {api_key}"}, connections=64)
+        self._http = new_client(headers={"Authorization": f"Bearer {api_key}"}, connections=CONNECTIONS)
         self._permit = permit
         self._hear = hear
         self.made: Counter[str] = Counter()  # requests by share, since the start
@@ -156,7 +157,9 @@ class Soniox:
         try:
             return await self._try(call, path, may_i, request)
         except SonioxError as error:
-            return await self._again(error, call, path, may_i, request)
+            failed = error
+        # Outside of `except`: what fails next must not carry this failure along as its context.
+        return await self._again(failed, call, path, may_i, request)
 
     async def _again(
         self, failed: SonioxError, call: Call, path: str, may_i: MayI, request: dict[str, Any]
