@@ -9,8 +9,9 @@ import asyncio
 import logging
 import statistics
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 import structlog
@@ -87,19 +88,9 @@ class OneHttpxClient(Client):
         self._client, self._headers = client, headers
 
     @override
-    async def exchange(
-        self,
-        method: str,
-        url: str,
-        caps: Caps,
-        *,
-        headers: Mapping[str, str] | None = None,
-        params: Mapping[str, str] | None = None,
-        body: bytes | AsyncIterable[bytes] | None = None,
-    ) -> Answer:
-        answer = await self._client.request(
-            method, url, headers={**self._headers, **(headers or {})}, params=params, content=body
-        )
+    async def exchange(self, method: str, url: str, _caps: Caps, **request: Any) -> Answer:
+        headers = {**self._headers, **(request.get("headers") or {})}
+        answer = await self._client.request(method, url, headers=headers, content=request.get("body"))
         return Answer(answer.status_code, answer.headers, answer.content)
 
 

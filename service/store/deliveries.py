@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
-from sqlalchemy import ColumnElement, TextClause, and_, func, select, text, update
+from sqlalchemy import ColumnElement, and_, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.lifecycle import DeliveryStatus
@@ -13,7 +12,7 @@ from service.store.claims import FREE, FREE_SQL
 from service.store.paging import Page, cut
 from service.store.parcels import Parcel
 from service.store.receivers import Failure
-from service.store.rows import as_json, as_model, as_models, given, insert_all
+from service.store.rows import as_model, as_models, insert_all, run_with
 from service.tables import NOT_DELIVERED, Attempt, Delivery, TimelineEntry, table_of
 
 deliveries = table_of(Delivery)
@@ -43,8 +42,7 @@ class Settlement:
 async def settle(connection: AsyncConnection, settled: Sequence[Settlement]) -> Sequence[None]:
     """Write down what came of some tries; a delivery whose claim was lost keeps its state."""
     await insert_all(connection, [one.attempt for one in settled])
-    rows = as_json([_values(one) for one in settled])
-    await connection.execute(_settling(connection.dialect.name), {"rows": rows})
+    await run_with(connection, SETTLE, SETTLED, [_values(one) for one in settled])
     await timeline.note(connection, *[one.entry for one in settled if one.entry])
     await receivers.count_failures(connection, [one.failure for one in settled if one.failure])
     await receivers.mark_healthy(connection, [one.parcel.receiver for one in settled if one.healed])
@@ -55,12 +53,12 @@ async def settle(connection: AsyncConnection, settled: Sequence[Settlement]) -> 
     return [None] * len(settled)
 
 
-SETTLE = """
-    WITH settled AS ({given})
+SETTLE = f"""
+    WITH settled AS ({{given}})
     UPDATE deliveries SET status = settled.status, due_at_ms = settled.due_at_ms, tries = settled.tries,
-        last_error = settled.last_error, delivered_at_ms = settled.delivered_at_ms, {free}
+        last_error = settled.last_error, delivered_at_ms = settled.delivered_at_ms, {FREE_SQL}
       FROM settled WHERE deliveries.id = settled.id AND deliveries.fence = settled.fence
-"""
+"""  # noqa: S608  # names of ours
 SETTLED = {
     "id": "text",
     "fence": "bigint",
@@ -70,11 +68,6 @@ SETTLED = {
     "last_error": "text",
     "delivered_at_ms": "bigint",
 }
-
-
-@cache
-def _settling(dialect: str) -> TextClause:
-    return text(SETTLE.format(given=given(dialect, SETTLED), free=FREE_SQL))
 
 
 def _values(one: Settlement) -> tuple[str | int | None, ...]:

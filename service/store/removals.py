@@ -1,14 +1,12 @@
 """What must go at Soniox."""
 
 from collections.abc import Sequence
-from functools import cache
 
-from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.db import single
 from service.ids import new_id
-from service.store.rows import as_json, given, insert_all, new
+from service.store.rows import insert_all, new, run_with
 from service.tables import Removal
 
 
@@ -44,8 +42,7 @@ async def order(connection: AsyncConnection, rows: Sequence[Removal]) -> None:
 @single
 async def done(connection: AsyncConnection, rows: Sequence[Removal]) -> Sequence[None]:
     """All of them are gone; a row whose claim was lost stays."""
-    gone = as_json([(row.id, row.fence) for row in rows])
-    await connection.execute(_deleting(connection.dialect.name), {"rows": gone})
+    await run_with(connection, DELETE, GONE, [(row.id, row.fence) for row in rows])
     return [None] * len(rows)
 
 
@@ -55,8 +52,4 @@ DELETE = """
      WHERE id IN (SELECT id FROM gone) AND lease_until_ms IS NOT NULL
        AND fence = (SELECT gone.fence FROM gone WHERE gone.id = removals.id)
 """
-
-
-@cache
-def _deleting(dialect: str) -> TextClause:
-    return text(DELETE.format(given=given(dialect, {"id": "text", "fence": "bigint"})))
+GONE = {"id": "text", "fence": "bigint"}

@@ -13,6 +13,8 @@ from sqlmodel import SQLModel
 
 from service.tables import table_of
 
+Row = Sequence[str | int | float | bool | None]
+
 NUL = rb"\u0000"  # as JSON has it
 
 M = TypeVar("M", bound=SQLModel)
@@ -59,6 +61,19 @@ async def insert_values(connection: AsyncConnection, table: Table, rows: Sequenc
         await connection.execute(_insertion(table), rows)
 
 
+async def run_with(
+    connection: AsyncConnection, statement: str, columns: Mapping[str, str], rows: Sequence[Row]
+) -> CursorResult[Any]:
+    """Run a statement that has `{given}` where it reads these rows, of columns as `given` has them."""
+    whole = _with_rows(connection.dialect.name, statement, tuple(columns.items()))
+    return await connection.execute(whole, {"rows": as_json(rows)})
+
+
+@cache
+def _with_rows(dialect: str, statement: str, columns: tuple[tuple[str, str], ...]) -> TextClause:
+    return text(statement.format(given=given(dialect, dict(columns))))
+
+
 def given(dialect: str, columns: Mapping[str, str]) -> str:
     """A SELECT of the parameter `rows`, made by `as_json`, as columns of these names and PostgreSQL's types.
 
@@ -72,7 +87,7 @@ def given(dialect: str, columns: Mapping[str, str]) -> str:
     return f"SELECT {', '.join(found)} FROM json_array_elements(CAST(:rows AS json)) AS each (value)"  # noqa: S608
 
 
-def as_json(rows: Sequence[Sequence[str | int | float | bool | None]]) -> str:
+def as_json(rows: Sequence[Row]) -> str:
     """The parameter of `given`; without NUL, which neither database holds in a text."""
     content = msgspec.json.encode(rows)
     if NUL in content:

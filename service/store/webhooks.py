@@ -2,15 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache
 from typing import NamedTuple
 
-from sqlalchemy import TextClause, delete, func, select, text
+from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.db import single
 from service.store.claims import DONE_SQL
-from service.store.rows import as_json, as_model, as_models, given
+from service.store.rows import as_model, as_models, run_with
 from service.tables import Webhook, table_of
 
 webhooks = table_of(Webhook)
@@ -37,8 +36,7 @@ async def record(connection: AsyncConnection, hints: list[Hint]) -> Sequence[Non
     """Insert each, or count it as seen again. What the reconciler finds becomes due again even if handled."""
     times = Counter(hint.key for hint in hints)
     newest = {hint.key: hint for hint in hints}  # one of each: a statement may not meet the same conflict twice
-    rows = as_json([(*hint, times[key]) for key, hint in newest.items()])
-    await connection.execute(_recording(connection.dialect.name), {"rows": rows})
+    await run_with(connection, RECORD, HINTS, [(*hint, times[key]) for key, hint in newest.items()])
     return [None] * len(hints)
 
 
@@ -55,11 +53,6 @@ RECORD = """
 HINTS = {**dict.fromkeys(Hint._fields, "text"), "at_ms": "bigint", "seen": "bigint"}
 
 
-@cache
-def _recording(dialect: str) -> TextClause:
-    return text(RECORD.format(given=given(dialect, HINTS)))
-
-
 async def handle(connection: AsyncConnection, row: Webhook, outcome: str, now_ms: int) -> bool:
     """Close the row with what came of it; False when the claim was lost."""
     return await handle_all(connection, [(row, outcome, now_ms)]) == 1
@@ -69,22 +62,17 @@ async def handle_all(connection: AsyncConnection, rows: Sequence[tuple[Webhook, 
     """Close rows, each with what came of it and when; one whose claim was lost stays. How many did not."""
     if not rows:
         return 0
-    handled = as_json([(row.id, row.fence, outcome, now_ms) for row, outcome, now_ms in rows])
-    return (await connection.execute(_handling(connection.dialect.name), {"rows": handled})).rowcount
+    handled = [(row.id, row.fence, outcome, now_ms) for row, outcome, now_ms in rows]
+    return (await run_with(connection, HANDLE, HANDLED, handled)).rowcount
 
 
-HANDLE = """
-    WITH handled AS ({given})
-    UPDATE webhooks SET handled_at_ms = handled.at_ms, outcome = handled.outcome, {done}
+HANDLE = f"""
+    WITH handled AS ({{given}})
+    UPDATE webhooks SET handled_at_ms = handled.at_ms, outcome = handled.outcome, {DONE_SQL}
       FROM handled
      WHERE webhooks.id = handled.id AND webhooks.fence = handled.fence AND webhooks.lease_until_ms IS NOT NULL
-"""
+"""  # noqa: S608  # names of ours
 HANDLED = {"id": "text", "fence": "bigint", "outcome": "text", "at_ms": "bigint"}
-
-
-@cache
-def _handling(dialect: str) -> TextClause:
-    return text(HANDLE.format(given=given(dialect, HANDLED), done=DONE_SQL))
 
 
 async def unhandled(connection: AsyncConnection, job: str) -> Webhook | None:
