@@ -1,8 +1,8 @@
 """Connections to SQLite and PostgreSQL, and how a transaction runs on each.
 
-On PostgreSQL a transaction is awaited statement by statement. On SQLite, where a statement takes microseconds and
-only the commit waits for the disk, each trip between the event loop and a thread costs more than the statement:
-there the whole transaction runs in the writer's thread (measured: docs/decisions/group-commit.md).
+A transaction runs as a whole away from the event loop's own stack, since each way there and back costs more than
+most statements do (measured: docs/decisions/group-commit.md): on PostgreSQL in a greenlet, which gives way to the
+loop while the server works; on SQLite, where only the commit waits for the disk, in the writer's thread.
 
 All hide the parameters of statements: an error must not carry transcripts into a log.
 """
@@ -10,10 +10,12 @@ All hide the parameters of statements: an error must not carry transcripts into 
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, CursorResult, Dialect, Engine, Executable, create_engine, event, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.util import greenlet_spawn
 
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
@@ -30,17 +32,16 @@ class AwaitingWriter:
     has_two_lines = True  # single statements need not wait for transactions
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-        self._by_themselves = engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._pool = engine
         self.engine = engine.sync_engine
+        self._by_themselves = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     async def transact(self, work: Work[T], *, single: bool) -> T:
         """Run `work` in a transaction of its own and commit; a `single` statement is one by itself."""
-        async with self._by_themselves.connect() if single else self._engine.begin() as connection:
-            return await work(connection)
+        return await greenlet_spawn(_run, self._by_themselves.connect if single else self.engine.begin, work)
 
     async def close(self) -> None:
-        await self._engine.dispose()
+        await self._pool.dispose()
 
 
 class ThreadWriter:
@@ -60,16 +61,18 @@ class ThreadWriter:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
 
     async def transact(self, work: Work[T], *, single: bool) -> T:  # here a statement costs no trip
-        """Run `work` in a transaction of its own and commit; `work` must await nothing but the connection."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, work)
+        """Run `work` in a transaction of its own and commit."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, _run, self.engine.begin, work)
 
     async def close(self) -> None:
         self._thread.shutdown()
         self.engine.dispose()
 
-    def _run(self, work: Work[T]) -> T:
-        with self.engine.begin() as connection:
-            return _finish(work(cast("AsyncConnection", _Immediate(connection))))
+
+def _run(connect: Callable[[], AbstractContextManager[Connection]], work: Work[T]) -> T:
+    """Run `work`, which must await nothing but the connection."""
+    with connect() as connection:
+        return _finish(work(cast("AsyncConnection", _Immediate(connection))))
 
 
 class _Immediate:

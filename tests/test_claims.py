@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.util import await_only
 
 from service.db import Database, open_database
 from service.store import claims
@@ -253,7 +254,7 @@ async def test_a_claim_passes_over_rows_that_another_is_just_taking(database_url
         async def dawdle(connection: AsyncConnection) -> list[Removal]:
             rows = await claims.claim(connection, Removal, Claimant("w1", NOW_MS, LEASE_MS), limit=1)
             taken.set()
-            await go_on.wait()
+            await_only(go_on.wait())
             return rows
 
         first = asyncio.create_task(slow.write(dawdle))

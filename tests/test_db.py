@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.util import await_only
 
 from service import db as db_module
 from service.db import Database, open_database
@@ -154,7 +155,7 @@ async def test_a_single_statement_waits_for_no_transaction_on_postgresql(db: Dat
         await heartbeats.beat(connection, "slow", NOW_MS, {})
         begun.set()
         if not db.is_sqlite:  # where a transaction may wait for nothing but the database
-            await go_on.wait()
+            await_only(go_on.wait())
         return "slow"
 
     slow = asyncio.create_task(db.write(dawdle))
@@ -213,7 +214,7 @@ async def test_writes_that_stand_in_each_others_way_are_all_done_in_the_end(
     db: Database, database_url: str
 ) -> None:
     """Two transactions that lock the same rows in opposite order: PostgreSQL ends one, the relay runs it again."""
-    both_hold_one = asyncio.Barrier(1 if db.is_sqlite else 2)
+    both_hold_one = asyncio.Barrier(2)
     begun: list[str] = []
 
     def crossing(first: str, second: str) -> Any:
@@ -221,7 +222,8 @@ async def test_writes_that_stand_in_each_others_way_are_all_done_in_the_end(
             await heartbeats.beat(connection, first, NOW_MS, {})
             if first not in begun:
                 begun.append(first)
-                await both_hold_one.wait()
+                if not db.is_sqlite:
+                    await_only(both_hold_one.wait())
             await heartbeats.beat(connection, second, NOW_MS, {})
             return first
 
