@@ -25,9 +25,9 @@ from service.db import Database, open_database
 from service.lifecycle import Stage
 from service.migrate import upgrade
 from service.store import browse, claims, deliveries, parcels, room, sweeps, transcriptions, webhooks
+from service.store.changes import insert_all
 from service.store.claims import Claimant
 from service.store.paging import Page
-from service.store.rows import insert_all
 from service.store.webhooks import Hint
 from service.tables import Delivery, Transcription, Webhook
 from service.wakeups import Wakeups

@@ -20,8 +20,8 @@ from service.db import Database, open_database
 from service.lanes import oldest_due
 from service.migrate import upgrade
 from service.store import webhooks
+from service.store.changes import insert_all
 from service.store.claims import Claimant
-from service.store.rows import insert_all
 from service.tables import Webhook
 from service.wakeups import Wakeups
 from tests.support.postgres import aside, execute, postgres_server

@@ -33,7 +33,7 @@ async def store(db: Database, document: bytes, *, searchable: bool = True, name:
         parts.passages.clear()
 
     async def put(connection: AsyncConnection) -> None:
-        await transcripts.put(connection, [parts])
+        await transcripts.put(connection, parts)
 
     await db.write(put)
 

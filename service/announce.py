@@ -13,8 +13,9 @@ from service.lifecycle import DeliveryStatus
 from service.relay import Relay
 from service.schemas import event_body
 from service.store import events
+from service.store.changes import insert_all
 from service.store.events import Told
-from service.store.rows import insert_all, new
+from service.store.rows import new
 from service.tables import Attempt, Delivery, Endpoint, Event
 
 

@@ -18,7 +18,7 @@ from service.wakeups import Wakeups
 log = structlog.get_logger(__name__)
 
 CHANNEL = "relay_wakeups"
-AT_MOST_EVERY_S = 0.005
+AT_MOST_EVERY_S = 0.01
 TRY_AGAIN_AFTER_S = 2.0
 
 

@@ -22,6 +22,7 @@ Work = Callable[[AsyncConnection], Awaitable[T]]
 
 READERS = 4  # connections to SQLite for reading
 KEPT_OPEN = 6  # PostgreSQL: connections that are kept when nothing is to be done
+KEEP_ALIVE_AFTER_S = 60  # PostgreSQL: connections that nobody used for so long
 CACHE_KIB = 16_000  # SQLite's page cache, of the writer and of all readers together
 LONGEST_LOCK_S = 2  # SQLite: how long another program may hold the file before writes are refused
 
@@ -113,10 +114,24 @@ def engines(url: str, connections: int, *, pooled: bool) -> tuple[AwaitingWriter
         engine_url(url),
         pool_size=kept,
         max_overflow=connections - kept,
+        pool_use_lifo=True,  # the connection that was used last has its statements prepared and planned
         connect_args=WITHOUT_NAMES if pooled else {},
         hide_parameters=True,
     )
+    if not pooled:
+        _keep_alive(engine.sync_engine)
     return AwaitingWriter(engine), engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def _keep_alive(engine: Engine) -> None:
+    """Have the server sign to connections that are not used, so that nothing on the way forgets them."""
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute(f"SET tcp_keepalives_idle = {KEEP_ALIVE_AFTER_S}")
+        cursor.close()
+        connection.commit()
 
 
 def engine_url(url: str) -> str:

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from collections import defaultdict
 
-LATER_S = 0.02
+LATER_S = 0.1
 
 
 class Wakeups:
@@ -17,6 +17,7 @@ class Wakeups:
     def __init__(self) -> None:
         self._bells: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._rung: set[str] = set()
+        self._later: set[str] = set()
         self._anything = asyncio.Event()
 
     def ring(self, lane: str) -> None:
@@ -26,8 +27,10 @@ class Wakeups:
         self._anything.set()
 
     def ring_later(self, lane: str) -> None:
-        """Ring for what may wait until those went first who were rung in the same moment."""
-        asyncio.get_running_loop().call_later(LATER_S, self.ring, lane)
+        """Ring for what may wait until those went first who were rung in the same moment: once for many calls."""
+        if lane not in self._later:
+            self._later.add(lane)
+            asyncio.get_running_loop().call_later(LATER_S, self._ring_at_last, lane)
 
     def ring_here(self, lane: str) -> None:
         """Wake the lane, or have it go straight on if it is not asleep."""
@@ -42,6 +45,10 @@ class Wakeups:
         rung = bell.is_set()
         bell.clear()
         return rung
+
+    def _ring_at_last(self, lane: str) -> None:
+        self._later.discard(lane)
+        self.ring(lane)
 
     async def take_rung(self) -> set[str]:
         """Wait for a ring; all lanes that were rung since the last call."""

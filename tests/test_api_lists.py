@@ -11,7 +11,7 @@ from service.api import waiting
 from service.ids import new_uuid
 from service.lifecycle import SonioxStatus, Stage, soniox_status
 from service.store import browse
-from service.store.rows import insert_all
+from service.store.changes import insert_all
 from service.tables import Transcription
 from tests.support.house import House
 

@@ -12,8 +12,9 @@ from sqlalchemy.util import await_only
 from service.db import Database, open_database
 from service.store import claims
 from service.store import removals as removals_store
+from service.store.changes import insert_all
 from service.store.claims import Claimant
-from service.store.rows import as_models, insert_all
+from service.store.rows import as_models
 from service.tables import Removal, table_of
 from service.wakeups import Wakeups
 

@@ -16,10 +16,10 @@ from service.figures import count_hours
 from service.figures.windows import DAY_MS, quantiles, window_of
 from service.lifecycle import DeliveryStatus, Stage
 from service.store import deliveries, endings, events, hours, transcriptions
+from service.store.changes import insert_all
 from service.store.counting import DELIVERIES, HOUR_MS, JOBS, SAMPLE, Subject
 from service.store.endings import Ending
 from service.store.history import Interval
-from service.store.rows import insert_all
 from service.tables import Delivery, Transcription
 from tests.support.house import House
 

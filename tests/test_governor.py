@@ -23,9 +23,9 @@ from service.errors import (
 from service.governor import FLOORS, OUTAGE_AFTER, Governor, may_spend
 from service.lifecycle import Stage
 from service.store import room
+from service.store.changes import insert_all
 from service.store.claims import Claimant
 from service.store.room import Held, Quotas
-from service.store.rows import insert_all
 from service.tables import Transcription
 from service.wakeups import Wakeups
 

@@ -14,10 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from service.db import Database
 from service.lifecycle import MOVES, Stage, backoff_ms, soniox_status, sources_of
 from service.store import claims, endings, room, transcriptions
+from service.store.changes import insert_all
 from service.store.claims import Claimant
 from service.store.endings import Ending
 from service.store.room import Quotas
-from service.store.rows import as_model, insert_all
+from service.store.rows import as_model
 from service.store.transcriptions import Seen
 from service.tables import Transcription, table_of
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select, text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from service.db import open_database
+from service.db import Step, open_database
 from service.engines import engine_url
 from service.locks import only_process
 from service.settings import Settings
@@ -107,10 +107,17 @@ async def test_new_rows_are_numbered_after_all_that_ever_were(source_file: Path,
             await db.write(lambda connection, statement=statement: connection.execute(text(statement)))
     assert (await migrate_data(f"sqlite:///{source_file}", target)).returncode == 0
     async with open_database(target, Wakeups()) as db:
-        query = text("SELECT nextval(pg_get_serial_sequence('events', 'seq'))")
-        assert await db.write(lambda connection: connection.scalar(query)) == 42
-        query = text("SELECT nextval(pg_get_serial_sequence('timeline', 'id'))")
-        assert await db.write(lambda connection: connection.scalar(query)) == 1
+        assert await db.write(next_of("events", "seq")) == 42
+        assert await db.write(next_of("timeline", "id")) == 1
+
+
+def next_of(table: str, serial: str) -> Step[int]:
+    query = text(f"SELECT nextval(pg_get_serial_sequence('{table}', '{serial}'))")
+
+    async def step(connection: AsyncConnection) -> int:
+        return int((await connection.execute(query)).scalar_one())
+
+    return step
 
 
 async def test_every_column_that_the_database_numbers_is_known(postgres_database: str) -> None:
@@ -152,7 +159,7 @@ async def test_a_move_that_breaks_off_leaves_the_target_empty(
     async def broken(*_: object) -> None:
         raise OSError("the network went away")
 
-    monkeypatch.setattr(search, "put_words", broken)
+    monkeypatch.setattr(search, "put_vectors", broken)
     monkeypatch.setattr(search, "all_words", lambda _connection: one_batch())
     with pytest.raises(OSError, match="went away"):
         await mover.move(f"sqlite:///{source_file}", postgres_database)

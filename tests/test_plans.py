@@ -28,9 +28,9 @@ from service.store import (
     transcriptions,
     webhooks,
 )
+from service.store.changes import insert_all
 from service.store.claims import Claimant
 from service.store.paging import Page
-from service.store.rows import insert_all
 from service.tables import Delivery, Transcription, Webhook
 from service.wakeups import Wakeups
 

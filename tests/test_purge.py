@@ -12,7 +12,7 @@ from sqlalchemy import text
 from service.discard import discard
 from service.purge import DAY_MS, purge_once, scrub
 from service.store import retention
-from service.store.rows import insert_all
+from service.store.changes import insert_all
 from service.tables import Delivery
 from tests.support.house import House, open_house
 from tests.support.transcripts import document, put, said

@@ -8,7 +8,8 @@ from sqlmodel import SQLModel
 
 from service import tables
 from service.db import Database
-from service.store.rows import insert_all, new, values_of
+from service.store.changes import insert_all
+from service.store.rows import new, values_of
 from service.tables import table_of
 
 MODELS = [

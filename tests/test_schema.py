@@ -18,7 +18,7 @@ from service.engines import engine_url
 from service.lifecycle import DeliveryStatus, Stage
 from service.migrate import configuration, upgrade
 from service.revisions import HEAD, NEEDED, SCRIPTS, misfit, phase_of, scripts_folder
-from service.store.rows import insert_all
+from service.store.changes import insert_all
 from service.tables import Transcription
 from tests.support.postgres import aside, execute
 

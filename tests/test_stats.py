@@ -12,8 +12,8 @@ from service.db import Database
 from service.figures.windows import quantiles, total, window_of
 from service.lifecycle import DeliveryStatus, Stage
 from service.store import counting, history, stats
+from service.store.changes import insert_all
 from service.store.history import Interval
-from service.store.rows import insert_all
 from service.tables import Delivery, Transcription
 from tests.support.house import House
 

@@ -13,8 +13,9 @@ from service import worker as worker_module
 from service.errors import DatabaseDown
 from service.relay import Relay, open_relay
 from service.store import claims, heartbeats
+from service.store.changes import insert_all
 from service.store.claims import Claimant
-from service.store.rows import as_models, insert_all
+from service.store.rows import as_models
 from service.tables import Removal, table_of
 from service.worker import LEASE_MS, POLL_EVERY_S, Lane, Worker
 from tests.support.house import settings_for

@@ -30,7 +30,7 @@ async def cleanup(relay: Relay, row: Removal) -> None:
     except SonioxError as error:
         await _again(relay, row, error)
     else:
-        await relay.db.write_one_of(removals.done, row, wake=("submit",))
+        await relay.db.write_one_of(removals.done, row, later=("submit",))  # there is room again
 
 
 async def _targets(relay: Relay, row: Removal) -> tuple[set[str], set[str]]:

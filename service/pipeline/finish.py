@@ -1,10 +1,12 @@
 """The end of transcriptions: row, transcript, event, deliveries, removal and inbox row, in one transaction.
 
-Many end in the same moment and share that transaction: each table is written once for all of them.
+Many end in the same moment and share that transaction: each table is written once for all of them, and on
+PostgreSQL all tables in one trip.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -13,7 +15,8 @@ from service import telemetry
 from service.ids import new_id
 from service.lifecycle import Stage
 from service.schemas import transcription_event_body
-from service.store import endings, events, files, removals, timeline, transcripts, webhooks
+from service.store import endings, events, files, removals, transcripts, webhooks
+from service.store.changes import insertion, run_together
 from service.store.endings import Ending
 from service.store.events import Told
 from service.store.rows import new
@@ -54,17 +57,22 @@ async def finish(connection: AsyncConnection, ends: Sequence[End]) -> list[bool]
     """Moves e, f and g, for all that end now. False where that attempt was finished already or is gone."""
     jobs = await endings.mark_finished(connection, [end.ending for end in ends])
     finished = [_Finished(end, job) for end, job in zip(ends, jobs, strict=True) if job is not None]
-    await transcripts.put(connection, [one.end.parts for one in finished if one.end.parts])
-    await events.append(connection, [Told(_event(one), one.job.callback_url) for one in finished])
-    await removals.order(connection, [removal for one in finished for removal in _removals(one)])
-    await files.remove_of_transcriptions(connection, [one.job.id for one in finished if _has_file_no_more(one)])
-    await timeline.note(connection, *[entry for one in finished for entry in _entries(one)])
     heard = [
         (end.told_by, "stored" if job is not None else "already_finished", end.ending.finished_at_ms)
         for end, job in zip(ends, jobs, strict=True)
         if end.told_by
     ]
-    await webhooks.handle_all(connection, heard)
+    stored = [one.end.parts for one in finished if one.end.parts]
+    told = await events.telling(connection, [Told(_event(one), one.job.callback_url) for one in finished])
+    changes = chain(
+        transcripts.storing(connection.dialect.name, stored),
+        told,
+        insertion([removal for one in finished for removal in _removals(one)]),
+        insertion([entry for one in finished for entry in _entries(one)]),
+        webhooks.handling(heard),
+    )
+    await run_together(connection, changes)
+    await files.remove_of_transcriptions(connection, [one.job.id for one in finished if _has_file_no_more(one)])
     return [job is not None for job in jobs]
 
 

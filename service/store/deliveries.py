@@ -7,12 +7,13 @@ from sqlalchemy import ColumnElement, and_, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.lifecycle import DeliveryStatus
-from service.store import receivers, timeline, transcriptions
+from service.store import receivers, transcriptions
+from service.store.changes import Change, insertion, run_together
 from service.store.claims import FREE, FREE_SQL
 from service.store.paging import Page, cut
 from service.store.parcels import Parcel
 from service.store.receivers import Failure
-from service.store.rows import as_model, as_models, insert_all, run_with
+from service.store.rows import as_model, as_models
 from service.tables import NOT_DELIVERED, Attempt, Delivery, TimelineEntry, table_of
 
 deliveries = table_of(Delivery)
@@ -41,9 +42,12 @@ class Settlement:
 
 async def settle(connection: AsyncConnection, settled: Sequence[Settlement]) -> Sequence[None]:
     """Write down what came of some tries; a delivery whose claim was lost keeps its state."""
-    await insert_all(connection, [one.attempt for one in settled])
-    await run_with(connection, SETTLE, SETTLED, [_values(one) for one in settled])
-    await timeline.note(connection, *[one.entry for one in settled if one.entry])
+    changes = [
+        *insertion([one.attempt for one in settled]),
+        Change("settled", SETTLED, [_values(one) for one in settled], SETTLE),
+        *insertion([one.entry for one in settled if one.entry]),
+    ]
+    await run_together(connection, changes)
     await receivers.count_failures(connection, [one.failure for one in settled if one.failure])
     await receivers.mark_healthy(connection, [one.parcel.receiver for one in settled if one.healed])
     for one in settled:
@@ -54,20 +58,19 @@ async def settle(connection: AsyncConnection, settled: Sequence[Settlement]) -> 
 
 
 SETTLE = f"""
-    WITH settled AS ({{given}})
     UPDATE deliveries SET status = settled.status, due_at_ms = settled.due_at_ms, tries = settled.tries,
         last_error = settled.last_error, delivered_at_ms = settled.delivered_at_ms, {FREE_SQL}
       FROM settled WHERE deliveries.id = settled.id AND deliveries.fence = settled.fence
 """  # noqa: S608  # names of ours
-SETTLED = {
-    "id": "text",
-    "fence": "bigint",
-    "status": "text",
-    "due_at_ms": "bigint",
-    "tries": "bigint",
-    "last_error": "text",
-    "delivered_at_ms": "bigint",
-}
+SETTLED = (
+    ("id", "text"),
+    ("fence", "bigint"),
+    ("status", "text"),
+    ("due_at_ms", "bigint"),
+    ("tries", "bigint"),
+    ("last_error", "text"),
+    ("delivered_at_ms", "bigint"),
+)
 
 
 def _values(one: Settlement) -> tuple[str | int | None, ...]:

@@ -8,8 +8,9 @@ from sqlalchemy import TextualSelect, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.lifecycle import Stage, sources_of
+from service.store.changes import as_json, given
 from service.store.claims import DONE_SQL
-from service.store.rows import as_json, as_models, given
+from service.store.rows import as_models
 from service.tables import Transcription, table_of
 from service.tables.base import one_of
 
@@ -33,7 +34,9 @@ class Ending(NamedTuple):
     error_message: str | None = None
 
 
-_KINDS = {name: "bigint" if kind in {int, int | None} else "text" for name, kind in Ending.__annotations__.items()}
+_COLUMNS = tuple(
+    (name, "bigint" if kind in {int, int | None} else "text") for name, kind in Ending.__annotations__.items()
+)
 _KEPT = Ending._fields[5:]  # what is None there stays as it is known
 _FROM = " OR ".join(
     f"said.stage = '{stage}' AND {one_of('transcriptions.stage', sources_of(stage))}"
@@ -61,7 +64,7 @@ def _finishing(dialect: str) -> TextualSelect:
     locked, lock = (
         ("", "") if dialect == "sqlite" else (_LOCKED, "JOIN locked ON locked.id = said.transcription_id")
     )
-    return text(_FINISH.format(given=given(dialect, _KINDS), locked=locked, lock=lock)).columns(*jobs.c)
+    return text(_FINISH.format(given=given(dialect, _COLUMNS, "rows"), locked=locked, lock=lock)).columns(*jobs.c)
 
 
 async def mark_finished(connection: AsyncConnection, endings: Sequence[Ending]) -> list[Transcription | None]:

@@ -7,8 +7,9 @@ from sqlalchemy import BindParameter, ColumnElement, bindparam, delete, or_, sel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store import deliveries, holding, receivers
+from service.store.changes import insert_all
 from service.store.paging import Page, cut
-from service.store.rows import as_model, as_models, insert_all
+from service.store.rows import as_model, as_models
 from service.tables import Endpoint, Receiver, table_of
 
 endpoints = table_of(Endpoint)

@@ -1,23 +1,27 @@
 """The event log and its fan-out to deliveries, written in the transaction of what the event tells."""
 
 from collections.abc import Iterator, Sequence
-from functools import cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from sqlalchemy import BigInteger, Insert, Text, cast, delete, func, insert, select
+from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.ids import new_id
+from service.store.changes import Change, insertion, run_together
 from service.store.endpoints import subscribed
-from service.store.rows import as_model, insert_all, new, values_of
+from service.store.rows import as_model, new
 from service.tables import Attempt, Delivery, Endpoint, Event, table_of
 
 events = table_of(Event)
 deliveries = table_of(Delivery)
 attempts = table_of(Attempt)
 
-OWN_TRANSACTION = cast(cast(func.pg_current_xact_id(), Text), BigInteger)
+_NAMES = ", ".join(column.name for column in events.c if column.name not in {"seq", "xact"})
+MARKED = f"""
+    INSERT INTO events (xact, {_NAMES})
+    SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint), {_NAMES} FROM new_events
+"""  # noqa: S608  # names of ours
 
 
 class Told(NamedTuple):
@@ -33,27 +37,30 @@ class Told(NamedTuple):
 
 
 async def append(connection: AsyncConnection, told: Sequence[Told]) -> None:
-    """Write the events and a delivery of each for each receiver.
+    """Write the events and a delivery of each for each receiver."""
+    await run_together(connection, await telling(connection, told))
+
+
+async def telling(connection: AsyncConnection, told: Sequence[Told]) -> list[Change]:
+    """The events are written, and a delivery of each for each receiver.
 
     What goes to a disabled endpoint is held: pending and not due.
     """
-    await put(connection, [one.event for one in told])
     heard: dict[tuple[str, str], list[Endpoint]] = {}
     for owner, kind in {(one.event.owner, one.event.type) for one in told}:
         heard[owner, kind] = await subscribed(connection, owner, kind)
     sent = [delivery for one in told for delivery in _deliveries(one, heard[one.event.owner, one.event.type])]
-    await insert_all(connection, sent)
+    return [*writing([one.event for one in told]), *insertion(sent)]
 
 
 async def put(connection: AsyncConnection, written: Sequence[Event]) -> None:
-    """Write events alone, marked on PostgreSQL with their transaction: see `feed`."""
-    if written:
-        await connection.execute(_insertion(connection.dialect.name), [values_of(event) for event in written])
+    """Write events alone."""
+    await run_together(connection, writing(written))
 
 
-@cache
-def _insertion(dialect: str) -> Insert:
-    return insert(events) if dialect == "sqlite" else insert(events).values(xact=OWN_TRANSACTION)
+def writing(written: Sequence[Event]) -> list[Change]:
+    """Events are written, marked on PostgreSQL with their transaction: see `feed`."""
+    return [change._replace(sql=MARKED) for change in insertion(written)]
 
 
 async def forget_results(connection: AsyncConnection, transcription_id: str) -> int:

@@ -6,8 +6,9 @@ from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.db import Database
+from service.store.changes import insert_all
 from service.store.paging import Page, cut
-from service.store.rows import as_model, as_models, insert_all
+from service.store.rows import as_model, as_models
 from service.tables import File, FileChunk, table_of
 
 files = table_of(File)

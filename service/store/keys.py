@@ -3,7 +3,8 @@
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.store.rows import as_model, as_models, insert_all
+from service.store.changes import insert_all
+from service.store.rows import as_model, as_models
 from service.tables import ApiKey, table_of
 
 keys = table_of(ApiKey)

@@ -35,7 +35,7 @@ async def copy_all(source: AsyncConnection, target: AsyncConnection) -> None:
         if serial := SERIALS.get(each.name):
             await _go_on_after(target, each, serial, await _last_given(source, each, serial))
     async for ids, words in search.all_words(source):
-        await search.put_words(target, ids, words)
+        await search.put_vectors(target, ids, words)
 
 
 async def _count(connection: AsyncConnection, name: str) -> int:

@@ -5,8 +5,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.lifecycle import DeliveryStatus
 from service.store import receivers
+from service.store.changes import insert_all
 from service.store.claims import DONE, FREE, still_held
-from service.store.rows import as_models, insert_all
+from service.store.rows import as_models
 from service.tables import NOT_DELIVERED, Delivery, Recovery, table_of
 
 deliveries = table_of(Delivery)

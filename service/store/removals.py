@@ -6,7 +6,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.db import single
 from service.ids import new_id
-from service.store.rows import insert_all, new, run_with
+from service.store.changes import Change, insert_all, run
+from service.store.rows import new
 from service.tables import Removal
 
 
@@ -42,14 +43,13 @@ async def order(connection: AsyncConnection, rows: Sequence[Removal]) -> None:
 @single
 async def done(connection: AsyncConnection, rows: Sequence[Removal]) -> Sequence[None]:
     """All of them are gone; a row whose claim was lost stays."""
-    await run_with(connection, DELETE, GONE, [(row.id, row.fence) for row in rows])
+    await run(connection, Change("gone", GONE, [(row.id, row.fence) for row in rows], DELETE))
     return [None] * len(rows)
 
 
 DELETE = """
-    WITH gone AS ({given})
     DELETE FROM removals
      WHERE id IN (SELECT id FROM gone) AND lease_until_ms IS NOT NULL
        AND fence = (SELECT gone.fence FROM gone WHERE gone.id = removals.id)
 """
-GONE = {"id": "text", "fence": "bigint"}
+GONE = (("id", "text"), ("fence", "bigint"))

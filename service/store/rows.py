@@ -1,21 +1,15 @@
 """Rows in and out, alike for all tables."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import cache
 from typing import Any, ParamSpec, TypeVar, cast
 
-import msgspec
-from sqlalchemy import Boolean, CursorResult, Float, Insert, Integer, String, Table, TextClause, insert, text
+from sqlalchemy import CursorResult, Table
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import TypeDecorator, TypeEngine
 from sqlmodel import SQLModel
 
 from service.tables import table_of
-
-Row = Sequence[str | int | float | bool | None]
-
-NUL = rb"\u0000"  # as JSON has it
 
 M = TypeVar("M", bound=SQLModel)
 P = ParamSpec("P")
@@ -44,58 +38,6 @@ def new(model: Callable[P, M], /, *_: P.args, **values: P.kwargs) -> M:
     return cast("M", row)
 
 
-async def insert_all(connection: AsyncConnection, rows: Sequence[SQLModel]) -> None:
-    """Insert rows of one table in one round trip."""
-    if rows:
-        values = [values_of(row) for row in rows]
-        await insert_values(connection, table_of(type(rows[0])), values)
-
-
-async def insert_values(connection: AsyncConnection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """The same for the values of rows that all have the same columns."""
-    names = tuple(rows[0])
-    whole = _from_json(connection.dialect.name, table, names)
-    if whole is not None:
-        await connection.execute(whole, {"rows": as_json([[row[name] for name in names] for row in rows])})
-    else:
-        await connection.execute(_insertion(table), rows)
-
-
-async def run_with(
-    connection: AsyncConnection, statement: str, columns: Mapping[str, str], rows: Sequence[Row]
-) -> CursorResult[Any]:
-    """Run a statement that has `{given}` where it reads these rows, of columns as `given` has them."""
-    whole = _with_rows(connection.dialect.name, statement, tuple(columns.items()))
-    return await connection.execute(whole, {"rows": as_json(rows)})
-
-
-@cache
-def _with_rows(dialect: str, statement: str, columns: tuple[tuple[str, str], ...]) -> TextClause:
-    return text(statement.format(given=given(dialect, dict(columns))))
-
-
-def given(dialect: str, columns: Mapping[str, str]) -> str:
-    """A SELECT of the parameter `rows`, made by `as_json`, as columns of these names and PostgreSQL's types.
-
-    All rows in one parameter: bound one by one, a batch would take the interpreter's time for each row, and on
-    SQLite hand its lock over and back for each.
-    """
-    if dialect == "sqlite":
-        found = [f"json_extract(value, '$[{place}]') AS {name}" for place, name in enumerate(columns)]
-        return f"SELECT {', '.join(found)} FROM json_each(:rows)"  # noqa: S608  # names of ours
-    found = [f"CAST(value ->> {place} AS {kind}) AS {name}" for place, (name, kind) in enumerate(columns.items())]
-    return f"SELECT {', '.join(found)} FROM json_array_elements(CAST(:rows AS json)) AS each (value)"  # noqa: S608
-
-
-def as_json(rows: Sequence[Row]) -> str:
-    """The parameter of `given`; without NUL, which neither database holds in a text."""
-    content = msgspec.json.encode(rows)
-    if NUL in content:
-        clean = [[value.replace("\0", "") if isinstance(value, str) else value for value in row] for row in rows]
-        content = msgspec.json.encode(clean)
-    return content.decode()
-
-
 def values_of(row: SQLModel) -> dict[str, Any]:
     """Column values of a new row; a serial key is left to the database."""
     columns = _columns(type(row))
@@ -114,35 +56,6 @@ def upsert(connection: AsyncConnection, table: Table) -> postgresql.Insert | sql
 def insertion_for(dialect: str, table: Table) -> postgresql.Insert | sqlite.Insert:
     """The same for those who keep the statement."""
     return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
-
-
-@cache  # building a statement takes longer than running it
-def _insertion(table: Table) -> Insert:
-    return insert(table)
-
-
-@cache
-def _from_json(dialect: str, table: Table, names: tuple[str, ...]) -> TextClause | None:
-    """None for a table with bytes or documents, which are better bound as they are."""
-    kinds = [_kind(table.c[name].type) for name in names]
-    if None in kinds:
-        return None
-    listed, columns = ", ".join(names), dict(zip(names, map(str, kinds), strict=True))
-    return text(f"INSERT INTO {table.name} ({listed}) SELECT {listed} FROM ({given(dialect, columns)}) AS given")  # noqa: S608  # names of ours
-
-
-def _kind(given_type: TypeEngine[Any]) -> str | None:
-    """PostgreSQL's word for what JSON can say, None for anything else."""
-    plain = given_type.impl_instance if isinstance(given_type, TypeDecorator) else given_type
-    return next((kind for base, kind in KINDS if isinstance(plain, base)), None)
-
-
-KINDS: tuple[tuple[type[TypeEngine[Any]], str], ...] = (
-    (String, "text"),
-    (Boolean, "boolean"),
-    (Integer, "bigint"),
-    (Float, "double precision"),
-)
 
 
 class _Light:

@@ -6,8 +6,10 @@ owns little finds its own as quickly as a key that owns much.
 """
 
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import chain, count
 from typing import NamedTuple
 
 from sqlalchemy import (
@@ -26,7 +28,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TSQUERY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.store.rows import as_json, as_models, given, insert_values
+from service.store.changes import Change, run
+from service.store.rows import as_models
 from service.tables import Passage, table_of
 from service.transcripts import passages as found
 from service.transcripts.query import Phrase
@@ -34,14 +37,32 @@ from service.transcripts.query import Phrase
 passages = table_of(Passage)
 words = table("search_words", column("rowid"), column("id"), column("words"))
 
-_LAST = select(func.coalesce(func.max(passages.c.id), 0))
-_TAKEN = text("SELECT nextval(pg_get_serial_sequence('passages', 'id')) FROM generate_series(1, :count)")
-_GIVEN_WORDS = given("sqlite", {"id": "bigint", "words": "text"})
-_SQLITE_WORDS = text(f"INSERT INTO search_words (rowid, words) {_GIVEN_WORDS}")  # names of ours
-_POSTGRESQL_WORDS = text(
-    "INSERT INTO search_words (id, words) SELECT row_id, CAST(vector AS tsvector)"
-    " FROM unnest(CAST(:ids AS bigint[]), CAST(:vectors AS text[])) AS row (row_id, vector)"
+PASSAGE = (
+    ("transcription_id", "text"),
+    ("chunk", "bigint"),
+    ("first_token", "bigint"),
+    ("token_count", "bigint"),
+    ("spills", "boolean"),
+    ("start_ms", "bigint"),
+    ("speaker", "text"),
 )
+PLACE, WORDS = ("place", "bigint"), ("words", "text")
+_OF_PASSAGE = ", ".join(name for name, _ in PASSAGE)
+
+# Ids rise with the places, whatever other processes take meanwhile.
+NUMBERED = (
+    "numbered AS MATERIALIZED (SELECT nextval(pg_get_serial_sequence('passages', 'id')) AS id, * FROM found)"
+)
+PUT_NUMBERED = f"INSERT INTO passages (id, {_OF_PASSAGE}) SELECT id, {_OF_PASSAGE} FROM numbered"  # noqa: S608  # names of ours
+PUT_VECTORS = "INSERT INTO search_words (id, words) SELECT id, CAST(words AS tsvector) FROM {}"
+SQLITE_PASSAGES = f"""
+    INSERT INTO passages (id, {_OF_PASSAGE})
+    SELECT (SELECT COALESCE(MAX(id), 0) FROM passages) + place, {_OF_PASSAGE} FROM found
+"""  # noqa: S608  # names of ours
+SQLITE_WORDS = """
+    INSERT INTO search_words (rowid, words)
+    SELECT (SELECT MAX(id) FROM passages) - (SELECT MAX(place) FROM said) + place, words FROM said
+"""
 
 ROWS_AT_ONCE = 250  # preparing more rows for one statement would stall the event loop
 MERGE_PAGES = 200  # how much of the index one write of `scrub` may work on
@@ -67,14 +88,22 @@ class Found(NamedTuple):
     passage: found.Passage
 
 
-async def put(connection: AsyncConnection, parts: Sequence[Found]) -> None:
-    """Index the passages of some transcripts."""
-    ids = await _new_ids(connection, len(parts)) if parts else []
+def indexing(dialect: str, parts: Sequence[Found]) -> Iterator[Change]:
+    """Passages are indexed; what is to be found first comes last."""
     for start in range(0, len(parts), ROWS_AT_ONCE):
-        some, theirs = parts[start : start + ROWS_AT_ONCE], ids[start : start + ROWS_AT_ONCE]
-        rows = [_row(part, row_id) for row_id, part in zip(theirs, some, strict=True)]
-        await insert_values(connection, passages, rows)
-        await put_words(connection, theirs, [[_mark(part.owner), *part.passage.words] for part in some])
+        some = parts[start : start + ROWS_AT_ONCE]
+        rows = [_values(part) for part in some]
+        words = [[_mark(part.owner), *part.passage.words] for part in some]
+        if dialect == "sqlite":
+            places = range(1, len(some) + 1)
+            numbered = [(place, *row) for place, row in zip(places, rows, strict=True)]
+            yield Change("found", (PLACE, *PASSAGE), numbered, SQLITE_PASSAGES)
+            said = [(place, " ".join(each)) for place, each in zip(places, words, strict=True)]
+            yield Change("said", (PLACE, WORDS), said, SQLITE_WORDS)
+        else:
+            indexed = [(*row, _vector(each)) for row, each in zip(rows, words, strict=True)]
+            between = f"{NUMBERED}, put AS ({PUT_NUMBERED})"
+            yield Change("found", (*PASSAGE, WORDS), indexed, PUT_VECTORS.format("numbered"), between)
 
 
 async def find(connection: AsyncConnection, wanted: Wanted) -> list[Passage]:
@@ -99,14 +128,10 @@ async def delete_of(connection: AsyncConnection, transcription_id: str) -> None:
     await connection.execute(delete(passages).where(passages.c.transcription_id == transcription_id))
 
 
-async def put_words(connection: AsyncConnection, ids: Sequence[int], lists: Sequence[Sequence[str]]) -> None:
-    """Write the words of passages that are there, or are written in the same transaction."""
-    if _is_sqlite(connection):
-        rows = [(row_id, " ".join(each)) for row_id, each in zip(ids, lists, strict=True)]
-        await connection.execute(_SQLITE_WORDS, {"rows": as_json(rows)})
-        return
-    vectors = [" ".join(f"'{word}':{place}" for place, word in enumerate(each, 1)) for each in lists]
-    await connection.execute(_POSTGRESQL_WORDS, {"ids": list(ids), "vectors": vectors})
+async def put_vectors(connection: AsyncConnection, ids: Sequence[int], lists: Sequence[Sequence[str]]) -> None:
+    """Write the words of passages that PostgreSQL has."""
+    rows = [(row_id, _vector(each)) for row_id, each in zip(ids, lists, strict=True)]
+    await run(connection, Change("said", (("id", "bigint"), WORDS), rows, PUT_VECTORS.format("said")))
 
 
 async def all_words(connection: AsyncConnection) -> AsyncIterator[tuple[list[int], list[list[str]]]]:
@@ -131,26 +156,15 @@ async def scrub(connection: AsyncConnection, *, first: bool) -> bool:
     return bool((await connection.execute(changes)).scalar_one() - before < 2)  # FTS5's sign for a finished merge
 
 
-async def _new_ids(connection: AsyncConnection, count: int) -> list[int]:
-    """The next ids, falling, so that the highest goes to the first passage."""
-    if _is_sqlite(connection):
-        last = (await connection.execute(_LAST)).scalar_one()
-        return list(range(last + count, last, -1))
-    return sorted((await connection.execute(_TAKEN, {"count": count})).scalars(), reverse=True)
+def _values(part: Found) -> tuple[str | int | None, ...]:
+    """In the order of PASSAGE."""
+    of, it = part.transcription_id, part.passage
+    return of, it.chunk, it.first_token, it.token_count, it.spills, it.start_ms, it.speaker
 
 
-def _row(part: Found, row_id: int) -> dict[str, object]:
-    passage = part.passage
-    return {
-        "id": row_id,
-        "transcription_id": part.transcription_id,
-        "chunk": passage.chunk,
-        "first_token": passage.first_token,
-        "token_count": passage.token_count,
-        "spills": passage.spills,
-        "start_ms": passage.start_ms,
-        "speaker": passage.speaker,
-    }
+def _vector(words: Sequence[str]) -> str:
+    """Words with their places, as PostgreSQL reads them."""
+    return ("'%s':%d " * len(words)) % tuple(chain.from_iterable(zip(words, count(1), strict=False)))
 
 
 def _match(connection: AsyncConnection, wanted: Wanted) -> ColumnElement[bool]:
@@ -183,6 +197,7 @@ def _edges(transcription_id: str) -> tuple[ScalarSelect[int], ScalarSelect[int]]
     return lowest.where(one).scalar_subquery(), highest.where(one).scalar_subquery()
 
 
+@cache
 def _mark(owner: str) -> str:
     """A word that nobody can say: its first character is for private use and no query contains it."""
     return "\ue000" + hashlib.blake2s(owner.encode(), digest_size=8).hexdigest()

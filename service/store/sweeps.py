@@ -5,7 +5,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import SQLModel
 
 from service.lifecycle import Stage
-from service.store.rows import as_models, insert_all
+from service.store.changes import insert_all
+from service.store.rows import as_models
 from service.tables import IS_OPEN, Delivery, Removal, Sweep, Transcription, Webhook, table_of
 
 sweeps = table_of(Sweep)

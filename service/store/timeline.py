@@ -3,7 +3,8 @@
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.store.rows import as_models, insert_all
+from service.store.changes import insert_all
+from service.store.rows import as_models
 from service.tables import TimelineEntry, table_of
 
 timeline = table_of(TimelineEntry)

@@ -8,8 +8,9 @@ from sqlalchemy import ColumnElement, bindparam, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.lifecycle import Stage, sources_of
+from service.store.changes import insert_all
 from service.store.claims import DONE, FREE, postpone, still_held
-from service.store.rows import as_model, as_models, insert_all, upsert, values_of
+from service.store.rows import as_model, as_models, upsert, values_of
 from service.tables import IdempotencyKey, Transcription, table_of
 
 jobs = table_of(Transcription)

@@ -1,6 +1,6 @@
 """Stored transcripts: an envelope, chunks of packed tokens, and the passages that search finds."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,8 @@ from sqlalchemy import case, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store import search
-from service.store.rows import as_model, insert_all
+from service.store.changes import Change, insertion, run_together
+from service.store.rows import as_model
 from service.tables import Passage, Transcript, TranscriptChunk, table_of
 from service.transcripts.passages import Passage as FoundPassage
 
@@ -27,16 +28,23 @@ class Parts:
     passages: list[FoundPassage]
 
 
-async def put(connection: AsyncConnection, stored: Sequence[Parts]) -> None:
-    """Store transcripts whole."""
-    await insert_all(connection, [parts.head for parts in stored])
-    await insert_all(connection, [chunk for parts in stored for chunk in parts.chunks])
-    found = [
-        search.Found(parts.head.transcription_id, parts.owner, passage)
-        for parts in reversed(stored)  # the last one is the newest
-        for passage in parts.passages
-    ]
-    await search.put(connection, found)
+async def put(connection: AsyncConnection, parts: Parts) -> None:
+    """Store one transcript whole."""
+    await run_together(connection, storing(connection.dialect.name, [parts]))
+
+
+def storing(dialect: str, stored: Sequence[Parts]) -> Iterator[Change]:
+    """Transcripts are stored whole; the last one is the newest."""
+    yield from insertion([parts.head for parts in stored])
+    yield from insertion([chunk for parts in stored for chunk in parts.chunks])
+    yield from search.indexing(
+        dialect,
+        [
+            search.Found(parts.head.transcription_id, parts.owner, passage)
+            for parts in stored
+            for passage in reversed(parts.passages)
+        ],
+    )
 
 
 async def get(connection: AsyncConnection, transcription_id: str) -> Transcript | None:

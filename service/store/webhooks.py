@@ -8,8 +8,9 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.db import single
+from service.store.changes import Change, run
 from service.store.claims import DONE_SQL
-from service.store.rows import as_model, as_models, run_with
+from service.store.rows import as_model, as_models
 from service.tables import Webhook, table_of
 
 webhooks = table_of(Webhook)
@@ -36,43 +37,41 @@ async def record(connection: AsyncConnection, hints: list[Hint]) -> Sequence[Non
     """Insert each, or count it as seen again. What the reconciler finds becomes due again even if handled."""
     times = Counter(hint.key for hint in hints)
     newest = {hint.key: hint for hint in hints}  # one of each: a statement may not meet the same conflict twice
-    await run_with(connection, RECORD, HINTS, [(*hint, times[key]) for key, hint in newest.items()])
+    await run(connection, Change("hints", HINTS, [(*hint, times[key]) for key, hint in newest.items()], RECORD))
     return [None] * len(hints)
 
 
 RECORD = """
     INSERT INTO webhooks (id, job, soniox_id, status, source, received_at_ms, last_seen_at_ms, due_at_ms,
                           seen, fence, tries)
-    SELECT id, job, soniox_id, status, source, at_ms, at_ms, at_ms, seen, 0, 0 FROM ({given}) AS given WHERE true
+    SELECT id, job, soniox_id, status, source, at_ms, at_ms, at_ms, seen, 0, 0 FROM hints WHERE true
     ON CONFLICT (job, soniox_id, status) DO UPDATE SET
         seen = webhooks.seen + excluded.seen,
         last_seen_at_ms = excluded.last_seen_at_ms,
         due_at_ms = CASE excluded.source WHEN 'reconciler' THEN excluded.due_at_ms ELSE webhooks.due_at_ms END,
         handled_at_ms = CASE excluded.source WHEN 'reconciler' THEN NULL ELSE webhooks.handled_at_ms END
 """
-HINTS = {**dict.fromkeys(Hint._fields, "text"), "at_ms": "bigint", "seen": "bigint"}
+HINTS = (*((name, "bigint" if name == "at_ms" else "text") for name in Hint._fields), ("seen", "bigint"))
 
 
 async def handle(connection: AsyncConnection, row: Webhook, outcome: str, now_ms: int) -> bool:
     """Close the row with what came of it; False when the claim was lost."""
-    return await handle_all(connection, [(row, outcome, now_ms)]) == 1
+    (change,) = handling([(row, outcome, now_ms)])
+    return (await run(connection, change)).rowcount == 1
 
 
-async def handle_all(connection: AsyncConnection, rows: Sequence[tuple[Webhook, str, int]]) -> int:
-    """Close rows, each with what came of it and when; one whose claim was lost stays. How many did not."""
-    if not rows:
-        return 0
+def handling(rows: Sequence[tuple[Webhook, str, int]]) -> list[Change]:
+    """Rows are closed, each with what came of it and when; one whose claim was lost stays."""
     handled = [(row.id, row.fence, outcome, now_ms) for row, outcome, now_ms in rows]
-    return (await run_with(connection, HANDLE, HANDLED, handled)).rowcount
+    return [Change("handled", HANDLED, handled, HANDLE)] if handled else []
 
 
 HANDLE = f"""
-    WITH handled AS ({{given}})
     UPDATE webhooks SET handled_at_ms = handled.at_ms, outcome = handled.outcome, {DONE_SQL}
       FROM handled
      WHERE webhooks.id = handled.id AND webhooks.fence = handled.fence AND webhooks.lease_until_ms IS NOT NULL
 """  # noqa: S608  # names of ours
-HANDLED = {"id": "text", "fence": "bigint", "outcome": "text", "at_ms": "bigint"}
+HANDLED = (("id", "text"), ("fence", "bigint"), ("outcome", "text"), ("at_ms", "bigint"))
 
 
 async def unhandled(connection: AsyncConnection, job: str) -> Webhook | None:

@@ -60,7 +60,7 @@ async def put(relay: Relay, body: bytes | dict[str, Any], **fields: Any) -> str:
 
     async def keep(connection: AsyncConnection) -> None:
         await transcriptions.accept(connection, [job])
-        await transcripts.put(connection, [parts])
+        await transcripts.put(connection, parts)
 
     await relay.db.write(keep)
     return job.id
