@@ -7,6 +7,7 @@ connection, so that there is no lock to wait for and no busy error.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
@@ -32,8 +33,12 @@ _single: set[Bulk] = set()
 LONGEST_QUEUE = 20_000  # writes waiting; beyond it callers are told to come back
 LARGEST_BATCH = 512  # writes in one transaction
 
+# A transaction that changes nothing succeeds on a full disk. Signs of life change something, and come every 5 s.
+FULL_FOR_S = 6.0
+
 DISK_FULL = "disk is full"  # SQLite's words
 NO_SPACE = "53100"  # PostgreSQL's SQLSTATE
+FULL = "the database's disk is full"  # ours
 
 # PostgreSQL's SQLSTATE classes: no connection, refused for now, a missing or read-only or full database, a lock,
 # a conflict with another transaction.
@@ -67,7 +72,8 @@ class Database:
         self._quick = _Line() if writer.has_two_lines else self._line
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
-        self.refused: str | None = None  # why the last commit failed; None as soon as one succeeds
+        self.refused: str | None = None  # why commits fail; None when they succeed again
+        self._full_until_s = 0.0
 
     @property
     def dialect(self) -> Dialect:
@@ -157,7 +163,8 @@ class Database:
         except Exception as error:  # noqa: BLE001  # whatever it is, its callers must hear of it
             await self._settle_failure(batch, error, again=again)
         else:
-            self.refused = None
+            if time.monotonic() >= self._full_until_s:
+                self.refused = None
             for (_, _, done), result in zip(batch, results, strict=True):
                 if not done.done():
                     done.set_result(result)
@@ -182,6 +189,7 @@ class Database:
         cause = _translate(error)
         if isinstance(cause, DatabaseDown):
             self.refused = str(cause)
+            self._full_until_s = time.monotonic() + FULL_FOR_S if self.refused == FULL else 0.0
         one_of_many = len(batch) > 1 and not isinstance(cause, DatabaseDown)
         if again and (one_of_many or _sqlstate(error).startswith(CONFLICT)):
             for write in batch:
@@ -230,7 +238,7 @@ def _translate(error: Exception) -> Exception:
     lost = isinstance(error, DBAPIError) and error.connection_invalidated
     outage = isinstance(error, OperationalError | InterfaceError | PoolTimeout | OSError)
     if DISK_FULL in str(getattr(error, "orig", "")) or _sqlstate(error) == NO_SPACE:
-        return DatabaseDown("the database's disk is full")
+        return DatabaseDown(FULL)
     if lost or outage or _sqlstate(error).startswith(PASSING):
         return DatabaseDown(f"the database does not answer ({type(error).__name__})")
     return error
