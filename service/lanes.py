@@ -22,7 +22,7 @@ from service.worker import Lane
 D = TypeVar("D", bound=Due)
 
 LOOK_BACK_EVERY_MS = 1_000  # for leases that ended and commits that came late
-OVERLAP_MS = 200  # a row may be committed this long after its due time and still be found at once
+OVERLAP_MS = 100  # a row may be committed this long after its due time and still be found at once
 
 
 def lanes_of(relay: Relay) -> list[Lane]:
