@@ -47,7 +47,7 @@ DELIVERED = 6_000
 ENDPOINTS = 100
 TRICKLE = 1_200  # deliveries of one fairness run
 TRICKLE_PER_S = 150  # far below what it can do: waits are compared, not queues
-ROUNDS = 4
+ROUNDS = 3
 DATA = {"id": "0b7f9c3e-6c0e-4f0e-9a53-2f0f8f1f7d11", "status": "completed", "metadata": {"text": "x" * 300}}
 
 

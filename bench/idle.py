@@ -4,12 +4,13 @@ Processor time of its processes over some seconds, as a share of one core, and t
 outstanding jobs wait here for room at Soniox, for which the double stands in.
 """
 
+import asyncio
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
+import aiohttp
 import httpx
 import psutil
 
@@ -73,17 +74,24 @@ def loaded(name: str, database_url: str) -> list[Row]:
         url = database_url or f"sqlite:///{folder}/relay.db"
         with relay(url, folder, ("serve",)) as (client, pids):
             gauge = Gauge(pids[0])
-            with ThreadPoolExecutor(AT_ONCE) as hands:
-                for answer in hands.map(lambda _: _submit(client), range(OUTSTANDING)):
-                    answer.raise_for_status()
+            asyncio.run(_submit_all(str(client.base_url)))
             time.sleep(SETTLES_IN_S)
             what = f"{name}, {OUTSTANDING:,} outstanding jobs: most memory"
             return [Row(what, gauge.highest(), "MB", limit=200, at_least=False)]
 
 
-def _submit(client: httpx.Client) -> httpx.Response:
+async def _submit_all(url: str) -> None:
     body = {"model": "stt-async-v5", "audio_url": "https://example.com/calls/recording.wav"}
-    return client.post("/v1/transcriptions", json={**body, "client_reference_id": "processing_ms=600000"})
+    waiting = {**body, "client_reference_id": "processing_ms=600000"}
+    numbers = iter(range(OUTSTANDING))
+
+    async def submit_some() -> None:
+        for _ in numbers:
+            async with session.post("/v1/transcriptions", json=waiting) as answer:
+                answer.raise_for_status()
+
+    async with aiohttp.ClientSession(url, headers={"Authorization": f"Bearer {KEY}"}) as session:
+        await asyncio.gather(*[submit_some() for _ in range(AT_ONCE)])
 
 
 def _processor_s(process: psutil.Process) -> float:
