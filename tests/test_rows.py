@@ -1,4 +1,4 @@
-"""Rows built without their model are what the model would have made."""
+"""Rows built without their model are what the model would have made; what is given to be stored is read back."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from sqlmodel import SQLModel
 
 from service import tables
 from service.db import Database
-from service.store.changes import insert_all
+from service.store.changes import insert_all, insertion, run_together
 from service.store.rows import new, values_of
 from service.tables import table_of
 
@@ -80,3 +80,33 @@ async def test_a_nul_which_no_database_holds_in_a_text_is_left_out(db: Database)
     entry = new(tables.TimelineEntry, transcription_id="t", at_ms=1, step="s", source="w", detail="a\0b\\u0000")
     await db.write(lambda connection: insert_all(connection, [entry]))
     assert (await stored(db, tables.TimelineEntry))[0].detail == "ab\\u0000"
+
+
+async def test_a_nul_within_a_document_keeps_no_row_from_being_stored(db: Database) -> None:
+    """PostgreSQL would refuse the whole statement for it."""
+    head = new(
+        tables.Transcript,
+        transcription_id="t",
+        envelope=b"\x00\xff",
+        digest="d",
+        token_count=1,
+        summary={"speakers": {"a\0b": 1, "back\\slash": 2}},
+        stored_at_ms=1,
+    )
+    await db.write(lambda connection: run_together(connection, insertion([head])))
+    table = table_of(tables.Transcript)
+    async with db.read() as connection:
+        kept = (await connection.execute(select(table))).one()
+    assert (kept.envelope, kept.digest) == (b"\x00\xff", "d")
+    assert list(kept.summary["speakers"].values()) == [1, 2]
+
+
+async def test_changes_of_the_same_table_are_all_made_in_their_order(db: Database) -> None:
+    def entry(place: int) -> tables.TimelineEntry:
+        return new(tables.TimelineEntry, transcription_id="t", at_ms=place, step="s", source="w")
+
+    removal = new(tables.Removal, id="r", transcription_id="t", created_at_ms=1)
+    changes = [*insertion([entry(1), entry(2)]), *insertion([removal]), *insertion([]), *insertion([entry(3)])]
+    await db.write(lambda connection: run_together(connection, changes))
+    assert [row.at_ms for row in await stored(db, tables.TimelineEntry)] == [1, 2, 3]
+    assert [row.id for row in await stored(db, tables.Removal)] == ["r"]

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from service.api.search import LONGEST_QUERY
 from service.pipeline.adopt import OWNER as ADOPTED
-from service.store import keys
+from service.store import keys, search
 from service.tables import ApiKey
 from service.transcripts.codec import pack
 from service.transcripts.folding import composed, fold, places
@@ -134,6 +134,16 @@ async def test_every_word_of_a_long_turn_is_found_once_also_across_chunks(house:
     for n in (0, 99, 100, 149, 150, 998, 999, 1_000, 1_001, 1_999, 2_000, 2_499):
         assert when(await hits(house, f"zulu{n}")) == [30 + 300 * n]
     assert len(await hits(house, "zulu*", limit=100)) == 19  # passages, of 8 sentences of 17 words each
+
+
+async def test_passages_that_take_several_statements_are_found_in_their_order(house: House) -> None:
+    number = 2 * search.ROWS_AT_ONCE + 10
+    turns = [token for n in range(number) for token in said(f"yankee turn{n}", 1_000 * n, speaker=str(n % 2))]
+    await put(house.relay, document(turns))
+    found = when(await hits(house, "yankee", limit=100))
+    assert found == [1_000 * n for n in range(100)]
+    for n in (search.ROWS_AT_ONCE - 1, search.ROWS_AT_ONCE, number - 1):
+        assert when(await hits(house, f"turn{n}")) == [1_000 * n + 300]
 
 
 async def test_hits_come_in_pages_newest_transcript_first_and_none_twice(house: House) -> None:

@@ -5,6 +5,7 @@ interpreter's time for each row, and on SQLite hand its lock over and back for e
 statement waits for the network, many changes make one (docs/decisions/group-commit.md).
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -35,7 +36,7 @@ Row = Sequence[str | int | float | bool | bytes | dict[str, Any] | list[Any] | N
 Columns = tuple[tuple[str, str], ...]
 """Names, and PostgreSQL's types."""
 
-NUL = rb"\u0000"  # as JSON has it
+NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")  # as JSON has it, behind any number of backslashes that are meant
 BOUND = {"bytea", "json"}  # types that are bound as they are where a change runs alone
 
 
@@ -111,11 +112,7 @@ async def insert_all(connection: AsyncConnection, rows: Sequence[SQLModel]) -> N
 
 def as_json(rows: Sequence[Row]) -> str:
     """The parameter with these rows; without NUL, which neither database holds in a text."""
-    content = msgspec.json.encode(rows)
-    if NUL in content:
-        clean = [[value.replace("\0", "") if isinstance(value, str) else value for value in row] for row in rows]
-        content = msgspec.json.encode(clean)
-    return content.decode()
+    return NUL.sub(rb"\1", msgspec.json.encode(rows)).decode()
 
 
 def given(dialect: str, columns: Columns, parameter: str) -> str:

@@ -17,6 +17,8 @@ transcripts = table_of(Transcript)
 chunks = table_of(TranscriptChunk)
 passages = table_of(Passage)
 
+CHUNKS_AT_ONCE = 100  # a megabyte or two in one statement
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -36,7 +38,9 @@ async def put(connection: AsyncConnection, parts: Parts) -> None:
 def storing(dialect: str, stored: Sequence[Parts]) -> Iterator[Change]:
     """Transcripts are stored whole; the last one is the newest."""
     yield from insertion([parts.head for parts in stored])
-    yield from insertion([chunk for parts in stored for chunk in parts.chunks])
+    all_chunks = [chunk for parts in stored for chunk in parts.chunks]
+    for start in range(0, len(all_chunks), CHUNKS_AT_ONCE):
+        yield from insertion(all_chunks[start : start + CHUNKS_AT_ONCE])
     yield from search.indexing(
         dialect,
         [
