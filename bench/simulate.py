@@ -24,7 +24,7 @@ from service.purge import DAY_MS, purge_once
 from service.relay import Relay, open_relay
 from service.settings import Settings
 from service.store import timeline, transcripts
-from service.store.changes import insert_all
+from service.store.changes import insert_all, run_together
 from service.tables import Attempt, Delivery, Event, TimelineEntry, Transcription, Webhook
 from service.transcripts.codec import Packed, pack
 from tests.support.postgres import aside, execute, postgres_server
@@ -64,7 +64,9 @@ async def write_job(relay: Relay, at_ms: int, packed: Packed) -> None:
             connection,
             *[TimelineEntry(transcription_id=job, at_ms=at_ms, step=step, source="worker") for step in STEPS],
         )
-        await transcripts.put(connection, parts_of("o", job, packed, at_ms))
+        await run_together(
+            connection, transcripts.storing(connection.dialect.name, [parts_of("o", job, packed, at_ms)])
+        )
         told = Event(id=event, type="transcription.completed", created_at_ms=at_ms, body=BODY, **of)
         await insert_all(connection, [told])
         sent = {"endpoint_id": "ep", "receiver": "ep", "status": DeliveryStatus.DELIVERED, "tries": 1}

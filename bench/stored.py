@@ -15,6 +15,7 @@ from bench.transcripts import body, longest_stall, report, store_and_read, token
 from service.db import Database, open_database
 from service.pipeline.keep import parts_of
 from service.store import transcripts
+from service.store.changes import run_together
 from service.transcripts.codec import pack, unpack
 from service.transcripts.filters import TokenFilter
 from service.transcripts.serving import json_body
@@ -33,7 +34,7 @@ async def store(db: Database, document: bytes, *, searchable: bool = True, name:
         parts.passages.clear()
 
     async def put(connection: AsyncConnection) -> None:
-        await transcripts.put(connection, parts)
+        await run_together(connection, transcripts.storing(connection.dialect.name, [parts]))
 
     await db.write(put)
 

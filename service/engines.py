@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, CursorResult, Dialect, Engine, Executable, create_engine, event, make_url
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.util import greenlet_spawn
 
@@ -114,13 +115,23 @@ def engines(url: str, connections: int, *, pooled: bool) -> tuple[AwaitingWriter
         engine_url(url),
         pool_size=kept,
         max_overflow=connections - kept,
-        pool_use_lifo=True,  # the connection that was used last has its statements prepared and planned
+        pool_use_lifo=not pooled,  # the connection that was used last has its statements prepared and planned
         connect_args=WITHOUT_NAMES if pooled else {},
         hide_parameters=True,
     )
+    _replace_closed(engine.sync_engine)
     if not pooled:
         _keep_alive(engine.sync_engine)
     return AwaitingWriter(engine), engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def _replace_closed(engine: Engine) -> None:
+    """Have the pool make a new connection instead of one that the server, or something on the way, has closed."""
+
+    @event.listens_for(engine, "checkout")
+    def _check(_connection: Any, record: Any, _proxy: Any) -> None:
+        if record.driver_connection.is_closed():
+            raise DisconnectionError
 
 
 def _keep_alive(engine: Engine) -> None:

@@ -10,12 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.util import await_only
 
 from service.db import Database, open_database
-from service.store import claims
+from service.store import claims, webhooks
 from service.store import removals as removals_store
 from service.store.changes import insert_all
 from service.store.claims import Claimant
 from service.store.rows import as_models
-from service.tables import Removal, table_of
+from service.store.webhooks import Hint
+from service.tables import Removal, Webhook, table_of
 from service.wakeups import Wakeups
 
 NOW_MS = 1_732_060_800_000
@@ -293,3 +294,15 @@ async def test_a_row_can_be_given_back_without_a_try_and_only_in_a_certain_state
     assert await give_back(spend_try=False, where=~other | removals.c.soniox_id.is_(None))
     now = await stored(db)
     assert (now.tries, now.due_at_ms, now.last_error) == (0, NOW_MS + 5, "e" * 500)
+
+
+async def test_closing_a_row_of_the_inbox_tells_whether_the_claim_was_still_held(db: Database) -> None:
+    """What follows from it, such as a removal at Soniox, depends on the answer."""
+    hint = Hint("w1", "job", "soniox", "completed", "webhook", NOW_MS)
+    await db.write_one_of(webhooks.record, hint)
+    claimant = Claimant("w1", NOW_MS, LEASE_MS)
+    (row,) = await db.write(lambda connection: claims.claim(connection, Webhook, claimant, limit=9))
+    told = [
+        await db.write(lambda connection: webhooks.handle(connection, row, "superseded", NOW_MS)) for _ in range(2)
+    ]
+    assert told == [True, False]

@@ -206,6 +206,23 @@ async def test_a_postgresql_that_is_gone_says_so_and_is_used_again_when_it_is_ba
     await execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
+async def test_connections_that_were_closed_while_idle_are_replaced_unnoticed(
+    postgres_url: str,
+) -> None:
+    name = "relay_that_closes"
+    url = f"{postgres_url}/{name}"
+    await execute(postgres_url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    await execute(postgres_url, f"CREATE DATABASE {name}")
+    async with opened(url) as database:
+        await database.write(_make_table)
+        await asyncio.gather(database.write(beat("before")), names(database), names(database))
+        await execute(postgres_url, KICK_OUT.format(name))
+        await asyncio.sleep(0.2)  # the news of it comes to each
+        assert await database.write(beat("after")) == "after"
+        assert await asyncio.gather(names(database), names(database)) == [["after", "before"]] * 2
+    await execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
 async def _make_table(connection: AsyncConnection) -> None:
     await connection.execute(text("CREATE TABLE heartbeats (name text PRIMARY KEY, at_ms bigint, detail json)"))
 

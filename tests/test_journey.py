@@ -124,6 +124,26 @@ async def test_a_lost_answer_to_create_never_makes_a_second_transcription(house:
     assert len(await house.created_at_soniox()) == 1
 
 
+async def test_a_second_transcription_of_a_job_is_removed_at_soniox_when_its_webhook_comes(house: House) -> None:
+    """Its answer to create was lost, and Soniox had made it after all."""
+    job = await house.submit()
+    done = await house.finished(job["id"])
+    await house.until_soniox_is_empty()
+    second = await house.soniox.post(
+        "/v1/transcriptions",
+        json={
+            "model": MODEL,
+            "audio_url": "https://sandbox.invalid/again.wav?tokens=5",
+            "webhook_url": f"{house.server.url}/webhooks/soniox?job={job['id']}",
+            "webhook_auth_header_name": "X-Soniox-Webhook-Secret",
+            "webhook_auth_header_value": house.relay.vault.webhook_secret(job["id"]),
+        },
+    )
+    assert second.status_code == 201
+    await house.until_soniox_is_empty()
+    assert (await house.client.get(f"/v1/transcriptions/{job['id']}")).json() == done
+
+
 async def test_a_refused_submission_fails_with_soniox_own_words(house: House) -> None:
     await house.faults(
         refuse=[{"status": 400, "message": "Context is too long.", "match": "POST /v1/transcriptions"}]

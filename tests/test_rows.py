@@ -1,5 +1,6 @@
 """Rows built without their model are what the model would have made; what is given to be stored is read back."""
 
+import json
 from typing import Any
 
 import pytest
@@ -8,9 +9,13 @@ from sqlmodel import SQLModel
 
 from service import tables
 from service.db import Database
+from service.pipeline.keep import parts_of
+from service.store import transcripts
 from service.store.changes import insert_all, insertion, run_together
 from service.store.rows import new, values_of
 from service.tables import table_of
+from service.transcripts.codec import pack
+from tests.support.transcripts import document, said
 
 MODELS = [
     model
@@ -110,3 +115,16 @@ async def test_changes_of_the_same_table_are_all_made_in_their_order(db: Databas
     await db.write(lambda connection: run_together(connection, changes))
     assert [row.at_ms for row in await stored(db, tables.TimelineEntry)] == [1, 2, 3]
     assert [row.id for row in await stored(db, tables.Removal)] == ["r"]
+
+
+async def test_many_chunks_take_several_statements_and_all_are_stored(
+    db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transcripts, "ROWS_AT_ONCE", 2)
+    packed = await pack(json.dumps(document(said(" ".join(f"w{n}" for n in range(5_000))))).encode())
+    parts = parts_of("o", "t", packed, 1)
+    await db.write(lambda c: run_together(c, transcripts.storing(c.dialect.name, [parts])))
+    async with db.read() as connection:
+        kept = await transcripts.read_chunks(connection, "t")
+    assert len(packed.chunks) > 3
+    assert kept == [chunk.data for chunk in packed.chunks]

@@ -62,6 +62,7 @@ async def finish(connection: AsyncConnection, ends: Sequence[End]) -> list[bool]
         for end, job in zip(ends, jobs, strict=True)
         if end.told_by
     ]
+    await files.remove_of_transcriptions(connection, [one.job.id for one in finished if _has_file_no_more(one)])
     stored = [one.end.parts for one in finished if one.end.parts]
     told = await events.telling(connection, [Told(_event(one), one.job.callback_url) for one in finished])
     changes = chain(
@@ -72,7 +73,6 @@ async def finish(connection: AsyncConnection, ends: Sequence[End]) -> list[bool]
         webhooks.handling(heard),
     )
     await run_together(connection, changes)
-    await files.remove_of_transcriptions(connection, [one.job.id for one in finished if _has_file_no_more(one)])
     return [job is not None for job in jobs]
 
 

@@ -36,7 +36,8 @@ Row = Sequence[str | int | float | bool | bytes | dict[str, Any] | list[Any] | N
 Columns = tuple[tuple[str, str], ...]
 """Names, and PostgreSQL's types."""
 
-NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")  # as JSON has it, behind any number of backslashes that are meant
+NUL = rb"\u0000"  # as JSON has it
+NULS = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")  # behind backslashes that are meant, in pairs
 BOUND = {"bytea", "json"}  # types that are bound as they are where a change runs alone
 
 
@@ -64,10 +65,10 @@ async def run(connection: AsyncConnection, change: Change) -> CursorResult[Any]:
 
 
 async def run_together(connection: AsyncConnection, changes: Iterable[Change]) -> None:
-    """Make all of these, of which none may see what another one does.
+    """Make all of these, in their order.
 
-    On PostgreSQL in one trip, or in several if there are some of the same name; what comes later is then asked for
-    when the first are made.
+    On PostgreSQL in one trip, where none sees what another one does, or in several if there are some of the same
+    name; what comes later is then asked for when the first are made.
     """
     if connection.dialect.name == "sqlite":
         for change in changes:
@@ -95,13 +96,8 @@ def insertion(rows: Sequence[SQLModel]) -> list[Change]:
         return []
     values = [values_of(row) for row in rows]
     names = tuple(values[0])
-    return [insertion_of(table_of(type(rows[0])), names, [[each[name] for name in names] for each in values])]
-
-
-def insertion_of(table: Table, names: tuple[str, ...], rows: Sequence[Row]) -> Change:
-    """The same for rows that have these columns."""
-    name, columns, sql, bound = _inserting(table, names)
-    return Change(name, columns, rows, sql, bound=bound)
+    name, columns, sql, bound = _inserting(table_of(type(rows[0])), names)
+    return [Change(name, columns, [[each[name] for name in names] for each in values], sql, bound=bound)]
 
 
 async def insert_all(connection: AsyncConnection, rows: Sequence[SQLModel]) -> None:
@@ -112,7 +108,10 @@ async def insert_all(connection: AsyncConnection, rows: Sequence[SQLModel]) -> N
 
 def as_json(rows: Sequence[Row]) -> str:
     """The parameter with these rows; without NUL, which neither database holds in a text."""
-    return NUL.sub(rb"\1", msgspec.json.encode(rows)).decode()
+    content = msgspec.json.encode(rows)
+    if NUL in content:
+        content = NULS.sub(rb"\1", content)
+    return content.decode()
 
 
 def given(dialect: str, columns: Columns, parameter: str) -> str:

@@ -8,7 +8,7 @@ from sqlalchemy import case, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store import search
-from service.store.changes import Change, insertion, run_together
+from service.store.changes import Change, insertion
 from service.store.rows import as_model
 from service.tables import Passage, Transcript, TranscriptChunk, table_of
 from service.transcripts.passages import Passage as FoundPassage
@@ -17,7 +17,7 @@ transcripts = table_of(Transcript)
 chunks = table_of(TranscriptChunk)
 passages = table_of(Passage)
 
-CHUNKS_AT_ONCE = 100  # a megabyte or two in one statement
+ROWS_AT_ONCE = 100  # a megabyte or two in one statement
 
 
 @dataclass(frozen=True)
@@ -30,17 +30,11 @@ class Parts:
     passages: list[FoundPassage]
 
 
-async def put(connection: AsyncConnection, parts: Parts) -> None:
-    """Store one transcript whole."""
-    await run_together(connection, storing(connection.dialect.name, [parts]))
-
-
 def storing(dialect: str, stored: Sequence[Parts]) -> Iterator[Change]:
     """Transcripts are stored whole; the last one is the newest."""
-    yield from insertion([parts.head for parts in stored])
-    all_chunks = [chunk for parts in stored for chunk in parts.chunks]
-    for start in range(0, len(all_chunks), CHUNKS_AT_ONCE):
-        yield from insertion(all_chunks[start : start + CHUNKS_AT_ONCE])
+    for rows in ([parts.head for parts in stored], [chunk for parts in stored for chunk in parts.chunks]):
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            yield from insertion(rows[start : start + ROWS_AT_ONCE])
     yield from search.indexing(
         dialect,
         [

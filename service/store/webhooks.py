@@ -57,7 +57,8 @@ HINTS = (*((name, "bigint" if name == "at_ms" else "text") for name in Hint._fie
 async def handle(connection: AsyncConnection, row: Webhook, outcome: str, now_ms: int) -> bool:
     """Close the row with what came of it; False when the claim was lost."""
     (change,) = handling([(row, outcome, now_ms)])
-    return (await run(connection, change)).rowcount == 1
+    closed = await run(connection, change._replace(sql=f"{HANDLE} RETURNING webhooks.id"))
+    return len(closed.all()) == 1
 
 
 def handling(rows: Sequence[tuple[Webhook, str, int]]) -> list[Change]:

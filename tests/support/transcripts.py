@@ -10,6 +10,7 @@ from service.lifecycle import Stage
 from service.pipeline.keep import parts_of
 from service.relay import Relay
 from service.store import transcriptions, transcripts
+from service.store.changes import run_together
 from service.tables import Transcription
 from service.transcripts.codec import pack
 
@@ -60,7 +61,7 @@ async def put(relay: Relay, body: bytes | dict[str, Any], **fields: Any) -> str:
 
     async def keep(connection: AsyncConnection) -> None:
         await transcriptions.accept(connection, [job])
-        await transcripts.put(connection, parts)
+        await run_together(connection, transcripts.storing(connection.dialect.name, [parts]))
 
     await relay.db.write(keep)
     return job.id
