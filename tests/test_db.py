@@ -187,11 +187,7 @@ async def test_a_write_after_closing_is_refused_and_does_not_hang(database_url: 
 
 async def test_a_postgresql_that_is_gone_says_so_and_is_used_again_when_it_is_back(postgres_url: str) -> None:
     name = "relay_that_goes"
-    url = f"{postgres_url}/{name}"
-    await execute(postgres_url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-    await execute(postgres_url, f"CREATE DATABASE {name}")
-    async with opened(url) as database:
-        await database.write(_make_table)
+    async with database_of_its_own(postgres_url, name) as database:
         await database.write(beat("before"))
         await execute(postgres_url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         await execute(postgres_url, KICK_OUT.format(name))
@@ -203,23 +199,26 @@ async def test_a_postgresql_that_is_gone_says_so_and_is_used_again_when_it_is_ba
         await execute(postgres_url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
         assert await database.write(beat("after")) == "after"
         assert await names(database) == ["after", "before"]
-    await execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-async def test_connections_that_were_closed_while_idle_are_replaced_unnoticed(
-    postgres_url: str,
-) -> None:
+async def test_connections_that_were_closed_while_idle_are_replaced_unnoticed(postgres_url: str) -> None:
     name = "relay_that_closes"
-    url = f"{postgres_url}/{name}"
-    await execute(postgres_url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-    await execute(postgres_url, f"CREATE DATABASE {name}")
-    async with opened(url) as database:
-        await database.write(_make_table)
+    async with database_of_its_own(postgres_url, name) as database:
         await asyncio.gather(database.write(beat("before")), names(database), names(database))
         await execute(postgres_url, KICK_OUT.format(name))
         await asyncio.sleep(0.2)  # the news of it comes to each
         assert await database.write(beat("after")) == "after"
         assert await asyncio.gather(names(database), names(database)) == [["after", "before"]] * 2
+
+
+@asynccontextmanager
+async def database_of_its_own(postgres_url: str, name: str) -> AsyncIterator[Database]:
+    """On a PostgreSQL database that nobody else uses, with the table of `beat`."""
+    await execute(postgres_url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    await execute(postgres_url, f"CREATE DATABASE {name}")
+    async with opened(f"{postgres_url}/{name}") as database:
+        await database.write(_make_table)
+        yield database
     await execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 

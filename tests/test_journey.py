@@ -124,22 +124,29 @@ async def test_a_lost_answer_to_create_never_makes_a_second_transcription(house:
     assert len(await house.created_at_soniox()) == 1
 
 
+async def made_by_hand(house: House, webhook: str, secret: str) -> str:
+    """A transcription of 5 tokens that Soniox has and the relay did not make; its id there."""
+    created = await house.soniox.post(
+        "/v1/transcriptions",
+        json={
+            "model": MODEL,
+            "audio_url": "https://sandbox.invalid/theirs.wav?tokens=5",
+            "webhook_url": f"{house.server.url}{webhook}",
+            "webhook_auth_header_name": "X-Soniox-Webhook-Secret",
+            "webhook_auth_header_value": secret,
+        },
+    )
+    assert created.status_code == 201
+    return str(created.json()["id"])
+
+
 async def test_a_second_transcription_of_a_job_is_removed_at_soniox_when_its_webhook_comes(house: House) -> None:
     """Its answer to create was lost, and Soniox had made it after all."""
     job = await house.submit()
     done = await house.finished(job["id"])
     await house.until_soniox_is_empty()
-    second = await house.soniox.post(
-        "/v1/transcriptions",
-        json={
-            "model": MODEL,
-            "audio_url": "https://sandbox.invalid/again.wav?tokens=5",
-            "webhook_url": f"{house.server.url}/webhooks/soniox?job={job['id']}",
-            "webhook_auth_header_name": "X-Soniox-Webhook-Secret",
-            "webhook_auth_header_value": house.relay.vault.webhook_secret(job["id"]),
-        },
-    )
-    assert second.status_code == 201
+    secret = house.relay.vault.webhook_secret(job["id"])
+    await made_by_hand(house, f"/webhooks/soniox?job={job['id']}", secret)
     await house.until_soniox_is_empty()
     assert (await house.client.get(f"/v1/transcriptions/{job['id']}")).json() == done
 
@@ -182,20 +189,10 @@ async def test_a_transcription_made_by_somebody_else_is_adopted_when_its_webhook
     house: House,
 ) -> None:
     await house.add_endpoint("/events")
-    created = await house.soniox.post(
-        "/v1/transcriptions",
-        json={
-            "model": MODEL,
-            "audio_url": "https://sandbox.invalid/theirs.wav?tokens=5",
-            "webhook_url": f"{house.server.url}/webhooks/soniox",
-            "webhook_auth_header_name": "X-Soniox-Webhook-Secret",
-            "webhook_auth_header_value": MASTER_SECRET,
-        },
-    )
-    assert created.status_code == 201
+    soniox_id = await made_by_hand(house, "/webhooks/soniox", MASTER_SECRET)
     await house.until_received("/events")
     event = as_json(house.receiver.at("/events")[0].body)
-    assert event["data"]["soniox_id"] == created.json()["id"]
+    assert event["data"]["soniox_id"] == soniox_id
     transcript = await house.client.get(f"/v1/transcriptions/{event['data']['id']}/transcript")
     assert len(transcript.json()["tokens"]) == 5
 
