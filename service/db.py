@@ -28,7 +28,9 @@ Bulk = Callable[[AsyncConnection, list[Any]], Awaitable[Sequence[Any]]]
 
 Write = tuple[Bulk, Any, asyncio.Future[Any]]  # an item of a bulk, and what its caller waits for
 
-_single: set[Bulk] = set()
+TRANSACTIONS, STATEMENTS, CLAIMS = "transactions", "statements", "claims"  # the lines of writes
+
+_by_itself: dict[Bulk, str] = {}  # what needs no transaction, and its line
 
 LONGEST_QUEUE = 20_000  # writes waiting; beyond it callers are told to come back
 LARGEST_BATCH = 512  # writes in one transaction
@@ -47,17 +49,25 @@ PASSING = ("08", "28", "3D", "25006", "53", "55", "57", "58", CONFLICT)
 
 
 class _Line:
-    """Writes that are committed one batch after the other."""
+    """Writes that are committed one batch after the other, each batch in a transaction or each kind by itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, by_itself: bool = False) -> None:
+        self.by_itself = by_itself
         self.writes: list[Write] = []
         self.arrived = asyncio.Event()
 
 
-def single(bulk: Bulk) -> Bulk:
-    """Mark what is one statement: on PostgreSQL it waits for no transaction, and needs no BEGIN and no COMMIT."""
-    _single.add(bulk)
-    return bulk
+def by_itself(line: str) -> Callable[[Bulk], Bulk]:
+    """Mark what needs no transaction: on PostgreSQL it waits in this line, and for no BEGIN and COMMIT.
+
+    Each of its statements is committed by itself.
+    """
+
+    def mark(bulk: Bulk) -> Bulk:
+        _by_itself[bulk] = line
+        return bulk
+
+    return mark
 
 
 class Database:
@@ -68,8 +78,10 @@ class Database:
         self._writer = writer
         self._reader = reader
         self._wakeups = wakeups
-        self._line = _Line()
-        self._quick = _Line() if writer.has_two_lines else self._line
+        only = _Line()
+        self._lines = {TRANSACTIONS: only, STATEMENTS: only, CLAIMS: only}
+        if writer.has_lines:
+            self._lines |= {STATEMENTS: _Line(by_itself=True), CLAIMS: _Line(by_itself=True)}
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
         self.refused: str | None = None  # why commits fail; None when they succeed again
@@ -86,7 +98,7 @@ class Database:
     @property
     def waiting(self) -> int:
         """Writes that no transaction has taken up yet."""
-        return sum(len(line.writes) for line in {self._line, self._quick})
+        return sum(len(line.writes) for line in set(self._lines.values()))
 
     async def now_ms(self) -> int:
         """The time all processes agree on: PostgreSQL's, or this machine's with SQLite."""
@@ -120,7 +132,7 @@ class Database:
         """
         if self._closing:
             raise DatabaseDown("the database is being closed")
-        line = self._quick if bulk in _single else self._line
+        line = self._lines[_by_itself.get(bulk, TRANSACTIONS)]
         if len(line.writes) >= LONGEST_QUEUE:
             raise Overloaded("more writes are waiting than the database can take")
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -135,13 +147,13 @@ class Database:
 
     def start(self) -> None:
         """Start committing; needs a running event loop."""
-        self._tasks = [asyncio.create_task(self._commit_forever(line)) for line in {self._line, self._quick}]
+        self._tasks = [asyncio.create_task(self._commit_forever(line)) for line in set(self._lines.values())]
 
     async def close(self) -> None:
         """Commit what is waiting, then let go of all connections."""
         self._closing = True
-        self._line.arrived.set()
-        self._quick.arrived.set()
+        for line in self._lines.values():
+            line.arrived.set()
         await asyncio.gather(*self._tasks)
         await self._writer.close()
         await self._reader.dispose()
@@ -151,7 +163,8 @@ class Database:
             await line.arrived.wait()
             batch, line.writes = line.writes[:LARGEST_BATCH], line.writes[LARGEST_BATCH:]
             if wanted := [write for write in batch if not write[2].done()]:
-                await self._commit(wanted)
+                for together in _kinds(wanted) if line.by_itself else [wanted]:
+                    await self._commit(together)
             elif self._closing and not line.writes:
                 return
             if not line.writes and not self._closing:
@@ -165,24 +178,20 @@ class Database:
         else:
             if time.monotonic() >= self._full_until_s:
                 self.refused = None
-            for (_, _, done), result in zip(batch, results, strict=True):
+            for (_, _, done), result in results:
                 if not done.done():
                     done.set_result(result)
 
-    async def _transact(self, batch: list[Write]) -> list[Any]:
-        groups: dict[Bulk, list[int]] = {}
-        for index, (bulk, _, _) in enumerate(batch):
-            groups.setdefault(bulk, []).append(index)
-
-        async def work(connection: AsyncConnection) -> list[Any]:
-            results: list[Any] = [None] * len(batch)
-            for bulk, indexes in groups.items():
-                answers = await bulk(connection, [batch[index][1] for index in indexes])
-                for index, answer in zip(indexes, answers, strict=True):
-                    results[index] = answer
+    async def _transact(self, batch: list[Write]) -> list[tuple[Write, Any]]:
+        async def work(connection: AsyncConnection) -> list[tuple[Write, Any]]:
+            results: list[tuple[Write, Any]] = []
+            for kind in _kinds(batch):
+                bulk, *_ = kind[0]
+                results += zip(kind, await bulk(connection, [item for _, item, _ in kind]), strict=True)
             return results
 
-        return await self._writer.transact(work, single=len(groups) == 1 and groups.keys() <= _single)
+        first, *_ = batch[0]
+        return await self._writer.transact(work, by_itself=first in _by_itself)
 
     async def _settle_failure(self, batch: list[Write], error: Exception, *, again: bool) -> None:
         """Run each write again alone where that may end otherwise; else tell its caller."""
@@ -214,6 +223,14 @@ async def open_database(
         yield database
     finally:
         await database.close()
+
+
+def _kinds(batch: list[Write]) -> list[list[Write]]:
+    """The writes that are done alike together, each kind when its first one came."""
+    kinds: dict[Bulk, list[Write]] = {}
+    for write in batch:
+        kinds.setdefault(write[0], []).append(write)
+    return list(kinds.values())
 
 
 async def _run_each(connection: AsyncConnection, steps: list[Step[Any]]) -> list[Any]:

@@ -10,7 +10,6 @@ All hide the parameters of statements: an error must not carry transcripts into 
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, CursorResult, Dialect, Engine, Executable, create_engine, event, make_url
@@ -31,25 +30,28 @@ LONGEST_LOCK_S = 2  # SQLite: how long another program may hold the file before 
 class AwaitingWriter:
     """Transactions on PostgreSQL."""
 
-    has_two_lines = True  # single statements need not wait for transactions
+    has_lines = True  # what needs no transaction need not wait for one
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._pool = engine
         self.engine = engine.sync_engine
-        self._by_themselves = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._transactions = _Connections(self.engine)
+        self._statements = _Connections(self.engine.execution_options(isolation_level="AUTOCOMMIT"))
 
-    async def transact(self, work: Work[T], *, single: bool) -> T:
-        """Run `work` in a transaction of its own and commit; a `single` statement is one by itself."""
-        return await greenlet_spawn(_run, self._by_themselves.connect if single else self.engine.begin, work)
+    async def transact(self, work: Work[T], *, by_itself: bool) -> T:
+        """Run `work` in a transaction of its own and commit, or commit each statement `by_itself`."""
+        return await greenlet_spawn((self._statements if by_itself else self._transactions).run, work)
 
     async def close(self) -> None:
+        for connections in (self._transactions, self._statements):
+            await greenlet_spawn(connections.close)
         await self._pool.dispose()
 
 
 class ThreadWriter:
     """Transactions on SQLite, one after the other on one connection, each in one trip to the thread."""
 
-    has_two_lines = False
+    has_lines = False
 
     def __init__(self, url: str) -> None:
         self.engine = create_engine(
@@ -60,21 +62,54 @@ class ThreadWriter:
             hide_parameters=True,
         )
         _set_up(self.engine, 1, "BEGIN IMMEDIATE")
+        self._transactions = _Connections(self.engine)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
 
-    async def transact(self, work: Work[T], *, single: bool) -> T:  # here a statement costs no trip
+    async def transact(self, work: Work[T], *, by_itself: bool) -> T:  # here a statement costs no trip
         """Run `work` in a transaction of its own and commit."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, _run, self.engine.begin, work)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transactions.run, work)
 
     async def close(self) -> None:
         self._thread.shutdown()
+        self._transactions.close()
         self.engine.dispose()
 
 
-def _run(connect: Callable[[], AbstractContextManager[Connection]], work: Work[T]) -> T:
-    """Run `work`, which must await nothing but the connection."""
-    with connect() as connection:
-        return _finish(work(cast("AsyncConnection", _Immediate(connection))))
+class _Connections:
+    """Connections kept for one kind of write: to take one from the pool and give it back costs a statement.
+
+    There are as many as writes of the kind go on at once.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._free: list[Connection] = []
+
+    def run(self, work: Work[T]) -> T:
+        """Run `work`, which must await nothing but the connection, in a transaction if the engine has them."""
+        connection = self._take()
+        try:
+            with connection.begin():
+                result = _finish(work(cast("AsyncConnection", _Immediate(connection))))
+        except BaseException:
+            connection.close()
+            raise
+        self._free.append(connection)
+        return result
+
+    def close(self) -> None:
+        """Give all back to the pool."""
+        while self._free:
+            self._free.pop().close()
+
+    def _take(self) -> Connection:
+        while self._free:
+            connection = self._free.pop()
+            if not _is_closed(connection.connection.driver_connection):
+                return connection
+            connection.invalidate()
+            connection.close()
+        return self._engine.connect()
 
 
 class _Immediate:
@@ -130,8 +165,13 @@ def _replace_closed(engine: Engine) -> None:
 
     @event.listens_for(engine, "checkout")
     def _check(_connection: Any, record: Any, _proxy: Any) -> None:
-        if record.driver_connection.is_closed():
+        if _is_closed(record.driver_connection):
             raise DisconnectionError
+
+
+def _is_closed(connection: Any) -> bool:
+    """Whether the server, or something on the way, has closed it; SQLite's stay open."""
+    return hasattr(connection, "is_closed") and connection.is_closed()
 
 
 def _keep_alive(engine: Engine) -> None:

@@ -31,6 +31,7 @@ from service.errors import (
 )
 from service.lifecycle import backoff_ms
 from service.store import budget
+from service.store.budget import Spending
 from service.store.room import Held, Quotas
 
 log = structlog.get_logger(__name__)
@@ -56,6 +57,7 @@ class Governor:
     others: Held = field(default_factory=lambda: Held(0, 0, 0))  # what is not ours at Soniox, as last counted
     out_of_room: int = 0  # how often Soniox said that a quota is full
     _ahead: Ahead = field(init=False)
+    _scarce_second: int = 0  # in which there was no plenty
     _reason: str | None = None  # why the gate is closed
     _closed_until_ms: int = 0
     _is_firm: bool = False  # a success does not open it before its time: Soniox said how long, or refused the key
@@ -87,10 +89,22 @@ class Governor:
         ask = self._ahead.ask(share, more)
         grant: Grant | None = None
         try:
-            grant = await self.db.write_one_of(self._spend, ask)
+            grant = await self._grant(ask)
         finally:
             self._ahead.answered(ask, grant)
         return grant is not None and grant.number > 0
+
+    async def _grant(self, ask: Ask) -> Grant:
+        """Without a look at each share while there is plenty; by counting under the lock when there was not."""
+        second = self.clock() // 1000
+        if second != self._scarce_second:
+            spending = Spending(ask.share, ask.number, second, self.requests_per_minute)
+            plenty = await self.db.write_one_of(budget.spend_of_plenty, spending)
+            if plenty and self.clock() // 1000 - second <= 1:  # later it would not count for the whole minute
+                return Grant(ask.number, second)
+            self._scarce_second = second
+        grant: Grant = await self.db.write_one_of(self._spend, ask)
+        return grant
 
     def may_submit(self) -> bool:
         """False while new work would only be refused."""

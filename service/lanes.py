@@ -40,10 +40,10 @@ def lanes_of(relay: Relay) -> list[Lane]:
 
     return [
         Lane("submit", Transcription, claim_submissions, submit, 16, _itself, relay.governor.may_submit),
-        Lane("collect", Webhook, claim_heard, collect, 64, _named),
+        Lane("collect", Webhook, claim_heard, collect, 64, _named, by_itself=True),
         Lane("notify", Delivery, parcels.claim, notify, 256, _its_transcription),
-        Lane("recover", Recovery, oldest_due(Recovery), recover, 2, _none),
-        Lane("cleanup", Removal, oldest_due(Removal), cleanup, 8, _its_transcription),
+        Lane("recover", Recovery, oldest_due(Recovery), recover, 2, _none, by_itself=True),
+        Lane("cleanup", Removal, oldest_due(Removal), cleanup, 8, _its_transcription, by_itself=True),
     ]
 
 

@@ -18,6 +18,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service import telemetry
+from service.db import CLAIMS, by_itself
 from service.errors import Unavailable
 from service.lifecycle import backoff_ms
 from service.relay import Relay
@@ -49,6 +50,22 @@ class Lane:
     at_once: int
     job_of: Callable[[Any], str | None]  # the transcription that a row is about, for the log
     may_claim: Callable[[], bool] = lambda: True
+    by_itself: bool = False  # each statement of its claim may be committed by itself
+
+
+class _Asked(NamedTuple):
+    """A lane has so many hands free."""
+
+    lane: Lane
+    claimant: Claimant
+    free: int
+
+
+class _Claimed(NamedTuple):
+    """Rows for them; if there is none, when the next one becomes due."""
+
+    rows: Sequence[Any]
+    next_due_ms: int | None
 
 
 class _Found(NamedTuple):
@@ -114,7 +131,8 @@ class Worker:
         any_found = False
         while (free := lane.at_once - self._busy[lane.name]) > 0 and lane.may_claim():
             claimant = Claimant(self.relay.name, self.relay.clock(), LEASE_MS)
-            rows, next_due_ms = await self.relay.db.write(functools.partial(_claim, lane, claimant, free))
+            taking = _claim_by_itself if lane.by_itself else _claim
+            rows, next_due_ms = await self.relay.db.write_one_of(taking, _Asked(lane, claimant, free))
             any_found = any_found or bool(rows)
             for row in rows:
                 self._begin(lane, row, claimant.now_ms + LEASE_MS)
@@ -205,11 +223,19 @@ class Worker:
             log.warning("leases_left_to_end_by_themselves")
 
 
-async def _claim(
-    lane: Lane, claimant: Claimant, free: int, connection: AsyncConnection
-) -> tuple[Sequence[Any], int | None]:
+async def _claim(connection: AsyncConnection, asked: list[_Asked]) -> list[_Claimed]:
     """Rows for free hands; if there is none, when the next one becomes due. After some, their steps ring."""
-    rows = await lane.claim(connection, claimant, free)
+    return [await _claim_for(connection, each) for each in asked]
+
+
+@by_itself(CLAIMS)
+async def _claim_by_itself(connection: AsyncConnection, asked: list[_Asked]) -> list[_Claimed]:
+    """The same. If the second of its statements fails, what the first one took waits for the end of its lease."""
+    return await _claim(connection, asked)
+
+
+async def _claim_for(connection: AsyncConnection, asked: _Asked) -> _Claimed:
+    rows = await asked.lane.claim(connection, asked.claimant, asked.free)
     if rows:
-        return rows, None
-    return rows, await claims.next_due_ms(connection, lane.model, claimant.now_ms)
+        return _Claimed(rows, None)
+    return _Claimed(rows, await claims.next_due_ms(connection, asked.lane.model, asked.claimant.now_ms))

@@ -98,7 +98,8 @@ async def _settle(relay: Relay, parcel: Parcel, outcome: Outcome, at_ms: int, ve
     if verdict.disable:
         await _settle_and_disable(relay, settlement, verdict.disable)
     else:
-        await relay.db.write_one_of(deliveries.settle, settlement)
+        settle = deliveries.settle_smooth if settlement.is_smooth else deliveries.settle
+        await relay.db.write_one_of(settle, settlement)
     telemetry.delivery_attempts.labels("disabled" if verdict.disable else OUTCOMES[verdict.status]).inc()
     telemetry.delivery_seconds.observe(outcome.duration_ms / 1000)
     if not outcome.delivered:

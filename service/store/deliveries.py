@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, and_, func, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.db import STATEMENTS, by_itself
 from service.lifecycle import DeliveryStatus
 from service.store import receivers, transcriptions
 from service.store.changes import Change, insertion, run_together
@@ -36,6 +37,11 @@ class Settlement:
     entry: TimelineEntry | None
 
     @property
+    def is_smooth(self) -> bool:
+        """Whether nothing follows from it but for the delivery itself."""
+        return self.failure is None and not self.healed and self.parcel.endpoint_id is not None
+
+    @property
     def healed(self) -> bool:
         return self.status is DeliveryStatus.DELIVERED and bool(self.parcel.failures)
 
@@ -55,6 +61,12 @@ async def settle(connection: AsyncConnection, settled: Sequence[Settlement]) -> 
         if parcel.endpoint_id is None and parcel.transcription_id and code:
             await transcriptions.mark_called_back(connection, parcel.transcription_id, code)
     return [None] * len(settled)
+
+
+@by_itself(STATEMENTS)
+async def settle_smooth(connection: AsyncConnection, settled: Sequence[Settlement]) -> Sequence[None]:
+    """The same for those that are smooth, by one statement."""
+    return await settle(connection, settled)
 
 
 SETTLE = f"""

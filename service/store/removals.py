@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.db import single
+from service.db import STATEMENTS, by_itself
 from service.ids import new_id
 from service.store.changes import Change, insert_all, run
 from service.store.rows import new
@@ -40,7 +40,7 @@ async def order(connection: AsyncConnection, rows: Sequence[Removal]) -> None:
     await insert_all(connection, rows)
 
 
-@single
+@by_itself(STATEMENTS)
 async def done(connection: AsyncConnection, rows: Sequence[Removal]) -> Sequence[None]:
     """All of them are gone; a row whose claim was lost stays."""
     await run(connection, Change("gone", GONE, [(row.id, row.fence) for row in rows], DELETE))

@@ -64,6 +64,9 @@ SQLITE_WORDS = """
     SELECT (SELECT MAX(id) FROM passages) - (SELECT MAX(place) FROM said) + place, words FROM said
 """
 
+ENDING = "':%d '"  # between a word of a vector and the next one
+ENDINGS = [ENDING % place for place in range(1, 257)]
+
 ROWS_AT_ONCE = 250  # preparing more rows for one statement would stall the event loop
 MERGE_PAGES = 200  # how much of the index one write of `scrub` may work on
 
@@ -164,7 +167,8 @@ def _values(part: Found) -> tuple[str | int | None, ...]:
 
 def _vector(words: Sequence[str]) -> str:
     """Words with their places, as PostgreSQL reads them."""
-    return ("'%s':%d " * len(words)) % tuple(chain.from_iterable(zip(words, count(1), strict=False)))
+    endings = chain(ENDINGS, map(ENDING.__mod__, count(len(ENDINGS) + 1)))
+    return "'" + "".join(chain.from_iterable(zip(words, endings, strict=False)))[:-1]
 
 
 def _match(connection: AsyncConnection, wanted: Wanted) -> ColumnElement[bool]:

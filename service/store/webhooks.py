@@ -7,7 +7,7 @@ from typing import NamedTuple
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.db import single
+from service.db import STATEMENTS, by_itself
 from service.store.changes import Change, run
 from service.store.claims import DONE_SQL
 from service.store.rows import as_model, as_models
@@ -32,7 +32,7 @@ class Hint(NamedTuple):
         return self[1:4]
 
 
-@single
+@by_itself(STATEMENTS)
 async def record(connection: AsyncConnection, hints: list[Hint]) -> Sequence[None]:
     """Insert each, or count it as seen again. What the reconciler finds becomes due again even if handled."""
     times = Counter(hint.key for hint in hints)

@@ -2,7 +2,7 @@
 
 import math
 import struct
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from itertools import accumulate, chain, groupby
 from operator import ne, sub
 from typing import Any, Self
@@ -47,12 +47,13 @@ class Integers(msgspec.Struct, array_like=True, tag=1):
     def of(cls, values: Sequence[int]) -> "Integers | Json":
         """Pack integers of 64 bits; wider ones, or wider steps, become JSON."""
         differences = list(map(sub, values[1:], values))
-        unit = math.gcd(*differences) or 1
-        steps = differences if unit == 1 else [difference // unit for difference in differences]
-        width = _narrowest(steps)
+        distinct = set(differences)  # few, as a rule
+        unit = math.gcd(*distinct) or 1
+        steps = {difference: difference // unit for difference in distinct}
+        width = _narrowest(steps.values())
         if width is None or not (values[0] in _INT64 and unit in _INT64):
             return Json.of(values)
-        packed = struct.pack(f"<{len(steps)}{width}", *steps)
+        packed = struct.pack(f"<{len(differences)}{width}", *map(steps.__getitem__, differences))
         return cls(values[0], unit, width, _to_planes(packed, _WIDTHS[width]))
 
     def values(self) -> list[Any]:
@@ -173,7 +174,7 @@ def _are_64_bit(values: Sequence[int]) -> bool:
     return min(values) in _INT64 and max(values) in _INT64
 
 
-def _narrowest(numbers: Sequence[int]) -> str | None:
+def _narrowest(numbers: Iterable[int]) -> str | None:
     """The struct letter of the smallest signed width that holds all numbers, None beyond 64 bits."""
     low, high = min(numbers, default=0), max(numbers, default=0)
     for letter, size in _WIDTHS.items():
