@@ -49,10 +49,10 @@ PASSING = ("08", "28", "3D", "25006", "53", "55", "57", "58", CONFLICT)
 
 
 class _Line:
-    """Writes that are committed one batch after the other, each batch in a transaction or each kind by itself."""
+    """Writes that are committed one after the other; `parts` says which of those that wait are so together."""
 
-    def __init__(self, *, by_itself: bool = False) -> None:
-        self.by_itself = by_itself
+    def __init__(self, parts: Callable[[list[Write]], list[list[Write]]]) -> None:
+        self.parts = parts
         self.writes: list[Write] = []
         self.arrived = asyncio.Event()
 
@@ -78,10 +78,10 @@ class Database:
         self._writer = writer
         self._reader = reader
         self._wakeups = wakeups
-        only = _Line()
+        only = _Line(_all)
         self._lines = {TRANSACTIONS: only, STATEMENTS: only, CLAIMS: only}
         if writer.has_lines:
-            self._lines |= {STATEMENTS: _Line(by_itself=True), CLAIMS: _Line(by_itself=True)}
+            self._lines |= {STATEMENTS: _Line(_kinds), CLAIMS: _Line(_each)}
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
         self.refused: str | None = None  # why commits fail; None when they succeed again
@@ -163,7 +163,7 @@ class Database:
             await line.arrived.wait()
             batch, line.writes = line.writes[:LARGEST_BATCH], line.writes[LARGEST_BATCH:]
             if wanted := [write for write in batch if not write[2].done()]:
-                for together in _kinds(wanted) if line.by_itself else [wanted]:
+                for together in line.parts(wanted):
                     await self._commit(together)
             elif self._closing and not line.writes:
                 return
@@ -223,6 +223,14 @@ async def open_database(
         yield database
     finally:
         await database.close()
+
+
+def _all(batch: list[Write]) -> list[list[Write]]:
+    return [batch]
+
+
+def _each(batch: list[Write]) -> list[list[Write]]:
+    return [[write] for write in batch]
 
 
 def _kinds(batch: list[Write]) -> list[list[Write]]:

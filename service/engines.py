@@ -21,7 +21,8 @@ T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
 
 READERS = 4  # connections to SQLite for reading
-KEPT_OPEN = 6  # PostgreSQL: connections that are kept when nothing is to be done
+LINES = 3  # PostgreSQL: lines of writes, each of which keeps its connection
+KEPT_OPEN = 6  # PostgreSQL: connections that are kept when nothing is to be done, those of the lines among them
 KEEP_ALIVE_AFTER_S = 60  # PostgreSQL: connections that nobody used for so long
 CACHE_KIB = 16_000  # SQLite's page cache, of the writer and of all readers together
 LONGEST_LOCK_S = 2  # SQLite: how long another program may hold the file before writes are refused
@@ -145,11 +146,11 @@ def engines(url: str, connections: int, *, pooled: bool) -> tuple[AwaitingWriter
     """The writer and the readers; PostgreSQL gets at most so many connections for both."""
     if url.startswith("sqlite"):
         return ThreadWriter(url), sqlite_engine(url, READERS, "BEGIN")
-    kept = min(connections, KEPT_OPEN)
+    resting = min(connections, KEPT_OPEN) - LINES
     engine = create_async_engine(
         engine_url(url),
-        pool_size=kept,
-        max_overflow=connections - kept,
+        pool_size=resting,
+        max_overflow=connections - resting,
         pool_use_lifo=not pooled,  # the connection that was used last has its statements prepared and planned
         connect_args=WITHOUT_NAMES if pooled else {},
         hide_parameters=True,

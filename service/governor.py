@@ -100,7 +100,7 @@ class Governor:
         if second != self._scarce_second:
             spending = Spending(ask.share, ask.number, second, self.requests_per_minute)
             plenty = await self.db.write_one_of(budget.spend_of_plenty, spending)
-            if plenty and self.clock() // 1000 - second <= 1:  # later it would not count for the whole minute
+            if plenty and self.clock() // 1000 == second:  # later it would not count for the whole minute
                 return Grant(ask.number, second)
             self._scarce_second = second
         grant: Grant = await self.db.write_one_of(self._spend, ask)

@@ -68,6 +68,22 @@ class _Claimed(NamedTuple):
     next_due_ms: int | None
 
 
+class _Held(NamedTuple):
+    """Rows under way, by id and fence, and until when they are to be held."""
+
+    model: type[Due]
+    rows: list[tuple[str, int]]
+    until_ms: int
+
+
+class _Leaving(NamedTuple):
+    """A worker that lets go of its rows, or all workers for None."""
+
+    model: type[Due]
+    worker: str | None
+    now_ms: int
+
+
 class _Found(NamedTuple):
     """What came of filling a lane: whether there was anything, and when the next row becomes due."""
 
@@ -184,16 +200,13 @@ class Worker:
         """Renew the leases of what is under way, and give a sign of life."""
         now_ms = self.relay.clock()
         until_ms = now_ms + LEASE_MS
-        held = self._held()
         said = {"running": len(self._running), "trouble": self.relay.governor.trouble()}
 
-        async def renew(connection: AsyncConnection) -> list[str]:
-            renewed = [await claims.renew(connection, model, rows, until_ms) for model, rows in held.items()]
-            await heartbeats.beat(connection, f"worker:{self.relay.name}", now_ms, said)
-            return [row_id for ids in renewed for row_id in ids]
-
-        for row_id in await self.relay.db.write(renew):
-            self.relay.leases.renew(row_id, until_ms)
+        for model, rows in self._held().items():
+            for row_id in await self.relay.db.write_one_of(_renew, _Held(model, rows, until_ms)):
+                self.relay.leases.renew(row_id, until_ms)
+        beat = functools.partial(heartbeats.beat, name=f"worker:{self.relay.name}", at_ms=now_ms, detail=said)
+        await self.relay.db.write(beat)
         await asyncio.sleep(RENEW_EVERY_S)
 
     def _held(self) -> dict[type[Due], list[tuple[str, int]]]:
@@ -213,12 +226,11 @@ class Worker:
         await self._release(self.relay.name)
 
     async def _release(self, worker: str | None) -> None:
-        async def release(connection: AsyncConnection) -> None:
-            for model in {lane.model for lane in self.lanes}:
-                await claims.release(connection, model, worker, self.relay.clock())
-
+        """Each lane's in the line of its claims, behind the one that may still be under way."""
         try:
-            await self.relay.db.write(release)
+            for lane in self.lanes:
+                release = _release_by_itself if lane.by_itself else _release
+                await self.relay.db.write_one_of(release, _Leaving(lane.model, worker, self.relay.clock()))
         except Unavailable:
             log.warning("leases_left_to_end_by_themselves")
 
@@ -232,6 +244,23 @@ async def _claim(connection: AsyncConnection, asked: list[_Asked]) -> list[_Clai
 async def _claim_by_itself(connection: AsyncConnection, asked: list[_Asked]) -> list[_Claimed]:
     """The same. If the second of its statements fails, what the first one took waits for the end of its lease."""
     return await _claim(connection, asked)
+
+
+@by_itself(CLAIMS)
+async def _renew(connection: AsyncConnection, held: list[_Held]) -> list[list[str]]:
+    """By itself, so that who finishes one of the rows does not wait for the others."""
+    return [await claims.renew(connection, each.model, each.rows, each.until_ms) for each in held]
+
+
+async def _release(connection: AsyncConnection, leaving: list[_Leaving]) -> Sequence[None]:
+    for each in leaving:
+        await claims.release(connection, *each)
+    return [None] * len(leaving)
+
+
+@by_itself(CLAIMS)
+async def _release_by_itself(connection: AsyncConnection, leaving: list[_Leaving]) -> Sequence[None]:
+    return await _release(connection, leaving)
 
 
 async def _claim_for(connection: AsyncConnection, asked: _Asked) -> _Claimed:

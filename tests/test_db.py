@@ -1,6 +1,7 @@
 """The database: writes that arrive together share a commit, and every failure stays with its own write."""
 
 import asyncio
+import functools
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator
@@ -15,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.util import await_only
 
 from service import db as db_module
-from service.db import Database, open_database
+from service.db import CLAIMS, STATEMENTS, TRANSACTIONS, Bulk, Database, by_itself, open_database
 from service.errors import DatabaseDown, Overloaded
 from service.store import heartbeats, webhooks
 from service.store.webhooks import Hint
@@ -169,6 +170,53 @@ async def test_a_single_statement_waits_for_no_transaction_on_postgresql(db: Dat
         assert await webhooks.waiting(connection) == 1
 
 
+@pytest.mark.parametrize("slow_line", [TRANSACTIONS, STATEMENTS, CLAIMS])
+async def test_no_line_of_writes_waits_for_another_one_on_postgresql(db: Database, slow_line: str) -> None:
+    begun, go_on, loop = asyncio.Event(), asyncio.Event(), asyncio.get_running_loop()
+
+    async def dawdle(connection: AsyncConnection, items: list[str]) -> list[str]:
+        loop.call_soon_threadsafe(begun.set)
+        if not db.is_sqlite:  # where there is one line
+            await_only(go_on.wait())
+        return await each_beats(connection, items)
+
+    slow = asyncio.create_task(db.write_one_of(in_line(slow_line, dawdle), "slow"))
+    await asyncio.wait_for(begun.wait(), 10)
+    for line in {TRANSACTIONS, STATEMENTS, CLAIMS} - {slow_line}:
+        quick = in_line(line, functools.partial(each_beats))
+        assert await asyncio.wait_for(db.write_one_of(quick, line), 10) == line
+    assert db.is_sqlite or not slow.done()
+    go_on.set()
+    await slow
+    assert len(await names(db)) == 3
+
+
+async def test_of_what_is_committed_by_itself_a_kind_that_fails_harms_no_other(db: Database) -> None:
+    async def fail(connection: AsyncConnection, _items: list[str]) -> list[str]:
+        await refused(connection)
+        return []
+
+    good, bad = in_line(STATEMENTS, functools.partial(each_beats)), in_line(STATEMENTS, fail)
+    results = await asyncio.gather(
+        *(db.write_one_of(kind, name) for kind, name in [(good, "a"), (bad, "b"), (good, "c"), (bad, "d")]),
+        return_exceptions=True,
+    )
+    assert [type(result) for result in results] == [str, IntegrityError, str, IntegrityError]
+    assert await names(db) == ["a", "c"]
+
+
+async def each_beats(connection: AsyncConnection, items: list[str]) -> list[str]:
+    """Many writes of one kind."""
+    for name in items:
+        await heartbeats.beat(connection, name, NOW_MS, {})
+    return items
+
+
+def in_line(line: str, bulk: Bulk) -> Bulk:
+    """Marked to wait in this line; nothing is marked for the line of transactions."""
+    return bulk if line == TRANSACTIONS else by_itself(line)(bulk)
+
+
 async def test_closing_commits_what_waits(database_url: str) -> None:
     async with opened(database_url) as database:
         waiting = [asyncio.create_task(database.write(beat(f"{number:02}"))) for number in range(30)]
@@ -204,11 +252,23 @@ async def test_a_postgresql_that_is_gone_says_so_and_is_used_again_when_it_is_ba
 async def test_connections_that_were_closed_while_idle_are_replaced_unnoticed(postgres_url: str) -> None:
     name = "relay_that_closes"
     async with database_of_its_own(postgres_url, name) as database:
-        await asyncio.gather(database.write(beat("before")), names(database), names(database))
+        await asyncio.gather(in_all_lines(database, "before"), names(database), names(database))
         await execute(postgres_url, KICK_OUT.format(name))
         await asyncio.sleep(0.2)  # the news of it comes to each
-        assert await database.write(beat("after")) == "after"
-        assert await asyncio.gather(names(database), names(database)) == [["after", "before"]] * 2
+        await in_all_lines(database, "after")
+        assert await asyncio.gather(names(database), names(database)) == [sorted(written("after", "before"))] * 2
+
+
+def written(*times: str) -> list[str]:
+    return [f"{line} {time}" for time in times for line in (TRANSACTIONS, STATEMENTS, CLAIMS)]
+
+
+async def in_all_lines(database: Database, time: str) -> None:
+    """A write in each line, so that each has its connection."""
+    lines = (TRANSACTIONS, STATEMENTS, CLAIMS)
+    kinds = [in_line(line, functools.partial(each_beats)) for line in lines]
+    pairs = zip(kinds, written(time), strict=True)
+    await asyncio.gather(*(database.write_one_of(kind, name) for kind, name in pairs))
 
 
 @asynccontextmanager

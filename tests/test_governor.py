@@ -1,6 +1,7 @@
 """The governor: no quota of Soniox is exceeded, and trouble there holds the work back until a probe is through."""
 
 import asyncio
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
@@ -8,8 +9,12 @@ from contextlib import AsyncExitStack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.util import await_only
 
 from service import governor as governor_module
+from service.ahead import MOST
 from service.db import Database, open_database
 from service.errors import (
     SonioxError,
@@ -22,7 +27,7 @@ from service.errors import (
 )
 from service.governor import FLOORS, OUTAGE_AFTER, Governor, may_spend
 from service.lifecycle import Stage
-from service.store import room
+from service.store import budget, room
 from service.store.changes import insert_all
 from service.store.claims import Claimant
 from service.store.room import Held, Quotas
@@ -96,6 +101,57 @@ async def test_after_a_minute_there_are_permits_again(databases: list[Database],
     assert not await granted(governors, ["live"] * 5, within_s=0.1)
     time.now_ms += 2_000
     assert (await granted(governors, ["live"] * 30))["live"] == 14
+
+
+async def test_what_processes_spend_at_once_while_there_is_plenty_is_counted_all(
+    databases: list[Database], time: Time
+) -> None:
+    governors = [Governor(database, time, 100_000, PLENTY) for database in databases]
+    assert await granted(governors, ["live", "live", "clean", "clean"] * 75, within_s=5) == {
+        "live": 150,
+        "clean": 150,
+    }
+    assert 300 <= await spent(databases[0], time) <= 300 + 4 * MOST
+
+
+async def test_a_permit_that_took_long_counts_in_the_minute_in_which_it_is_used(db: Database, time: Time) -> None:
+    governor = Governor(db, time, 100_000, PLENTY)
+    begun, go_on, go_on_in_thread = asyncio.Event(), asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    async def block(connection: AsyncConnection) -> None:
+        if db.is_sqlite:
+            loop.call_soon_threadsafe(begun.set)
+            go_on_in_thread.wait(10)
+        else:
+            await connection.execute(text("LOCK TABLE soniox_calls IN ACCESS EXCLUSIVE MODE"))
+            begun.set()
+            await_only(go_on.wait())
+
+    blocking = asyncio.create_task(db.write(block))
+    await asyncio.wait_for(begun.wait(), 10)
+    asking = asyncio.create_task(governor.permit("live"))
+    await asyncio.sleep(0.2)
+    time.now_ms += 70_000
+    go_on.set()
+    go_on_in_thread.set()
+    await asyncio.gather(blocking, asking)
+    assert await spent(db, time) == 1
+
+
+async def test_requests_that_no_longer_count_are_forgotten(governor: Governor, db: Database, time: Time) -> None:
+    for _ in range(300):
+        await governor.permit("live")
+        time.now_ms += 1_000
+    async with db.read() as connection:
+        seconds = (await connection.execute(text("SELECT count(*) FROM soniox_calls"))).scalar_one()
+    assert 60 <= seconds <= 2 * 60 + 20
+
+
+async def spent(database: Database, time: Time) -> int:
+    """Requests of the last minute."""
+    async with database.read() as connection:
+        return sum((await budget.used(connection, time() // 1000)).values())
 
 
 @given(st.integers(10, 1000), st.lists(st.sampled_from(SHARES), max_size=1500))

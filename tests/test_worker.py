@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.util import await_only
 
 from service import worker as worker_module
 from service.errors import DatabaseDown
@@ -273,3 +274,23 @@ async def test_a_worker_gives_signs_of_life(relay: Relay) -> None:
 
     async with at_work(relay, finish):
         await until(has_beaten)
+
+
+async def test_what_a_claim_took_while_the_worker_stopped_is_given_back(relay: Relay) -> None:
+    begun, go_on, stop, loop = asyncio.Event(), asyncio.Event(), asyncio.Event(), asyncio.get_running_loop()
+
+    async def slow(connection: AsyncConnection, claimant: Claimant, limit: int) -> Sequence[Removal]:
+        loop.call_soon_threadsafe(begun.set)
+        if not relay.db.is_sqlite:  # where a write may wait for nothing but the database
+            await_only(go_on.wait())
+        return await claim(connection, claimant, limit)
+
+    await lay_out(relay, "a")
+    lane = Lane("test", Removal, slow, finish, 4, lambda row: row.transcription_id, by_itself=True)
+    running = asyncio.create_task(Worker(relay, [lane]).run(stop))
+    await asyncio.wait_for(begun.wait(), 10)
+    stop.set()
+    await asyncio.sleep(0.2)
+    go_on.set()
+    await running
+    assert ((await rows_of(relay))["a"].lease_until_ms or 0) <= relay.clock()

@@ -4,7 +4,7 @@ from collections import Counter
 from functools import cache
 from typing import NamedTuple
 
-from sqlalchemy import Insert, TextClause, bindparam, delete, func, select, text
+from sqlalchemy import Insert, TextClause, bindparam, delete, func, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.db import STATEMENTS, by_itself
@@ -48,9 +48,8 @@ async def spend_of_plenty(connection: AsyncConnection, spendings: list[Spending]
 
 
 async def _is_spent(connection: AsyncConnection, spending: Spending) -> bool:
-    if spending.number * PART > spending.limit:
-        return False
-    values = {**spending._asdict(), "since_s": spending.second - WINDOW_S - 1, "half": spending.limit // 2}
+    little, half = spending.limit // PART, spending.limit // 2
+    values = {**spending._asdict(), "since_s": spending.second - WINDOW_S - 1, "little": little, "half": half}
     spent = (await connection.execute(_spending_of_plenty(connection.dialect.name), values)).first()
     await _forget(connection, spending.second)
     return spent is not None
@@ -80,13 +79,16 @@ _USED = (
     .where(calls.c.second > bindparam("since_s"))
     .group_by(calls.c.share)
 )
-_FORGET = delete(calls).where(calls.c.second < bindparam("before_s"))
+_OLD = select(calls.c.second, calls.c.share).where(calls.c.second < bindparam("before_s"))
+# What another process just forgets is not waited for.
+_FORGET = delete(calls).where(tuple_(calls.c.second, calls.c.share).in_(_OLD.with_for_update(skip_locked=True)))
 
 
 _OF_PLENTY = """
     INSERT INTO soniox_calls (second, share, calls)
     SELECT CAST(:second AS bigint), CAST(:share AS text), CAST(:number AS integer)
-     WHERE (SELECT COALESCE(SUM(calls), 0) FROM soniox_calls WHERE second > :since_s) + :number <= :half {free}
+     WHERE :number <= :little {free}
+       AND (SELECT COALESCE(SUM(calls), 0) FROM soniox_calls WHERE second > :since_s) + :number <= :half
     ON CONFLICT (second, share) DO UPDATE SET calls = soniox_calls.calls + excluded.calls
     RETURNING second
 """

@@ -153,7 +153,9 @@ async def renew(
     same = tuple_(table.c.id, table.c.fence).in_(held)
     # SQLite looks pairs up row by row through the whole table, unless it is told the ids as well
     ours = and_(table.c.id.in_([row_id for row_id, _ in held]), same, table.c.lease_until_ms.is_not(None))
-    renewed = update(table).where(ours).values(lease_until_ms=until_ms).returning(table.c.id)
+    # What is just being finished is not waited for: two that want many rows could wait for each other.
+    free = select(table.c.id).where(ours).with_for_update(skip_locked=True)
+    renewed = update(table).where(table.c.id.in_(free)).values(lease_until_ms=until_ms).returning(table.c.id)
     return [row.id for row in (await connection.execute(renewed)).all()]
 
 
