@@ -42,8 +42,8 @@ from service.vault import new_endpoint_secret
 from service.worker import Worker
 
 AT_ONCE = 50
-BARE = 500
-DELIVERED = 6_000
+BARE = 300
+DELIVERED = 4_000
 ENDPOINTS = 100
 TRICKLE = 1_200  # deliveries of one fairness run
 TRICKLE_PER_S = 150  # far below what it can do: waits are compared, not queues
