@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service import telemetry
-from service.db import CLAIMS, by_itself
+from service import claiming, telemetry
+from service.claiming import Asked, Claim, Held, Leaving
 from service.errors import Unavailable
 from service.lifecycle import backoff_ms
 from service.relay import Relay
@@ -36,7 +36,6 @@ GATHER_S = 0.02  # between two claims of a lane: under load one claim serves sev
 STOP_WITHIN_S = 5.0
 
 Turn = Callable[[], Awaitable[None]]
-Claim = Callable[[AsyncConnection, Claimant, int], Awaitable[Sequence[Any]]]
 
 
 @dataclass(frozen=True)
@@ -51,37 +50,6 @@ class Lane:
     job_of: Callable[[Any], str | None]  # the transcription that a row is about, for the log
     may_claim: Callable[[], bool] = lambda: True
     by_itself: bool = False  # each statement of its claim may be committed by itself
-
-
-class _Asked(NamedTuple):
-    """A lane has so many hands free."""
-
-    lane: Lane
-    claimant: Claimant
-    free: int
-
-
-class _Claimed(NamedTuple):
-    """Rows for them; if there is none, when the next one becomes due."""
-
-    rows: Sequence[Any]
-    next_due_ms: int | None
-
-
-class _Held(NamedTuple):
-    """Rows under way, by id and fence, and until when they are to be held."""
-
-    model: type[Due]
-    rows: list[tuple[str, int]]
-    until_ms: int
-
-
-class _Leaving(NamedTuple):
-    """A worker that lets go of its rows, or all workers for None."""
-
-    model: type[Due]
-    worker: str | None
-    now_ms: int
 
 
 class _Found(NamedTuple):
@@ -147,8 +115,9 @@ class Worker:
         any_found = False
         while (free := lane.at_once - self._busy[lane.name]) > 0 and lane.may_claim():
             claimant = Claimant(self.relay.name, self.relay.clock(), LEASE_MS)
-            taking = _claim_by_itself if lane.by_itself else _claim
-            rows, next_due_ms = await self.relay.db.write_one_of(taking, _Asked(lane, claimant, free))
+            claim = claiming.claim_by_itself if lane.by_itself else claiming.claim
+            asked = Asked(lane.model, lane.claim, claimant, free)
+            rows, next_due_ms = await self.relay.db.write_one_of(claim, asked)
             any_found = any_found or bool(rows)
             for row in rows:
                 self._begin(lane, row, claimant.now_ms + LEASE_MS)
@@ -201,9 +170,8 @@ class Worker:
         now_ms = self.relay.clock()
         until_ms = now_ms + LEASE_MS
         said = {"running": len(self._running), "trouble": self.relay.governor.trouble()}
-
         for model, rows in self._held().items():
-            for row_id in await self.relay.db.write_one_of(_renew, _Held(model, rows, until_ms)):
+            for row_id in await self.relay.db.write_one_of(claiming.renew, Held(model, rows, until_ms)):
                 self.relay.leases.renew(row_id, until_ms)
         beat = functools.partial(heartbeats.beat, name=f"worker:{self.relay.name}", at_ms=now_ms, detail=said)
         await self.relay.db.write(beat)
@@ -229,42 +197,7 @@ class Worker:
         """Each lane's in the line of its claims, behind the one that may still be under way."""
         try:
             for lane in self.lanes:
-                release = _release_by_itself if lane.by_itself else _release
-                await self.relay.db.write_one_of(release, _Leaving(lane.model, worker, self.relay.clock()))
+                release = claiming.release_by_itself if lane.by_itself else claiming.release
+                await self.relay.db.write_one_of(release, Leaving(lane.model, worker, self.relay.clock()))
         except Unavailable:
             log.warning("leases_left_to_end_by_themselves")
-
-
-async def _claim(connection: AsyncConnection, asked: list[_Asked]) -> list[_Claimed]:
-    """Rows for free hands; if there is none, when the next one becomes due. After some, their steps ring."""
-    return [await _claim_for(connection, each) for each in asked]
-
-
-@by_itself(CLAIMS)
-async def _claim_by_itself(connection: AsyncConnection, asked: list[_Asked]) -> list[_Claimed]:
-    """The same. If the second of its statements fails, what the first one took waits for the end of its lease."""
-    return await _claim(connection, asked)
-
-
-@by_itself(CLAIMS)
-async def _renew(connection: AsyncConnection, held: list[_Held]) -> list[list[str]]:
-    """By itself, so that who finishes one of the rows does not wait for the others."""
-    return [await claims.renew(connection, each.model, each.rows, each.until_ms) for each in held]
-
-
-async def _release(connection: AsyncConnection, leaving: list[_Leaving]) -> Sequence[None]:
-    for each in leaving:
-        await claims.release(connection, *each)
-    return [None] * len(leaving)
-
-
-@by_itself(CLAIMS)
-async def _release_by_itself(connection: AsyncConnection, leaving: list[_Leaving]) -> Sequence[None]:
-    return await _release(connection, leaving)
-
-
-async def _claim_for(connection: AsyncConnection, asked: _Asked) -> _Claimed:
-    rows = await asked.lane.claim(connection, asked.claimant, asked.free)
-    if rows:
-        return _Claimed(rows, None)
-    return _Claimed(rows, await claims.next_due_ms(connection, asked.lane.model, asked.claimant.now_ms))
