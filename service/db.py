@@ -3,7 +3,8 @@
 Writes that arrive while another commit is under way share the next transaction and its fsync, and are answered
 together after it. If such a batch fails, each of its writes is run again alone, so that a bad one harms nobody.
 A write must therefore do nothing but SQL; on SQLite it runs in another thread. There all writes go through one
-connection, so that there is no lock to wait for and no busy error.
+connection, so that there is no lock to wait for and no busy error. On PostgreSQL what needs no transaction waits
+in lines of its own (`by_itself`; docs/decisions/group-commit.md).
 """
 
 import asyncio
