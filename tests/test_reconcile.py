@@ -155,6 +155,11 @@ async def test_what_is_ours_at_soniox_but_has_no_row_is_removed(watchful: House)
 
     await watchful.until(only_theirs_is_left)
     assert (await watchful.soniox.get(f"/v1/files/{theirs.json()['id']}")).status_code == 200
+
+    async def the_sweep_is_noted() -> bool:
+        return await found_in(watchful, "leaked_file") > 0
+
+    await watchful.until(the_sweep_is_noted)
     assert await found_in(watchful, "leaked_transcription") == 1
     assert await found_in(watchful, "leaked_file") == 1
 
