@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Dialect, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
@@ -31,7 +31,7 @@ Write = tuple[Bulk, Any, asyncio.Future[Any]]  # an item of a bulk, and what its
 
 TRANSACTIONS, STATEMENTS, CLAIMS = "transactions", "statements", "claims"  # the lines of writes
 
-_by_itself: dict[Bulk, str] = {}  # what needs no transaction, and its line
+_by_itself: dict[Bulk, "_Alone"] = {}  # what needs no transaction
 
 LONGEST_QUEUE = 20_000  # writes waiting; beyond it callers are told to come back
 LARGEST_BATCH = 512  # writes in one transaction
@@ -58,14 +58,20 @@ class _Line:
         self.arrived = asyncio.Event()
 
 
-def by_itself(line: str) -> Callable[[Bulk], Bulk]:
+class _Alone(NamedTuple):
+    line: str
+    on_sqlite: bool
+
+
+def by_itself(line: str, *, on_sqlite: bool = False) -> Callable[[Bulk], Bulk]:
     """Mark what needs no transaction: on PostgreSQL it waits in this line, and for no BEGIN and COMMIT.
 
-    Each of its statements is committed by itself.
+    Each of its statements is committed by itself. So it is `on_sqlite`, for what is one statement there too, when
+    nothing else came meanwhile.
     """
 
     def mark(bulk: Bulk) -> Bulk:
-        _by_itself[bulk] = line
+        _by_itself[bulk] = _Alone(line, on_sqlite)
         return bulk
 
     return mark
@@ -133,7 +139,8 @@ class Database:
         """
         if self._closing:
             raise DatabaseDown("the database is being closed")
-        line = self._lines[_by_itself.get(bulk, TRANSACTIONS)]
+        alone = _by_itself.get(bulk)
+        line = self._lines[alone.line if alone else TRANSACTIONS]
         if len(line.writes) >= LONGEST_QUEUE:
             raise Overloaded("more writes are waiting than the database can take")
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -184,15 +191,21 @@ class Database:
                     done.set_result(result)
 
     async def _transact(self, batch: list[Write]) -> list[tuple[Write, Any]]:
+        kinds = _kinds(batch)
+
         async def work(connection: AsyncConnection) -> list[tuple[Write, Any]]:
             results: list[tuple[Write, Any]] = []
-            for kind in _kinds(batch):
+            for kind in kinds:
                 bulk, *_ = kind[0]
                 results += zip(kind, await bulk(connection, [item for _, item, _ in kind]), strict=True)
             return results
 
-        first, *_ = batch[0]
-        return await self._writer.transact(work, by_itself=first in _by_itself)
+        return await self._writer.transact(work, by_itself=len(kinds) == 1 and self._goes_alone(kinds[0]))
+
+    def _goes_alone(self, kind: list[Write]) -> bool:
+        bulk, *_ = kind[0]
+        alone = _by_itself.get(bulk)
+        return alone is not None and (alone.on_sqlite or not self.is_sqlite)
 
     async def _settle_failure(self, batch: list[Write], error: Exception, *, again: bool) -> None:
         """Run each write again alone where that may end otherwise; else tell its caller."""

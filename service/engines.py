@@ -8,6 +8,7 @@ All hide the parameters of statements: an error must not carry transcripts into 
 """
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar, cast
@@ -26,6 +27,10 @@ KEPT_OPEN = 6  # PostgreSQL: connections that are kept when nothing is to be don
 KEEP_ALIVE_AFTER_S = 60  # PostgreSQL: connections that nobody used for so long
 CACHE_KIB = 16_000  # SQLite's page cache, of the writer and of all readers together
 LONGEST_LOCK_S = 2  # SQLite: how long another program may hold the file before writes are refused
+
+# SQLite: how soon the event loop lets the writer's thread go on, which has to ask several times for a write. With
+# the usual 5 ms it mostly waited until the loop had nothing left to do, and the loop then waited for it.
+GIVE_WAY_AFTER_S = 0.0005
 
 
 class AwaitingWriter:
@@ -62,17 +67,19 @@ class ThreadWriter:
             connect_args={"isolation_level": None, "timeout": LONGEST_LOCK_S, "check_same_thread": False},
             hide_parameters=True,
         )
-        _set_up(self.engine, 1, "BEGIN IMMEDIATE")
-        self._transactions = _Connections(self.engine)
+        _set_up(self.engine, 1)
+        self._connections = _Connections(self.engine)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sqlite-writer")
+        sys.setswitchinterval(GIVE_WAY_AFTER_S)
 
-    async def transact(self, work: Work[T], *, by_itself: bool) -> T:  # here a statement costs no trip
-        """Run `work` in a transaction of its own and commit."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transactions.run, work)
+    async def transact(self, work: Work[T], *, by_itself: bool) -> T:
+        """Run `work` in a transaction of its own and commit, or commit each statement `by_itself`."""
+        begin = "" if by_itself else "BEGIN IMMEDIATE"
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._connections.run, work, begin)
 
     async def close(self) -> None:
         self._thread.shutdown()
-        self._transactions.close()
+        self._connections.close()
         self.engine.dispose()
 
 
@@ -86,11 +93,16 @@ class _Connections:
         self._engine = engine
         self._free: list[Connection] = []
 
-    def run(self, work: Work[T]) -> T:
-        """Run `work`, which must await nothing but the connection, in a transaction if the engine has them."""
+    def run(self, work: Work[T], begin: str = "") -> T:
+        """Run `work`, which must await nothing but the connection, in a transaction if the engine has them.
+
+        On SQLite it has one if it is told how to `begin`.
+        """
         connection = self._take()
         try:
             with connection.begin():
+                if begin:
+                    connection.exec_driver_sql(begin)
                 result = _finish(work(cast("AsyncConnection", _Immediate(connection))))
         except BaseException:
             connection.close()
@@ -145,7 +157,7 @@ WITHOUT_NAMES: dict[str, Any] = {
 def engines(url: str, connections: int, *, pooled: bool) -> tuple[AwaitingWriter | ThreadWriter, AsyncEngine]:
     """The writer and the readers; PostgreSQL gets at most so many connections for both."""
     if url.startswith("sqlite"):
-        return ThreadWriter(url), sqlite_engine(url, READERS, "BEGIN")
+        return ThreadWriter(url), sqlite_engine(url, READERS)
     resting = min(connections, KEPT_OPEN) - LINES
     engine = create_async_engine(
         engine_url(url),
@@ -195,26 +207,27 @@ def engine_url(url: str) -> str:
     return given.set(drivername="postgresql+asyncpg", query=query).render_as_string(hide_password=False)
 
 
-def sqlite_engine(url: str, size: int, begin: str) -> AsyncEngine:
-    """Awaited connections to a SQLite file, with durable commits; `begin` is how transactions start."""
+def sqlite_engine(url: str, size: int) -> AsyncEngine:
+    """Awaited connections to a SQLite file, with durable commits."""
     engine = create_async_engine(
         engine_url(url),
         pool_size=size,
         connect_args={"isolation_level": None, "timeout": LONGEST_LOCK_S},
         hide_parameters=True,
     )
-    _set_up(engine.sync_engine, size, begin)
+    _set_up(engine.sync_engine, size)
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN")
+
     return engine
 
 
-def _set_up(engine: Engine, size: int, begin: str) -> None:
+def _set_up(engine: Engine, size: int) -> None:
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
         # FULL: a commit is on disk before it returns, also after a power cut. Secure: deleted is overwritten.
         pragmas = ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON")
         for pragma in (*pragmas, f"cache_size=-{CACHE_KIB // size}", "temp_store=MEMORY"):
             connection.execute(f"PRAGMA {pragma}").close()
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Any) -> None:
-        connection.exec_driver_sql(begin)

@@ -42,7 +42,7 @@ async def _require_schema(name: str, connection: AsyncConnection) -> None:
 @asynccontextmanager
 async def _reading(url: str) -> AsyncIterator[AsyncConnection]:
     """One view of the file, from the first row to the last."""
-    engine = sqlite_engine(url, 1, "BEGIN")
+    engine = sqlite_engine(url, 1)
     try:
         async with engine.connect() as connection:
             yield connection

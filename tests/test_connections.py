@@ -72,6 +72,20 @@ async def test_who_does_not_finish_the_head_of_a_request_is_cut_off(
         dripping.cancel()
 
 
+async def test_a_connection_may_rest_between_requests_but_not_for_long(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "HEAD_WITHIN_S", 0.5)
+    async with connected(port) as (reader, writer):
+        for _ in range(6):
+            writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await asyncio.wait_for(reader.readuntil(b"}"), 10)).startswith(b"HTTP/1.1 200")
+            await asyncio.sleep(0.2)
+        rested_since_s = asyncio.get_running_loop().time()
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+        assert asyncio.get_running_loop().time() - rested_since_s < 5
+
+
 async def test_who_is_refused_cannot_stay_by_dripping_the_rest_of_the_body(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

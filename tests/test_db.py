@@ -205,6 +205,28 @@ async def test_of_what_is_committed_by_itself_a_kind_that_fails_harms_no_other(d
     assert await names(db) == ["a", "c"]
 
 
+async def test_of_what_is_committed_by_itself_each_statement_stays_whatever_follows(db: Database) -> None:
+    async def fail(connection: AsyncConnection, items: list[str]) -> list[str]:
+        await each_beats(connection, items)
+        raise ZeroDivisionError
+
+    everywhere = by_itself(STATEMENTS, on_sqlite=True)(functools.partial(fail))
+    only_on_postgresql = by_itself(STATEMENTS)(functools.partial(fail))
+    for kind, name in ((everywhere, "a"), (only_on_postgresql, "b")):
+        with pytest.raises(ZeroDivisionError):
+            await db.write_one_of(kind, name)
+    assert await names(db) == (["a"] if db.is_sqlite else ["a", "b"])
+
+
+async def test_what_comes_with_what_is_committed_by_itself_is_kept_whole_or_not_at_all(db: Database) -> None:
+    bulk = by_itself(STATEMENTS, on_sqlite=True)(functools.partial(each_beats))
+    commits = count_commits(db)
+    await asyncio.gather(db.write_one_of(bulk, "a"), db.write(beat("b")), db.write_one_of(bulk, "c"))
+    assert len(commits) == (1 if db.is_sqlite else 2)
+    await asyncio.gather(db.write_one_of(bulk, "d"), db.write(_broken), return_exceptions=True)
+    assert await names(db) == ["a", "b", "c", "d"]
+
+
 async def each_beats(connection: AsyncConnection, items: list[str]) -> list[str]:
     """Many writes of one kind."""
     for name in items:

@@ -26,14 +26,14 @@ SPARE_FILES = 256  # for databases, logs and our own calls
 class BoundedHttp(HttpToolsProtocol):
     """One connection."""
 
-    waiting: ClassVar[dict["BoundedHttp", None]] = {}  # for a head, the longest first
+    waiting: ClassVar[dict["BoundedHttp", float]] = {}  # for a head, the longest first, and when it is due
     sending: ClassVar[dict["BoundedHttp", None]] = {}  # the rest of a body, the longest first
     most: ClassVar[int] = MOST_CONNECTIONS
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self._head_bytes = 0
-        self._head_due: asyncio.TimerHandle | None = None
+        self._next_look: asyncio.TimerHandle | None = None
         self._read_due: asyncio.TimerHandle | None = None
         self._answered: RequestResponseCycle | None = None
 
@@ -43,10 +43,12 @@ class BoundedHttp(HttpToolsProtocol):
         if len(self.connections) > self.most:
             _make_room()
         self._await_head()
+        self._look()
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         self._leave_lines()
+        _cancel(self._next_look)
         _cancel(self._read_due)
         if self._answered:
             self._answered.disconnected = not self._answered.response_complete
@@ -70,7 +72,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     @override
     def on_headers_complete(self) -> None:
-        self._leave_lines()
+        self.waiting.pop(self, None)
         self.sending[self] = None
         super().on_headers_complete()
 
@@ -82,8 +84,14 @@ class BoundedHttp(HttpToolsProtocol):
 
     @override
     def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if self.cycle.response_complete and not self.transport.is_closing():
+        """As in uvicorn, but for its timer: a new one for each request costs too much."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
             self._await_head()
 
     @override
@@ -113,13 +121,20 @@ class BoundedHttp(HttpToolsProtocol):
     def _await_head(self) -> None:
         self._leave_lines()
         self._head_bytes = 0
-        self.waiting[self] = None
-        self._head_due = self.loop.call_later(HEAD_WITHIN_S, self.give_up)
+        self.waiting[self] = self.loop.time() + HEAD_WITHIN_S
+
+    def _look(self) -> None:
+        """Give up if the head is overdue, else look again when it may be."""
+        now_s = self.loop.time()
+        due_s = self.waiting.get(self, now_s + HEAD_WITHIN_S)
+        if due_s <= now_s:
+            self.give_up()
+        else:
+            self._next_look = self.loop.call_at(due_s, self._look)
 
     def _leave_lines(self) -> None:
         self.waiting.pop(self, None)
         self.sending.pop(self, None)
-        _cancel(self._head_due)
 
     def _drops_a_body(self) -> bool:
         """The answer was given before the body had ended; what still comes of it is thrown away."""

@@ -34,7 +34,7 @@ class Spending(NamedTuple):
     limit: int
 
 
-@by_itself(STATEMENTS)
+@by_itself(STATEMENTS, on_sqlite=True)
 async def spend_of_plenty(connection: AsyncConnection, spendings: list[Spending]) -> list[bool]:
     """Spend without the lock while half of the window is free, and little; False where nothing was spent.
 

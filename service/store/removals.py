@@ -40,7 +40,7 @@ async def order(connection: AsyncConnection, rows: Sequence[Removal]) -> None:
     await insert_all(connection, rows)
 
 
-@by_itself(STATEMENTS)
+@by_itself(STATEMENTS, on_sqlite=True)
 async def done(connection: AsyncConnection, rows: Sequence[Removal]) -> Sequence[None]:
     """All of them are gone; a row whose claim was lost stays."""
     await run(connection, Change("gone", GONE, [(row.id, row.fence) for row in rows], DELETE))

@@ -32,7 +32,7 @@ class Hint(NamedTuple):
         return self[1:4]
 
 
-@by_itself(STATEMENTS)
+@by_itself(STATEMENTS, on_sqlite=True)
 async def record(connection: AsyncConnection, hints: list[Hint]) -> Sequence[None]:
     """Insert each, or count it as seen again. What the reconciler finds becomes due again even if handled."""
     times = Counter(hint.key for hint in hints)
