@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from bench.table import Row, show
 from service.broadcast import broadcasting
 from service.db import Database, open_database
-from service.lanes import oldest_due
+from service.lanes import oldest_due, onwards
 from service.migrate import upgrade
 from service.store import webhooks
 from service.store.changes import insert_all, run_together
@@ -74,7 +74,7 @@ async def claim_rate(database: Database, number: int) -> float:
     new = [_webhook(now_ms - number, place) for place in range(number)]
     for begin in range(0, number, 500):
         await database.write(lambda connection, some=new[begin : begin + 500]: insert_all(connection, some))  # type: ignore[misc]
-    claim, left, spent_s = oldest_due(Webhook), number, 0.0
+    claim, left, spent_s = onwards(oldest_due(Webhook)), number, 0.0
     while left:
         who = Claimant("bench", int(time.time() * 1000), 20_000)
         begun = time.perf_counter()

@@ -20,6 +20,8 @@ from service.tables import Delivery, Due, Recovery, Removal, Transcription, Webh
 from service.worker import Lane
 
 D = TypeVar("D", bound=Due)
+R = TypeVar("R", bound=Due | Heard)
+Take = Callable[[AsyncConnection, Claimant, int], Awaitable[Sequence[R]]]
 
 LOOK_BACK_EVERY_MS = 1_000  # for leases that ended and commits that came late
 OVERLAP_MS = 100  # a row may be committed this long after its due time and still be found at once
@@ -33,17 +35,12 @@ def lanes_of(relay: Relay) -> list[Lane]:
     ) -> Sequence[Transcription]:
         return await room.claim_submissions(connection, relay.governor.quotas, claimant, limit)
 
-    claim_webhooks = oldest_due(Webhook)
-
-    async def claim_heard(connection: AsyncConnection, claimant: Claimant, limit: int) -> Sequence[Heard]:
-        return await heard.with_jobs(connection, await claim_webhooks(connection, claimant, limit))
-
     return [
         Lane("submit", Transcription, claim_submissions, submit, 16, _itself, relay.governor.may_submit),
-        Lane("collect", Webhook, claim_heard, collect, 64, _named, by_itself=True),
+        Lane("collect", Webhook, onwards(heard.claim), collect, 64, _named, by_itself=True),
         Lane("notify", Delivery, parcels.claim, notify, 256, _its_transcription),
-        Lane("recover", Recovery, oldest_due(Recovery), recover, 2, _none, by_itself=True),
-        Lane("cleanup", Removal, oldest_due(Removal), cleanup, 8, _its_transcription, by_itself=True),
+        Lane("recover", Recovery, onwards(oldest_due(Recovery)), recover, 2, _none, by_itself=True),
+        Lane("cleanup", Removal, onwards(oldest_due(Removal)), cleanup, 8, _its_transcription, by_itself=True),
     ]
 
 
@@ -63,7 +60,16 @@ def _none(_row: Recovery) -> str | None:
     return None
 
 
-def oldest_due(model: type[D]) -> Callable[[AsyncConnection, Claimant, int], Awaitable[Sequence[D]]]:
+def oldest_due(model: type[D]) -> Take[D]:
+    """Claims rows of one table, the longest due first."""
+
+    async def take(connection: AsyncConnection, claimant: Claimant, limit: int) -> Sequence[D]:
+        return await claims.claim(connection, model, claimant, limit=limit)
+
+    return take
+
+
+def onwards(take: Take[R]) -> Take[R]:
     """Claims rows as they become due, and goes back to what was left behind now and then.
 
     On PostgreSQL a long reader keeps all that is finished meanwhile in the index. A claim that always began at its
@@ -71,12 +77,12 @@ def oldest_due(model: type[D]) -> Callable[[AsyncConnection, Claimant, int], Awa
     """
     reached_ms = looked_back_ms = 0
 
-    async def claim(connection: AsyncConnection, claimant: Claimant, limit: int) -> Sequence[D]:
+    async def claim(connection: AsyncConnection, claimant: Claimant, limit: int) -> Sequence[R]:
         nonlocal reached_ms, looked_back_ms
         if claimant.now_ms - looked_back_ms >= LOOK_BACK_EVERY_MS:
             reached_ms, looked_back_ms = 0, claimant.now_ms
         onward = replace(claimant, since_ms=max(0, reached_ms - OVERLAP_MS))
-        claimed = await claims.claim(connection, model, onward, limit=limit)
+        claimed = await take(connection, onward, limit)
         reached_ms = max([reached_ms, *(row.due_at_ms or 0 for row in claimed)])
         return claimed
 

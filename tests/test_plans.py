@@ -18,6 +18,7 @@ from service.store import (
     claims,
     deliveries,
     feed,
+    heard,
     holding,
     parcels,
     recoveries,
@@ -57,7 +58,7 @@ def deliveries_where(owner: str | None = None, **wanted: Any) -> Query:
 
 # What is asked, and the indexes of which one at least must lead it; primary keys may serve anything.
 QUERIES: dict[str, tuple[Query, set[str]]] = {
-    "claim the inbox": (lambda c: claims.claim(c, Webhook, WHO, limit=10), {"ix_webhooks_due"}),
+    "claim the inbox": (lambda c: heard.claim(c, WHO, 10), {"ix_webhooks_due"}),
     "claim submissions": (
         lambda c: room.claim_submissions(c, room.Quotas(100, 100, 100), WHO, 10),
         {"ix_transcriptions_due", "ix_transcriptions_unfinished"},

@@ -10,7 +10,21 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Integer, Select, Table, Update, and_, bindparam, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    CursorResult,
+    Executable,
+    Integer,
+    Select,
+    Table,
+    Update,
+    and_,
+    bindparam,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.store.rows import as_models
@@ -53,25 +67,42 @@ async def claim(
     **parameters: Any,
 ) -> list[D]:
     """Take up to `limit` due rows, the longest due first; `statement` is a special one that `taking` made."""
-    parameters |= {"claim_limit": limit, "claim_since_ms": claimant.since_ms}
-    chosen = _taking_any(model) if statement is None else statement
-    return await _run(connection, model, claimant, chosen, parameters)
+    chosen = taking_any(model) if statement is None else statement
+    result = await take_oldest(connection, claimant, chosen, limit, **parameters)
+    return _in_order(as_models(model, result))
 
 
 async def claim_those(
     connection: AsyncConnection, model: type[D], claimant: Claimant, ids: Sequence[str]
 ) -> list[D]:
     """Take these rows, as far as they are still due and free."""
-    return await _run(connection, model, claimant, _taking_those(model), {"claim_ids": list(ids)})
+    return _in_order(as_models(model, await take_those(connection, claimant, taking_those(model), ids)))
+
+
+async def take_oldest(
+    connection: AsyncConnection, claimant: Claimant, statement: Executable, limit: int, **parameters: Any
+) -> CursorResult[Any]:
+    """Run a statement that has one of `taking` in it."""
+    oldest = {"claim_limit": limit, "claim_since_ms": claimant.since_ms}
+    return await connection.execute(statement, {**_lease(claimant), **oldest, **parameters})
+
+
+async def take_those(
+    connection: AsyncConnection, claimant: Claimant, statement: Executable, ids: Sequence[str]
+) -> CursorResult[Any]:
+    """Run a statement that has `taking_those` in it."""
+    return await connection.execute(statement, {**_lease(claimant), "claim_ids": list(ids)})
 
 
 @cache
-def _taking_any(model: type[Due]) -> Update:
+def taking_any(model: type[Due]) -> Update:
+    """The statement of a claim of any due rows."""
     return taking(model)
 
 
 @cache
-def _taking_those(model: type[Due]) -> Update:
+def taking_those(model: type[Due]) -> Update:
+    """The statement of a claim of some rows, as far as they are due and free."""
     table = table_of(model)
     # The sum keeps the planner from the index on due_at_ms, which would lead through the whole backlog.
     due = table.c.due_at_ms + 0 <= bindparam("claim_now_ms")
@@ -94,16 +125,17 @@ def _take(table: Table, chosen: Select[Any], also: Mapping[str, Any]) -> Update:
     return taken.values(fence=table.c.fence + 1, **lease, **also).returning(*table.c)
 
 
-async def _run(
-    connection: AsyncConnection,
-    model: type[D],
-    claimant: Claimant,
-    statement: Update,
-    parameters: Mapping[str, Any],
-) -> list[D]:
-    lease = {"claim_until_ms": claimant.now_ms + claimant.lease_ms, "claim_worker": claimant.worker}
-    result = await connection.execute(statement, {"claim_now_ms": claimant.now_ms, **lease, **parameters})
-    return sorted(as_models(model, result), key=lambda row: (row.due_at_ms or 0, row.id))  # type: ignore[attr-defined]  # all have id
+def _lease(claimant: Claimant) -> dict[str, Any]:
+    now_ms = claimant.now_ms
+    return {
+        "claim_now_ms": now_ms,
+        "claim_until_ms": now_ms + claimant.lease_ms,
+        "claim_worker": claimant.worker,
+    }
+
+
+def _in_order(rows: list[D]) -> list[D]:
+    return sorted(rows, key=lambda row: (row.due_at_ms or 0, row.id))  # type: ignore[attr-defined]  # all have id
 
 
 def still_held(model: type[Due], row: Any) -> ColumnElement[bool]:

@@ -10,14 +10,14 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple, cast
 
-from sqlalchemy import select, text, update
+from sqlalchemy import TextClause, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.lifecycle import TRIPPED_AFTER
-from service.store import claims, holding
-from service.store.claims import Claimant
+from service.store import holding
 from service.store.receivers import receivers
 from service.tables import Delivery, table_of
 
@@ -85,26 +85,15 @@ class _Place(NamedTuple):
     lease_until_ms: int | None
 
 
-async def claim(connection: AsyncConnection, claimant: Claimant, limit: int) -> list[Delivery]:
-    """Take up to `limit` due deliveries, a fair share for each receiver."""
-    turns = await _turns(connection, claimant.now_ms)
-    chosen = await _choose(connection, turns, claimant.now_ms, limit)
-    if not chosen:
-        return []
-    claimed = await claims.claim_those(connection, Delivery, claimant, chosen)
-    await _pay(connection, turns, Counter(row.receiver for row in claimed), claimant.now_ms)
-    return claimed
-
-
-async def _turns(connection: AsyncConnection, now_ms: int) -> list[Turn]:
+async def ready(connection: AsyncConnection, now_ms: int) -> list[Turn]:
     """Receivers that may get something now, the one that waits longest first."""
     found = cast("list[Turn]", (await connection.execute(WAITING, {"now_ms": now_ms})).all())
     turns = [Turn(*row) for row in found]
     for turn in turns:
         if turn.enabled is not None and not turn.enabled:
             await holding.hold(connection, turn.receiver, now_ms)
-    ready = [turn for turn in turns if turn.enabled in {None, True} and (turn.closed_until_ms or 0) <= now_ms]
-    return await _without_those_being_paid(connection, ready)
+    willing = [turn for turn in turns if turn.enabled in {None, True} and (turn.closed_until_ms or 0) <= now_ms]
+    return await _without_those_being_paid(connection, willing)
 
 
 async def _without_those_being_paid(connection: AsyncConnection, turns: list[Turn]) -> list[Turn]:
@@ -122,7 +111,7 @@ async def _without_those_being_paid(connection: AsyncConnection, turns: list[Tur
     ]
 
 
-async def _choose(connection: AsyncConnection, turns: list[Turn], now_ms: int, limit: int) -> list[str]:
+async def choose(connection: AsyncConnection, turns: list[Turn], now_ms: int, limit: int) -> list[str]:
     """Ids of free deliveries: one of each receiver, then a second one of each, and so on."""
     free: list[list[str]] = []
     for begin in range(0, len(turns), READ_AT_ONCE):
@@ -141,8 +130,7 @@ async def _free_places(connection: AsyncConnection, turns: Sequence[Turn], now_m
     values: dict[str, str | int] = {"now_ms": now_ms}
     for number, turn in enumerate(asked):
         values |= {f"receiver_{number}": turn.receiver, f"window_{number}": turn.window()}
-    statement = text(" UNION ALL ".join(WINDOW.format(number) for number in range(len(asked))))
-    found = cast("list[_Place]", (await connection.execute(statement, values)).all())
+    found = cast("list[_Place]", (await connection.execute(_windows(len(asked)), values)).all())
     free: dict[str, list[str]] = {turn.receiver: [] for turn in asked}
     for place in found:
         if (place.lease_until_ms or 0) <= now_ms:
@@ -150,7 +138,13 @@ async def _free_places(connection: AsyncConnection, turns: Sequence[Turn], now_m
     return [ids[: affordable[receiver]] for receiver, ids in free.items()]
 
 
-async def _pay(connection: AsyncConnection, turns: list[Turn], claimed: Counter[str], now_ms: int) -> None:
+@cache
+def _windows(number: int) -> TextClause:
+    return text(" UNION ALL ".join(WINDOW.format(place) for place in range(number)))
+
+
+async def pay(connection: AsyncConnection, turns: list[Turn], claimed: Counter[str], now_ms: int) -> None:
+    """Spend the rates of those that have one for what was claimed."""
     for turn in turns:
         if turn.rate_per_s is not None and claimed[turn.receiver]:
             cost_ms = math.ceil(claimed[turn.receiver] * 1000 / turn.rate_per_s)
