@@ -23,11 +23,13 @@ async def discard(relay: Relay, job: Transcription, reason: Reason = "request") 
     """Delete everything kept here at once, and have Soniox's copies removed durably behind it.
 
     The event `transcription.deleted` is the receipt: it stays, and says what was removed without repeating it.
-    False when somebody else was quicker: deleted it, or had it tried again before its retention ended it.
+    False when somebody else was quicker: deleted it, or had it tried again before its retention ended it, even if
+    that has failed by now.
     """
+    attempt = job.attempt if reason == "retention" else None
 
     async def delete(connection: AsyncConnection) -> bool:
-        gone = await transcriptions.remove(connection, job.id, STAGES[reason])
+        gone = await transcriptions.remove(connection, job.id, STAGES[reason], attempt)
         if gone is None:
             return False
         now_ms = relay.clock()

@@ -145,6 +145,16 @@ async def test_what_is_tried_again_while_the_purge_looks_is_not_purged(keeping: 
     assert await is_there(keeping, failed)
 
 
+async def test_what_was_tried_again_in_vain_while_the_purge_looked_is_not_purged(keeping: House) -> None:
+    failed = await put(keeping.relay, document([]), stage="failed", **days_ago(keeping, DAYS + 1))
+    async with keeping.relay.db.read() as connection:
+        (seen,) = await retention.expired(connection, keeping.relay.clock(), 9)
+    assert (await keeping.client.post(f"/v1/transcriptions/{failed}/retry")).status_code == 200
+    assert (await keeping.finished(failed))["status"] == "error"
+    assert await discard(keeping.relay, seen, "retention") is False
+    assert await is_there(keeping, failed)
+
+
 async def test_nothing_is_purged_without_a_retention(house: House) -> None:
     old = await put(house.relay, document(said("old")), created_at_ms=1, finished_at_ms=2)
     assert await purge_once(house.relay) == 0

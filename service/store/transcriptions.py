@@ -149,10 +149,15 @@ async def mark_for_another_attempt(connection: AsyncConnection, job: Transcripti
 
 
 async def remove(
-    connection: AsyncConnection, transcription_id: str, stages: Sequence[Stage] = tuple(Stage)
+    connection: AsyncConnection,
+    transcription_id: str,
+    stages: Sequence[Stage] = tuple(Stage),
+    attempt: int | None = None,
 ) -> Transcription | None:
-    """Delete the row if it is in one of these stages; gives back what it was."""
-    gone = delete(jobs).where(jobs.c.id == transcription_id, jobs.c.stage.in_(stages)).returning(*jobs.c)
+    """Delete the row if it is in one of these stages, and at this `attempt`; gives back what it was."""
+    wanted = [jobs.c.id == transcription_id, jobs.c.stage.in_(stages)]
+    wanted += [] if attempt is None else [jobs.c.attempt == attempt]
+    gone = delete(jobs).where(*wanted).returning(*jobs.c)
     removed = as_model(Transcription, await connection.execute(gone))
     if removed is not None:
         await connection.execute(delete(keys).where(keys.c.transcription_id == transcription_id))
