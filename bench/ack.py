@@ -23,8 +23,8 @@ from tests.support.postgres import aside, postgres_server, run_on
 
 JOB = "0b7f9c3e-6c0e-4f0e-9a53-2f0f8f1f7d11"
 BODY = '{"id":"{id}","status":"completed"}'
-ROUNDS = 3
-SECONDS = 1.0
+ROUNDS = 12  # short ones: the machine is fast and slow by turns of some seconds
+SECONDS = 0.25
 SLOW_COMMITS = 300
 
 
