@@ -1,7 +1,7 @@
 """Query plans: what is claimed, swept and listed is read off an index, however much is finished."""
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -36,6 +36,7 @@ from service.tables import Delivery, Transcription, Webhook
 from service.wakeups import Wakeups
 
 NOW_MS = 2_000_000_000_000
+PLANNED_ANEW = 5  # PostgreSQL first looks at that many plans for the very values
 OPEN = 30  # due rows of each kind, beside those that are finished
 JOBS, DELIVERIES = 10_000, 30_000
 WHO = Claimant("w", NOW_MS, 20_000)
@@ -163,6 +164,21 @@ async def test_no_query_of_the_daily_work_reads_what_is_finished(used: Database)
         if complaints:
             wrong[name] = (complaints, plan)
     assert not wrong, "\n\n".join(f"{name}: {complaints}\n{plan}" for name, (complaints, plan) in wrong.items())
+
+
+async def test_whose_turn_it_is_is_not_planned_anew_at_each_claim(used: Database) -> None:
+    if used.is_sqlite:
+        pytest.skip("SQLite's driver keeps the plans of its statements")
+
+    async def plans(connection: AsyncConnection) -> Sequence[Any]:
+        for _ in range(PLANNED_ANEW + 3):
+            assert len(await parcels.claim(connection, WHO, 1)) == 1
+        query = (
+            "SELECT custom_plans, generic_plans FROM pg_prepared_statements WHERE statement LIKE '%AS ' || 'w0%'"
+        )
+        return (await connection.execute(text(query))).all()
+
+    assert await used.write(plans) == [(PLANNED_ANEW, 3)]
 
 
 def scans_in(plan: str) -> list[str]:
