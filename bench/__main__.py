@@ -15,18 +15,20 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+from bench.load import Slices
 from bench.table import Row, markdown, show
 
 ROWS = ("ack", "submit", "pipeline", "journey", "deliveries", "growing", "scaleout", "idle")
 LONGER = ("figures",)
 TEXTS = ("transcripts", "stored", "search", "sweep")
 # The short form runs everything and measures nothing: so many rounds, jobs and requests.
-SHORT: dict[str, dict[str, int]] = {
-    "ack": {"ROUNDS": 1, "SLOW_COMMITS": 20},
+SHORT: dict[str, dict[str, Any]] = {
+    "ack": {"FAST": Slices(1, 0.15), "SLOW": Slices(1, 0.5), "COMMITTED": 1},
     "pipeline": {"ROUNDS": 1, "JOBS": 40, "BARE_JOBS": 40, "HTTPX_JOBS": 10},
     "journey": {"TOLD": 5, "POLLED": 1},
-    "deliveries": {"ROUNDS": 1, "BARE": 50, "DELIVERED": 500, "TRICKLE": 150},
+    "deliveries": {"ROUNDS": 1, "BARE": 50, "DELIVERED": 500, "TRICKLE": 100, "TURNS": 1},
 }
 LIBRARIES = ("fastapi", "starlette", "uvicorn", "uvloop", "sqlalchemy", "sqlmodel", "asyncpg", "aiohttp", "httpx")
 RESULTS = Path(__file__).with_name("results.md")

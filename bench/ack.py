@@ -12,9 +12,11 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from statistics import median
 
-from bench.load import Generator, Load, Template, generator, request
+from bench.load import FAST, SLOW, Generator, Slices, Template, generator, rates, request, typical
 from bench.naive import HEADER, SECRET
+from bench.rate import ratio
 from bench.served import MASTER_SECRET, naive, ready_databases, relay
 from bench.table import Row, show
 from service.migrate import upgrade
@@ -23,9 +25,8 @@ from tests.support.postgres import aside, postgres_server, run_on
 
 JOB = "0b7f9c3e-6c0e-4f0e-9a53-2f0f8f1f7d11"
 BODY = '{"id":"{id}","status":"completed"}'
-ROUNDS = 12  # short ones: the machine is fast and slow by turns of some seconds
-SECONDS = 0.25
-SLOW_COMMITS = 300
+BETWEEN_COMMITS = Slices(4, 0.15)
+COMMITTED = 3  # times
 
 
 def to_relay() -> Template:
@@ -39,41 +40,28 @@ def to_naive() -> Template:
     return request(f"/webhooks/soniox?job={JOB}", {HEADER: SECRET}, BODY)
 
 
-def measure(
-    sender: Generator, targets: dict[str, tuple[int, Template]], connections: int, seconds: float = SECONDS
-) -> dict[str, Load]:
-    """The median of some rounds for each target; they take turns, so that a slow moment hits all."""
-    found: dict[str, list[Load]] = {name: [] for name in targets}
-    for _ in range(ROUNDS):
-        for name, (port, template) in targets.items():
-            found[name].append(sender.run(port, template, connections, seconds))
-    assert not sum(load.refused for loads in found.values() for load in loads), "not every request was accepted"
-    return {name: sorted(loads, key=lambda load: load.rate)[ROUNDS // 2] for name, loads in found.items()}
-
-
 def acknowledging(sender: Generator, database: str, url: str) -> list[Row]:
     """The relay on one database beside the others."""
     with ExitStack() as stack:
-        targets = {
-            "relay": (stack.enter_context(relay(url, "--no-worker"))[0], to_relay()),
-            "plain": (stack.enter_context(naive("plain")), to_naive()),
-            "typed": (stack.enter_context(naive("typed")), to_naive()),
-            "stored": (stack.enter_context(naive("stored", url)), to_naive()),
-        }
-        at_32 = measure(sender, targets, 32)
-        at_128 = measure(sender, targets, 128)
-    ours = at_32["relay"]
-    print(f"{database}, 32 at once: " + ", ".join(f"{name} {load.rate:.0f}/s" for name, load in at_32.items()))
+        relay_port = stack.enter_context(relay(url, "--no-worker"))[0]
+        ours, plain = (relay_port, to_relay()), (stack.enter_context(naive("plain")), to_naive())
+        typed, stored = ((stack.enter_context(naive(name, url)), to_naive()) for name in ("typed", "stored"))
+        at_32 = sender.in_turn({"relay": ours, "plain": plain, "typed": typed}, 32, FAST)
+        at_128 = sender.in_turn({"relay": ours, "plain": plain}, 128, FAST)
+        slower = sender.in_turn({"relay": ours, "stored": stored}, 32, SLOW)
+    print(f"{database}, 32 at once: {typical(at_32)}; 128 at once: {typical(at_128)}; {typical(slower)}")
+    p99_ms = {name: [load.p99_ms for load in loads] for name, loads in at_32.items()}
     return [
         Row(f"{database}: acknowledged against a plain route without a database, 32 at once",
-            ours.rate / at_32["plain"].rate, limit=0.6),
-        Row(f"{database}: the same, 128 at once", at_128["relay"].rate / at_128["plain"].rate, limit=0.75),
+            ratio(rates(at_32["relay"]), rates(at_32["plain"])), limit=0.6),
+        Row(f"{database}: the same, 128 at once",
+            ratio(rates(at_128["relay"]), rates(at_128["plain"])), limit=0.75),
         Row(f"{database}: against FastAPI with a pydantic body and no database, 32 at once",
-            ours.rate / at_32["typed"].rate, limit=1.5),
+            ratio(rates(at_32["relay"]), rates(at_32["typed"])), limit=1.5),
         Row(f"{database}: against FastAPI with a SQLModel session per request, 32 at once",
-            ours.rate / at_32["stored"].rate, limit=10),
+            ratio(rates(slower["relay"]), rates(slower["stored"])), limit=10),
         Row(f"{database}: p99 against the plain route's, 32 at once",
-            ours.p99_ms / at_32["plain"].p99_ms, limit=4, at_least=False),
+            ratio(p99_ms["relay"], p99_ms["plain"]), limit=4, at_least=False),
     ]  # fmt: skip
 
 
@@ -92,16 +80,20 @@ def slow_disk(sender: Generator) -> list[Row]:
         run_on(server, "CREATE DATABASE slow")
         for database, url in {"SQLite": f"sqlite:///{folder}/slow.db", "PostgreSQL": f"{server}/slow"}.items():
             aside(upgrade, url)
+            relay_rates, plain_rates, single = [], [], []
             with relay(url, "--no-worker", **slow) as (port, _), naive("plain") as no_database:
                 targets = {"relay": (port, to_relay()), "plain": (no_database, to_naive())}
-                loads = measure(sender, targets, 128)
-            single = commits_one_by_one(url, slow)
-            ours, plain = loads["relay"].rate, loads["plain"].rate
-            print(f"{database}, fsync 1 ms longer: {ours:.0f}/s, plain {plain:.0f}/s, one by one {single:.0f}/s")
+                for _ in range(COMMITTED):
+                    loads = sender.in_turn(targets, 128, BETWEEN_COMMITS)
+                    relay_rates.append(median(rates(loads["relay"])))
+                    plain_rates.append(median(rates(loads["plain"])))
+                    single.append(commits_one_by_one(url, slow))
+            print(f"{database}, fsync 1 ms longer: {typical(loads)}, one by one {median(single):.0f}/s")
             rows += [
                 Row(f"{database}, fsync 1 ms longer: acknowledged against rows committed one by one",
-                    ours / single, limit=12),
-                Row(f"{database}: the plain route without a database against the same", plain / single),
+                    ratio(relay_rates, single), limit=12),
+                Row(f"{database}: the plain route without a database against the same",
+                    ratio(plain_rates, single)),
             ]  # fmt: skip
     return rows
 

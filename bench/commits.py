@@ -4,12 +4,13 @@ import asyncio
 import sqlite3
 import sys
 import time
+import uuid
 
 import asyncpg
 
 ROWS = 400
-TABLE = "CREATE TABLE IF NOT EXISTS single (id INTEGER PRIMARY KEY, word TEXT)"
-INSERT = "INSERT INTO single (id, word) VALUES ({}, 'completed')"
+TABLE = "CREATE TABLE IF NOT EXISTS single (id TEXT PRIMARY KEY, word TEXT)"
+INSERT = "INSERT INTO single (id, word) VALUES ('{}', 'completed')"
 
 
 def on_sqlite(path: str) -> float:
@@ -19,8 +20,8 @@ def on_sqlite(path: str) -> float:
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute(TABLE)
     started = time.perf_counter()
-    for number in range(ROWS):
-        connection.execute(INSERT.format(number))
+    for _ in range(ROWS):
+        connection.execute(INSERT.format(uuid.uuid4()))
     return ROWS / (time.perf_counter() - started)
 
 
@@ -29,8 +30,8 @@ async def on_postgres(url: str) -> float:
     connection = await asyncpg.connect(url)
     await connection.execute(TABLE)
     started = time.perf_counter()
-    for number in range(ROWS):
-        await connection.execute(INSERT.format(number))
+    for _ in range(ROWS):
+        await connection.execute(INSERT.format(uuid.uuid4()))
     return ROWS / (time.perf_counter() - started)
 
 

@@ -1,7 +1,7 @@
 """How quickly events are delivered, beside the same requests without a database: `python -m bench.deliveries`.
 
-All of it is on SQLite with durable commits, with 50 requests at once to a receiver that answers at once. Then one
-of 100 endpoints hangs, and the others' waits are compared with those of a run in which none does.
+All of it is on SQLite with durable commits, with 50 requests at once to a receiver that answers at once. Then
+events trickle, in turn, to a relay with 100 endpoints and to one of whose 100 one hangs all the time.
 """
 
 import asyncio
@@ -14,14 +14,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 import httpx
 import structlog
-from sqlalchemy import func, select
+from sqlalchemy import and_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bench.neighbour import beside
-from bench.rate import calls_per_s
+from bench.rate import calls_per_s, ratio
 from bench.sink import Sink
 from bench.table import Row, show
 from service.app import settle_memory
@@ -42,12 +43,14 @@ from service.vault import new_endpoint_secret
 from service.worker import Worker
 
 AT_ONCE = 50
-BARE = 300
-DELIVERED = 4_000
-ENDPOINTS = 100
-TRICKLE = 1_200  # deliveries of one fairness run
-TRICKLE_PER_S = 150  # far below what it can do: waits are compared, not queues
+BARE = 100
+DELIVERED = 2_000
 ROUNDS = 3
+ENDPOINTS = 100
+TRICKLE = 300  # deliveries in turn
+TRICKLE_PER_S = 150  # far below what it can do: waits are compared, not queues
+TURNS = 9
+HANGS_FOR_S = 120  # longer than it takes
 DATA = {"id": "0b7f9c3e-6c0e-4f0e-9a53-2f0f8f1f7d11", "status": "completed", "metadata": {"text": "x" * 300}}
 
 
@@ -66,7 +69,7 @@ async def bare_sender(url: str, body: bytes) -> float:
         assert (await sender.post(Message(url, headers, body))).delivered
 
     try:
-        return await calls_per_s(BARE * 8, AT_ONCE, send)
+        return await calls_per_s(BARE * 20, AT_ONCE, send)
     finally:
         await sender.close()
 
@@ -82,6 +85,7 @@ async def fresh_relay(folder: Path, name: str) -> AsyncIterator[Relay]:
         soniox_api_webhook_secret=f"bench-{new_endpoint_secret()}",
         database_url=url,
         relay_allowed_destinations=("127.0.0.1",),
+        relay_delivery_timeout_s=HANGS_FOR_S,
     )
     async with open_relay(settings) as relay:
         yield relay
@@ -141,82 +145,95 @@ async def append(relay: Relay, owners: range) -> None:
     await relay.db.write(put, wake=("notify",))
 
 
-async def delivered(relay: Relay, number: int) -> None:
-    """Wait until so many are delivered."""
+async def delivered(relay: Relay, number: int, since_ms: int) -> list[int]:
+    """Wait until so many are delivered of what was created since; milliseconds from event to delivery of each."""
     table = deliveries.deliveries
-    query = select(func.count()).where(table.c.delivered_at_ms.is_not(None))
+    since = and_(table.c.delivered_at_ms.is_not(None), table.c.created_at_ms >= since_ms)
+    query = select(table.c.delivered_at_ms - table.c.created_at_ms).where(since)
     while True:
         async with relay.db.read() as connection:
-            if (await connection.execute(query)).scalar_one() >= number:
-                return
+            waits = (await connection.execute(query)).scalars().all()
+        if len(waits) >= number:
+            return list(waits)
         await asyncio.sleep(0.1)
 
 
-async def relay_rate(folder: Path, url: str) -> float:
+async def relay_rate(relay: Relay) -> float:
     """Deliveries in a second through the whole lane: claim, read, sign, send, record."""
+    begun_ms = relay.clock()
+    for _ in range(DELIVERED // 5):
+        await append(relay, range(5))
+    started = time.perf_counter()
+    async with notifying(relay, AT_ONCE):
+        await delivered(relay, DELIVERED, begun_ms)
+        return DELIVERED / (time.perf_counter() - started)
+
+
+async def rates(folder: Path, url: str) -> list[Row]:
+    """The relay, its client alone, and httpx, in turn."""
+    body = event_body("transcription.completed", 1, DATA)
+    plain, alone, ours = [], [], []
     async with fresh_relay(folder, "rate.db") as relay:
         await add_endpoints(relay, [url] * 5)
-        for _ in range(DELIVERED // 500):
-            for _ in range(100):
-                await append(relay, range(5))
-        started = time.perf_counter()
-        async with notifying(relay, AT_ONCE):
-            await delivered(relay, DELIVERED)
-            return DELIVERED / (time.perf_counter() - started)
-
-
-async def waits(folder: Path, name: str, urls: list[str]) -> list[int]:
-    """Milliseconds from event to delivery for the endpoints that do not hang."""
-    async with fresh_relay(folder, name) as relay:
-        await add_endpoints(relay, urls)
-        step = ENDPOINTS // 4
-        async with notifying(relay, 256):
-            for number in range(TRICKLE // step):
-                due = number * step / TRICKLE_PER_S
-                if number == 0:
-                    started = time.perf_counter()
-                await asyncio.sleep(max(0.0, started + due - time.perf_counter()))
-                first = number % 4 * step
-                await append(relay, range(first, first + step))
-            hanging = sum("/hang" in url for url in urls)
-            await delivered(relay, TRICKLE - TRICKLE * hanging // ENDPOINTS)
-            table = deliveries.deliveries
-            query = select(table.c.delivered_at_ms - table.c.created_at_ms).where(
-                table.c.delivered_at_ms.is_not(None)
-            )
-            async with relay.db.read() as connection:
-                return [row[0] for row in (await connection.execute(query)).all()]
-
-
-async def run(folder: Path, url: str) -> list[Row]:
-    """Measure all of it."""
-    settle_memory()  # as the process of a relay does
-    body = event_body("transcription.completed", 1, DATA)
-    plain = await bare_httpx(url, body)
-    alone = await bare_sender(url, body)
-    ours = await relay_rate(folder, url)
+        for _ in range(ROUNDS):
+            plain.append(await bare_httpx(url, body))
+            ours.append(await relay_rate(relay))
+            alone.append(await bare_sender(url, body))
     print(
-        f"{AT_ONCE} at once: httpx {plain:.0f}/s, the relay's client alone {alone:.0f}/s, the relay {ours:.0f}/s"
+        f"{AT_ONCE} at once: httpx {median(plain):.0f}/s, the relay's client alone {median(alone):.0f}/s, "
+        f"the relay {median(ours):.0f}/s"
     )
-    calm, troubled = [], []
-    for number in range(
-        ROUNDS
-    ):  # in turn, and the better of each counts: other load on the machine comes and goes
-        calm.append(p99(await waits(folder, f"calm-{number}.db", [url] * ENDPOINTS)))
-        urls = [*[url] * (ENDPOINTS - 1), f"{url}/hang"]
-        troubled.append(p99(await waits(folder, f"troubled-{number}.db", urls)))
-    best, worst = min(calm), min(troubled)
-    print(f"{TRICKLE_PER_S} events/s to {ENDPOINTS} endpoints, p99 {best:.0f} ms; while one hangs {worst:.0f} ms")
     return [
-        Row("SQLite: deliveries against bare httpx, 50 at once", ours / plain, limit=5),
-        Row("SQLite: deliveries against the relay's own client without a database", ours / alone, limit=0.25),
-        Row("p99 of 99 endpoints while one hangs against none hanging", worst / best, limit=1.1, at_least=False),
+        Row("SQLite: deliveries against bare httpx, 50 at once", ratio(ours, plain), limit=5),
+        Row(
+            "SQLite: deliveries against the relay's own client without a database", ratio(ours, alone), limit=0.25
+        ),
     ]
+
+
+async def trickle(relay: Relay, hanging: int) -> list[int]:
+    """Milliseconds from event to delivery for the endpoints that do not hang."""
+    begun_ms, started, step = relay.clock(), time.perf_counter(), ENDPOINTS // 4
+    for number in range(TRICKLE // step):
+        await asyncio.sleep(max(0.0, started + number * step / TRICKLE_PER_S - time.perf_counter()))
+        first = number % 4 * step
+        await append(relay, range(first, first + step))
+    return await delivered(relay, TRICKLE - TRICKLE * hanging // ENDPOINTS, begun_ms)
+
+
+async def fairness(folder: Path, url: str) -> list[Row]:
+    """Both relays work all the time; events come to one after the other."""
+    calm_ms, troubled_ms = [], []
+    async with (
+        fresh_relay(folder, "calm.db") as calm,
+        fresh_relay(folder, "troubled.db") as troubled,
+        notifying(calm, 256),
+        notifying(troubled, 256),
+    ):
+        await add_endpoints(calm, [url] * ENDPOINTS)
+        await add_endpoints(troubled, [*[url] * (ENDPOINTS - 1), f"{url}/hang"])
+        await trickle(calm, 0)  # connections are made
+        await trickle(troubled, 1)
+        for _ in range(TURNS):
+            calm_ms.append(p99(await trickle(calm, 0)))
+            troubled_ms.append(p99(await trickle(troubled, 1)))
+    print(
+        f"{TRICKLE_PER_S} events/s to {ENDPOINTS} endpoints, p99 {median(calm_ms):.0f} ms; "
+        f"while one hangs {median(troubled_ms):.0f} ms"
+    )
+    what = "p99 of 99 endpoints while one hangs against none hanging"
+    return [Row(what, ratio(troubled_ms, calm_ms), limit=1.1, at_least=False)]
 
 
 def p99(found: list[int]) -> float:
     """What 99 of 100 do not exceed."""
     return statistics.quantiles(found, n=100)[98]
+
+
+async def run(folder: Path, url: str) -> list[Row]:
+    """Measure all of it."""
+    settle_memory()  # as the process of a relay does
+    return await rates(folder, url) + await fairness(folder, url)
 
 
 def rows() -> list[Row]:

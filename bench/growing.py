@@ -3,7 +3,7 @@
     python -m bench.growing [--jobs 1000000] [--deliveries 10000000]
 
 Both databases of a kind are open at once and asked in turns, so that a noisy machine disturbs both; the medians
-are compared. In each there are as many due and outstanding rows; only what is finished differs.
+of the ratios are shown. In each there are as many due and outstanding rows; only what is finished differs.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bench.filling import fill
+from bench.rate import ratio
 from bench.table import Row, show
 from service.db import Database, open_database
 from service.lifecycle import Stage
@@ -110,9 +111,10 @@ async def compare(name: str, empty: Database, full: Database) -> list[Row]:
                 begun = time.perf_counter()
                 await work(database, turn)
                 times[database].append(time.perf_counter() - begun)
-        alone, among = (statistics.median(times[database][ROUNDS // 8 :]) for database in (empty, full))
-        label = f"{name}, {what} among the finished ({among * 1000:.2f} ms) against empty ({alone * 1000:.2f} ms)"
-        found.append(Row(label, among / alone, limit=LIMIT, at_least=False))
+        alone_s, among_s = (times[database][ROUNDS // 8 :] for database in (empty, full))
+        alone_ms, among_ms = (1000 * statistics.median(took_s) for took_s in (alone_s, among_s))
+        label = f"{name}, {what} among the finished ({among_ms:.2f} ms) against empty ({alone_ms:.2f} ms)"
+        found.append(Row(label, ratio(among_s, alone_s), limit=LIMIT, at_least=False))
     return found
 
 

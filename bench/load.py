@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.context import SpawnContext
-from typing import Any
+from typing import Any, NamedTuple
 
 import uvloop
 
@@ -48,6 +48,17 @@ def request(path: str, headers: dict[str, str], body: str) -> Template:
     return Template(before.encode(), after.encode())
 
 
+class Slices(NamedTuple):
+    """For how long each of some targets is measured before it is the next one's turn, and how often."""
+
+    rounds: int
+    seconds: float
+
+
+FAST = Slices(30, 0.15)
+SLOW = Slices(4, 1.0)  # a request takes up to half a second
+
+
 class Generator:
     """The process that sends."""
 
@@ -61,6 +72,20 @@ class Generator:
         self._pipe.send((port, template, connections, seconds))
         load: Load = self._pipe.recv()
         return load
+
+    def in_turn(
+        self, targets: dict[str, tuple[int, Template]], connections: int, slices: Slices
+    ) -> dict[str, list[Load]]:
+        """What came of each target, in each round."""
+        found: dict[str, list[Load]] = {name: [] for name in targets}
+        for number in range(slices.rounds):
+            for name in targets if number % 2 else reversed(targets):
+                port, template = targets[name]
+                found[name].append(self.run(port, template, connections, slices.seconds))
+        assert not sum(load.refused for loads in found.values() for load in loads), (
+            "not every request was accepted"
+        )
+        return found
 
     def stop(self) -> None:
         self._process.terminate()
@@ -77,6 +102,16 @@ def generator() -> Iterator[Generator]:
         made.stop()
 
 
+def rates(loads: list[Load]) -> list[float]:
+    """Requests in a second."""
+    return [load.rate for load in loads]
+
+
+def typical(found: dict[str, list[Load]]) -> str:
+    """The median rate of each, to be printed."""
+    return ", ".join(f"{name} {statistics.median(rates(loads)):.0f}/s" for name, loads in found.items())
+
+
 class _Connection(asyncio.Protocol):
     """Sends, waits for the whole answer, and sends again until told to stop."""
 
@@ -86,7 +121,9 @@ class _Connection(asyncio.Protocol):
         self._sent_at = 0.0
         self.going = True
         self.refused = 0
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self.began: asyncio.Future[None] = loop.create_future()  # with the first answer
+        self.ended: asyncio.Future[None] = loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport: Any = transport
@@ -98,6 +135,8 @@ class _Connection(asyncio.Protocol):
         if end < 0 or len(self._got) < end + 4 + content_length(self._got[:end]):
             return
         self._waits.append(time.perf_counter() - self._sent_at)
+        if not self.began.done():
+            self.began.set_result(None)
         self.refused += self._got[9:10] != b"2"
         self._got = b""
         if self.going:
@@ -128,7 +167,7 @@ async def _run(port: int, template: Template, connections: int, seconds: float) 
         for _ in range(connections)
     ]
     protocols = [protocol for _, protocol in made]
-    await asyncio.sleep(seconds / 5)  # warm
+    await asyncio.wait([protocol.began for protocol in protocols], timeout=5)  # some are accepted late
     waits.clear()
     started = time.perf_counter()
     await asyncio.sleep(seconds)

@@ -19,7 +19,7 @@ import uvloop
 from typing_extensions import override
 
 from bench.neighbour import beside
-from bench.rate import calls_per_s
+from bench.rate import calls_per_s, ratio
 from bench.served import ready_databases, settings_of
 from bench.table import Row, show
 from bench.vendor import Vendor
@@ -176,7 +176,7 @@ async def _is_any_due(relay: Relay) -> bool:
 
 
 async def measured(database: str, database_url: str, url: str) -> list[Row]:
-    """The relay and the others in turn; the median counts."""
+    """The relay and the others in turn."""
     loop, packing, ours, with_httpx = [], [], [], []
     settle_memory()  # as the process of a relay does
     async with relay_on(database_url, url) as relay:
@@ -186,15 +186,14 @@ async def measured(database: str, database_url: str, url: str) -> list[Row]:
             packing.append(await bare(url, with_packing=True))
             ours.append(await through_relay(relay, JOBS))
             with_httpx.append(await with_one_httpx_client(relay))
-    rate, bare_rate, packing_rate, httpx_rate = map(statistics.median, (ours, loop, packing, with_httpx))
+    rate, bare_rate, httpx_rate = map(statistics.median, (ours, loop, with_httpx))
     print(f"{database}: relay {rate:.0f} jobs/s, bare loop {bare_rate:.0f}, one httpx client {httpx_rate:.0f}")
     return [
-        Row(f"{database}: jobs finished against a bare loop of the same calls", rate / bare_rate, limit=0.6),
+        Row(f"{database}: jobs finished against a bare loop of the same calls", ratio(ours, loop), limit=0.6),
+        Row(f"{database}: the same against such a loop that also decodes and packs", ratio(ours, packing)),
         Row(
-            f"{database}: such a loop that also decodes and packs the transcripts, against it",
-            packing_rate / bare_rate,
+            f"{database}: the same against the same worker with one httpx client", ratio(ours, with_httpx), limit=8
         ),
-        Row(f"{database}: against the same worker with one httpx client", rate / httpx_rate, limit=8),
     ]
 
 

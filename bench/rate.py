@@ -1,8 +1,9 @@
-"""How quickly something can be done."""
+"""How quickly something can be done, and how that compares."""
 
 import asyncio
+import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 
 async def calls_per_s(number: int, at_once: int, call: Callable[[], Awaitable[object]]) -> float:
@@ -16,3 +17,11 @@ async def calls_per_s(number: int, at_once: int, call: Callable[[], Awaitable[ob
     started = time.perf_counter()
     await asyncio.gather(*(hand() for _ in range(at_once)))
     return number / (time.perf_counter() - started)
+
+
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """The median of the ratios of what was measured one right after the other.
+
+    A machine that is fast and slow by turns of some seconds is so for both of a pair.
+    """
+    return statistics.median(one / other for one, other in zip(ours, theirs, strict=True))

@@ -2,9 +2,9 @@
 
 from contextlib import ExitStack
 
-from bench.ack import measure
-from bench.load import Template, generator, request
+from bench.load import SLOW, Template, generator, rates, request, typical
 from bench.neighbour import beside
+from bench.rate import ratio
 from bench.served import API_KEY, naive, ready_databases, relay
 from bench.table import Row, show
 from bench.vendor import Vendor
@@ -28,13 +28,14 @@ def rows() -> list[Row]:
                     "submitting": stack.enter_context(naive("submitting", url, soniox)),
                     "noting": stack.enter_context(naive("noting", url)),
                 }
-                loads = measure(sender, {name: (port, submission()) for name, port in ports.items()}, 32)
-            print(f"{database}: " + ", ".join(f"{name} {load.rate:.0f}/s" for name, load in loads.items()))
-            ours = loads["relay"].rate
+                targets = {name: (port, submission()) for name, port in ports.items()}
+                loads = sender.in_turn(targets, 32, SLOW)
+            print(f"{database}: {typical(loads)}")
+            ours, submitting, noting = (rates(loads[name]) for name in ports)
             name = f"{database}: submissions accepted against a handler that stores a row and calls Soniox"
-            found.append(Row(name, ours / loads["submitting"].rate, limit=5))
+            found.append(Row(name, ratio(ours, submitting), limit=5))
             name = f"{database}: the same against one that only stores a row"
-            found.append(Row(name, ours / loads["noting"].rate))
+            found.append(Row(name, ratio(ours, noting)))
     return found
 
 
