@@ -49,7 +49,7 @@ ROUNDS = 3
 ENDPOINTS = 100
 TRICKLE = 300  # deliveries in turn
 TRICKLE_PER_S = 150  # far below what it can do: waits are compared, not queues
-TURNS = 9
+TURNS = 8
 HANGS_FOR_S = 120  # longer than it takes
 DATA = {"id": "0b7f9c3e-6c0e-4f0e-9a53-2f0f8f1f7d11", "status": "completed", "metadata": {"text": "x" * 300}}
 

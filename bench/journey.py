@@ -26,7 +26,7 @@ from service.db import open_database
 from service.vault import Vault
 from service.wakeups import Wakeups
 
-TOLD = 60  # webhooks, one after the other
+TOLD = 40  # webhooks, one after the other
 PAUSE_S = 0.15
 POLLED = 3  # jobs
 PROCESSING_MS = 1_500

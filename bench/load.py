@@ -18,6 +18,7 @@ import uvloop
 from bench.neighbour import END_OF_HEAD, content_length
 
 ID_LENGTH = 36
+ACCEPTED_IN_S = 0.05  # uvloop accepts one connection at a time, and hardly any while others keep it busy
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ class Slices(NamedTuple):
     seconds: float
 
 
-FAST = Slices(30, 0.15)
-SLOW = Slices(4, 1.0)  # a request takes up to half a second
+FAST = Slices(25, 0.15)
+SLOW = Slices(3, 1.0)  # a request takes up to half a second
 
 
 class Generator:
@@ -127,7 +128,6 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport: Any = transport
-        self._send()
 
     def data_received(self, data: bytes) -> None:
         self._got += data
@@ -140,7 +140,7 @@ class _Connection(asyncio.Protocol):
         self.refused += self._got[9:10] != b"2"
         self._got = b""
         if self.going:
-            self._send()
+            self.send()
         else:
             self._transport.close()
 
@@ -148,7 +148,8 @@ class _Connection(asyncio.Protocol):
         if not self.ended.done():
             self.ended.set_result(None)
 
-    def _send(self) -> None:
+    def send(self) -> None:
+        """Send one more."""
         self._sent_at = time.perf_counter()
         self._transport.write(self._template.before + next(self._ids) + self._template.after)
 
@@ -167,7 +168,10 @@ async def _run(port: int, template: Template, connections: int, seconds: float) 
         for _ in range(connections)
     ]
     protocols = [protocol for _, protocol in made]
-    await asyncio.wait([protocol.began for protocol in protocols], timeout=5)  # some are accepted late
+    await asyncio.sleep(ACCEPTED_IN_S)
+    for protocol in protocols:
+        protocol.send()
+    await asyncio.wait([protocol.began for protocol in protocols], timeout=5)
     waits.clear()
     started = time.perf_counter()
     await asyncio.sleep(seconds)

@@ -1,20 +1,20 @@
 """What one would write instead of the relay: the baselines of the benchmarks, each as its author would.
 
-`python -m bench.naive VARIANT PORT` serves one of them with the event loop, HTTP parser and garbage collector
-settings of the relay, so that only the handlers differ.
+`python -m bench.naive VARIANT PORT` serves one of them by uvicorn as it comes, on the quick event loop and parser.
+It has no access log, and the settings of the garbage collector that the relay has and few know of.
 """
 
-import asyncio
 import hmac
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Annotated, Any
 from uuid import uuid4
 
 import httpx
-import uvloop
+import uvicorn
 from fastapi import Depends, FastAPI, Header, HTTPException
 from pydantic import BaseModel
 from sqlalchemy import Engine, event
@@ -22,7 +22,7 @@ from sqlmodel import Field, Session, SQLModel, create_engine
 from starlette.requests import Request
 from starlette.responses import Response
 
-from service.cli.serving import listen, serve_app
+from service.app import settle_memory
 
 SECRET = "bench-secret-of-the-naive-handler"  # noqa: S105  # a benchmark's own
 HEADER = "X-Soniox-Webhook-Secret"
@@ -163,14 +163,15 @@ def _engine(url: str) -> Engine:
     return engine
 
 
-async def _serve(variant: str, port: int) -> None:
-    app = FastAPI()
-    VARIANTS[variant](app)
-    await serve_app(app, listen("127.0.0.1", port))
+@asynccontextmanager
+async def _settled(_app: FastAPI) -> AsyncIterator[None]:
+    settle_memory()
+    yield
 
 
 if __name__ == "__main__":
     if sys.argv[1] not in VARIANTS:
         raise SystemExit(f"one of {', '.join(VARIANTS)}")
-    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    uvloop.run(_serve(sys.argv[1], int(sys.argv[2])))
+    app = FastAPI(lifespan=_settled)
+    VARIANTS[sys.argv[1]](app)
+    uvicorn.run(app, port=int(sys.argv[2]), loop="uvloop", http="httptools", access_log=False, log_level="error")

@@ -190,10 +190,8 @@ async def measured(database: str, database_url: str, url: str) -> list[Row]:
     print(f"{database}: relay {rate:.0f} jobs/s, bare loop {bare_rate:.0f}, one httpx client {httpx_rate:.0f}")
     return [
         Row(f"{database}: jobs finished against a bare loop of the same calls", ratio(ours, loop), limit=0.6),
-        Row(f"{database}: the same against such a loop that also decodes and packs", ratio(ours, packing)),
-        Row(
-            f"{database}: the same against the same worker with one httpx client", ratio(ours, with_httpx), limit=8
-        ),
+        Row(f"{database}: against such a loop that also decodes and packs", ratio(ours, packing)),
+        Row(f"{database}: against the same worker with one httpx client", ratio(ours, with_httpx), limit=8),
     ]
 
 

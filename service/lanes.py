@@ -24,7 +24,7 @@ R = TypeVar("R", bound=Due | Heard)
 Take = Callable[[AsyncConnection, Claimant, int], Awaitable[Sequence[R]]]
 
 LOOK_BACK_EVERY_MS = 1_000  # for leases that ended and commits that came late
-OVERLAP_MS = 100  # a row may be committed this long after its due time and still be found at once
+LATE_MS = 100  # a row may be committed this long after its due time and still be found at once
 
 
 def lanes_of(relay: Relay) -> list[Lane]:
@@ -75,15 +75,15 @@ def onwards(take: Take[R]) -> Take[R]:
     On PostgreSQL a long reader keeps all that is finished meanwhile in the index. A claim that always began at its
     start would pass through all of it each time; one that goes on from the last does not.
     """
-    reached_ms = looked_back_ms = 0
+    reached_ms = claimed_ms = looked_back_ms = 0
 
     async def claim(connection: AsyncConnection, claimant: Claimant, limit: int) -> Sequence[R]:
-        nonlocal reached_ms, looked_back_ms
+        nonlocal reached_ms, claimed_ms, looked_back_ms
         if claimant.now_ms - looked_back_ms >= LOOK_BACK_EVERY_MS:
             reached_ms, looked_back_ms = 0, claimant.now_ms
-        onward = replace(claimant, since_ms=max(0, reached_ms - OVERLAP_MS))
+        onward = replace(claimant, since_ms=max(0, min(reached_ms, claimed_ms - LATE_MS)))
         claimed = await take(connection, onward, limit)
-        reached_ms = max([reached_ms, *(row.due_at_ms or 0 for row in claimed)])
+        reached_ms, claimed_ms = max([reached_ms, *(row.due_at_ms or 0 for row in claimed)]), claimant.now_ms
         return claimed
 
     return claim
