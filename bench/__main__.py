@@ -31,6 +31,11 @@ SHORT: dict[str, dict[str, Any]] = {
     "deliveries": {"ROUNDS": 1, "BARE": 50, "DELIVERED": 500, "TRICKLE": 100, "TURNS": 1},
 }
 LIBRARIES = ("fastapi", "starlette", "uvicorn", "uvloop", "sqlalchemy", "sqlmodel", "asyncpg", "aiohttp", "httpx")
+HOW = """\
+What was measured in turns is shown as the median of each turn's ratio; figures beside it are medians alone.
+The baselines are served by uvicorn as it comes (`bench/naive.py`). Rows without a target stand below what they
+explain.
+"""
 RESULTS = Path(__file__).with_name("results.md")
 
 
@@ -80,7 +85,7 @@ def main() -> int:
         rows = [row for name in options.names or SHORT for row in measured(name)]
         return 0 if all(math.isfinite(row.value) and row.value > 0 for row in rows) else 1
     names = options.names or ROWS
-    parts = [f"# Results\n\n`make bench`, {time.strftime('%Y-%m-%d')}. {machine()}.\n"]
+    parts = [f"# Results\n\n`make bench`, {time.strftime('%Y-%m-%d')}. {machine()}.\n", HOW]
     rows = []
     for name in names:
         if name in (*ROWS, *LONGER):

@@ -24,7 +24,9 @@ R = TypeVar("R", bound=Due | Heard)
 Take = Callable[[AsyncConnection, Claimant, int], Awaitable[Sequence[R]]]
 
 LOOK_BACK_EVERY_MS = 1_000  # for leases that ended and commits that came late
-LATE_MS = 100  # a row may be committed this long after its due time and still be found at once
+# A row may be committed this long after its due time and still be found at once, less what the clocks of processes
+# differ by.
+LATE_MS = 100
 
 
 def lanes_of(relay: Relay) -> list[Lane]:

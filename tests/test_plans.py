@@ -27,6 +27,7 @@ from service.store import (
     stats,
     sweeps,
     transcriptions,
+    turns,
     webhooks,
 )
 from service.store.changes import insert_all
@@ -58,6 +59,11 @@ def deliveries_where(owner: str | None = None, **wanted: Any) -> Query:
 
 
 # What is asked, and the indexes of which one at least must lead it; primary keys may serve anything.
+async def choose(connection: AsyncConnection) -> None:
+    """Whose turn it is, and with which deliveries."""
+    await turns.choose(connection, await turns.ready(connection, NOW_MS), NOW_MS, 10)
+
+
 QUERIES: dict[str, tuple[Query, set[str]]] = {
     "claim the inbox": (lambda c: heard.claim(c, WHO, 10), {"ix_webhooks_due"}),
     "claim submissions": (
@@ -69,6 +75,7 @@ QUERIES: dict[str, tuple[Query, set[str]]] = {
         {"ix_deliveries_turn", "ix_deliveries_due", "uq_events_id"},
     ),
     "renew leases": (lambda c: claims.renew(c, Webhook, [("w1", 0), ("w2", 0)], NOW_MS), set()),
+    "choose deliveries": (choose, {"ix_deliveries_turn"}),
     "give leases back": (lambda c: claims.release(c, Delivery, "w", NOW_MS), {"ix_deliveries_due"}),
     "is anything due": (lambda c: claims.is_any_due(c, Delivery, NOW_MS), {"ix_deliveries_due"}),
     "when is the next due": (lambda c: claims.next_due_ms(c, Delivery, NOW_MS), {"ix_deliveries_due"}),

@@ -53,13 +53,22 @@ WAITING = text(
      ORDER BY waiting.head_ms, waiting.receiver
     """
 )
-# Of a value that is selected PostgreSQL knows nothing. A plan for any value then costs no more than one for this
-# value and is kept; else each claim is planned anew, which takes longer than to run it.
-WINDOW = (
-    "SELECT * FROM (SELECT id, receiver, lease_until_ms FROM deliveries"
-    " WHERE receiver = (SELECT CAST(:receiver_{0} AS VARCHAR)) AND due_at_ms <= (SELECT CAST(:now_ms AS BIGINT))"
-    " ORDER BY due_at_ms, id LIMIT {1}) AS w{0}"
-)
+WINDOW = """
+    SELECT * FROM (
+        SELECT id, receiver, lease_until_ms FROM deliveries WHERE {theirs} LIMIT {length}) AS w{number}
+"""
+# On PostgreSQL in words that leave it no choice: by no other index can it go in this order. And of a value that is
+# selected it knows nothing, so that a plan for any value costs no more than one for this value and is kept; else
+# each claim is planned anew, which takes longer than to run it. SQLite would not stop at the moment asked for.
+THEIRS = {
+    "sqlite": "receiver = :receiver_{number} AND due_at_ms <= :now_ms ORDER BY due_at_ms, id",
+    "postgresql": """
+        receiver >= (SELECT CAST(:receiver_{number} AS VARCHAR)) AND due_at_ms IS NOT NULL
+        AND (receiver, due_at_ms)
+         <= ((SELECT CAST(:receiver_{number} AS VARCHAR)), (SELECT CAST(:now_ms AS BIGINT)))
+        ORDER BY receiver, due_at_ms, id
+    """,
+}
 
 
 class Turn(NamedTuple):
@@ -142,9 +151,9 @@ async def _free_places(connection: AsyncConnection, turns: Sequence[Turn], now_m
 
 async def _places(connection: AsyncConnection, turns: list[Turn], now_ms: int) -> dict[str, list[_Place]]:
     """The windows of these receivers."""
-    lengths = {turn.receiver: next(length for length in LENGTHS if turn.window() <= length) for turn in turns}
+    lengths = {turn.receiver: _length(turn.window()) for turn in turns}
     receivers = sorted(lengths, key=lengths.__getitem__)  # few statements, which are planned once
-    query = _windows(tuple(lengths[receiver] for receiver in receivers))
+    query = _windows(connection.dialect.name, tuple(lengths[receiver] for receiver in receivers))
     values = {f"receiver_{number}": receiver for number, receiver in enumerate(receivers)}
     found = cast("list[_Place]", (await connection.execute(query, {"now_ms": now_ms, **values})).all())
     places: dict[str, list[_Place]] = {receiver: [] for receiver in receivers}
@@ -153,9 +162,18 @@ async def _places(connection: AsyncConnection, turns: list[Turn], now_ms: int) -
     return {turn.receiver: places[turn.receiver][: turn.window()] for turn in turns}
 
 
+def _length(window: int) -> int:
+    return next((length for length in LENGTHS if window <= length), LENGTHS[-1])
+
+
 @cache
-def _windows(lengths: tuple[int, ...]) -> TextClause:
-    return text(" UNION ALL ".join(WINDOW.format(number, length) for number, length in enumerate(lengths)))
+def _windows(dialect: str, lengths: tuple[int, ...]) -> TextClause:
+    theirs = [THEIRS[dialect].format(number=number) for number in range(len(lengths))]
+    windows = [
+        WINDOW.format(theirs=those, length=length, number=number)
+        for number, (those, length) in enumerate(zip(theirs, lengths, strict=True))
+    ]
+    return text(" UNION ALL ".join(windows))
 
 
 async def pay(connection: AsyncConnection, turns: list[Turn], claimed: Counter[str], now_ms: int) -> None:
