@@ -34,7 +34,6 @@ class Load:
     """What came of it; times in milliseconds."""
 
     rate: float
-    p50_ms: float
     p99_ms: float
     refused: int
 
@@ -181,7 +180,7 @@ async def _run(port: int, template: Template, connections: int, seconds: float) 
     await asyncio.wait([protocol.ended for protocol in protocols], timeout=5)
     percentiles = statistics.quantiles(answered, n=100)
     refused = sum(protocol.refused for protocol in protocols)
-    return Load(len(answered) / took, 1000 * percentiles[49], 1000 * percentiles[98], refused)
+    return Load(len(answered) / took, 1000 * percentiles[98], refused)
 
 
 def _answer_orders(pipe: "multiprocessing.connection.Connection[Any, Any]") -> None:

@@ -58,12 +58,12 @@ def deliveries_where(owner: str | None = None, **wanted: Any) -> Query:
     return lambda connection: deliveries.page_of(connection, deliveries.Filter(owner, **wanted), PAGE)
 
 
-# What is asked, and the indexes of which one at least must lead it; primary keys may serve anything.
 async def choose(connection: AsyncConnection) -> None:
     """Whose turn it is, and with which deliveries."""
     await turns.choose(connection, await turns.ready(connection, NOW_MS), NOW_MS, 10)
 
 
+# What is asked, and the indexes of which one at least must lead it; primary keys may serve anything.
 QUERIES: dict[str, tuple[Query, set[str]]] = {
     "claim the inbox": (lambda c: heard.claim(c, WHO, 10), {"ix_webhooks_due"}),
     "claim submissions": (

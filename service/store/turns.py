@@ -168,10 +168,9 @@ def _length(window: int) -> int:
 
 @cache
 def _windows(dialect: str, lengths: tuple[int, ...]) -> TextClause:
-    theirs = [THEIRS[dialect].format(number=number) for number in range(len(lengths))]
     windows = [
-        WINDOW.format(theirs=those, length=length, number=number)
-        for number, (those, length) in enumerate(zip(theirs, lengths, strict=True))
+        WINDOW.format(theirs=THEIRS[dialect].format(number=number), length=length, number=number)
+        for number, length in enumerate(lengths)
     ]
     return text(" UNION ALL ".join(windows))
 
