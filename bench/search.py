@@ -17,7 +17,7 @@ from service.relay import Relay
 from service.store import keys
 from service.tables import ApiKey
 from service.vault import hash_api_key
-from tests.support.house import House, open_house
+from tests.support.relay_app import RelayApp, open_relay_app
 from tests.support.transcripts import document, put, spoken
 
 HOW_MANY = 10_000
@@ -108,14 +108,14 @@ async def settle(relay: Relay) -> None:
             await connection.execute(text("VACUUM ANALYZE"))
 
 
-async def measure(house: House, language: Language) -> dict[str, list[float]]:
+async def measure(relay_app: RelayApp, language: Language) -> dict[str, list[float]]:
     """Milliseconds of each search by kind."""
     taken: dict[str, list[float]] = {}
     for _ in range(EACH):
         for kind, query in language.queries():
             headers = {"Authorization": f"Bearer {query.pop('key')}"} if "key" in query else {}
             begun = time.perf_counter()
-            answer = await house.client.get("/v1/search", params=query, headers=headers)
+            answer = await relay_app.client.get("/v1/search", params=query, headers=headers)
             taken.setdefault(kind, []).append((time.perf_counter() - begun) * 1000)
             assert answer.status_code == 200, answer.text
     return taken
@@ -128,13 +128,13 @@ def percentile(values: list[float], share: float) -> float:
 
 async def bench(name: str, database_url: str, how_many: int) -> None:
     """Fill a database and search it."""
-    async with open_house(database_url) as house:
+    async with open_relay_app(database_url) as relay_app:
         language = Language()
         begun = time.perf_counter()
-        await fill(house.relay, language, how_many)
+        await fill(relay_app.relay, language, how_many)
         print(f"{name}: {how_many:,} transcripts of {WORDS} words stored in {time.perf_counter() - begun:.0f} s")
-        await settle(house.relay)
-        rounds = [await measure(house, language) for _ in range(ROUNDS)]
+        await settle(relay_app.relay)
+        rounds = [await measure(relay_app, language) for _ in range(ROUNDS)]
     taken = min(rounds, key=lambda each: percentile(all_of(each), 0.95))  # the others shared the machine
     for kind, values in taken.items():
         print(f"  {kind:<32} median {statistics.median(values):7.1f} ms   p95 {percentile(values, 0.95):7.1f} ms")

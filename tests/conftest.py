@@ -1,4 +1,8 @@
-"""Databases and the house. Every test that takes `database_url` runs on SQLite and on PostgreSQL."""
+"""Databases and the relay app. A test that takes `database_url`, `db` or `relay_app` runs on SQLite and PostgreSQL.
+
+Where the database makes no difference (the shapes of HTTP, pages), the mark `one_database` has it run on SQLite alone.
+All tests of a process share one event loop, and on it the Soniox double and the receiver.
+"""
 
 import itertools
 import os
@@ -11,10 +15,18 @@ import pytest
 from service.db import Database, open_database
 from service.migrate import upgrade
 from service.wakeups import Wakeups
-from tests.support.house import House, open_house
 from tests.support.postgres import aside, execute, postgres_server, run_on
+from tests.support.relay_app import RelayApp, SharedNeighbours, open_neighbours, open_relay_app
 
 numbers = itertools.count()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what uses a database on both kinds, unless it is marked."""
+    if "database_url" in metafunc.fixturenames:
+        marked = metafunc.definition.get_closest_marker("one_database")
+        kinds = ["sqlite"] if marked else ["sqlite", "postgres"]
+        metafunc.parametrize("database_url", kinds, indirect=True, scope="function")
 
 
 @pytest.fixture(scope="session")
@@ -37,28 +49,36 @@ def postgres_url() -> Iterator[str]:
             run_on(url, f"DROP DATABASE {template}")
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-async def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
-    """A migrated database of the test's own."""
-    if request.param == "sqlite":
-        template = request.getfixturevalue("sqlite_template")
-        shutil.copy(template, tmp_path / "relay.db")
-        yield f"sqlite:///{tmp_path / 'relay.db'}"
-        return
-    server = request.getfixturevalue("postgres_url")
-    name = f"relay_test_{os.getpid()}_{next(numbers)}"
-    await execute(server, f"CREATE DATABASE {name} TEMPLATE relay_template_{os.getpid()}")
-    yield f"{server}/{name}"
-    await execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+@pytest.fixture(scope="session", autouse=True)
+async def neighbours_of_the_session() -> AsyncIterator[None]:
+    """The Soniox double and the receiver that the tests of this process borrow, one after the other."""
+    async with open_neighbours() as neighbours:
+        SharedNeighbours.of_session = neighbours
+        yield
+        SharedNeighbours.of_session = None
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """A migrated SQLite file of the test's own."""
+    shutil.copy(sqlite_template, tmp_path / "relay.db")
+    return f"sqlite:///{tmp_path / 'relay.db'}"
 
 
 @pytest.fixture
 async def postgres_database(postgres_url: str) -> AsyncIterator[str]:
-    """A migrated database for what only PostgreSQL can do: several processes."""
+    """A migrated database on PostgreSQL, for what only PostgreSQL can do: several processes."""
     name = f"relay_test_{os.getpid()}_{next(numbers)}"
-    await execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE relay_template_{os.getpid()}")
+    await execute(postgres_url, f"CREATE DATABASE {name} TEMPLATE relay_template_{os.getpid()} STRATEGY FILE_COPY")
     yield f"{postgres_url}/{name}"
     await execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A migrated database of the test's own; `pytest_generate_tests` says which kinds."""
+    fixture = {"sqlite": "sqlite_url", "postgres": "postgres_database"}[request.param]
+    return str(request.getfixturevalue(fixture))
 
 
 @pytest.fixture
@@ -69,7 +89,7 @@ async def db(database_url: str) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def house(database_url: str) -> AsyncIterator[House]:
+async def relay_app(database_url: str) -> AsyncIterator[RelayApp]:
     """Everything, on a database of its own."""
-    async with open_house(database_url) as opened:
+    async with open_relay_app(database_url) as opened:
         yield opened

@@ -11,7 +11,7 @@ import httpx
 import jsonschema_rs
 import pytest
 
-from tests.support.house import ADMIN_KEY, AUDIO, MODEL, House
+from tests.support.relay_app import ADMIN_KEY, AUDIO, MODEL, RelayApp
 
 DOCUMENT = json.loads((Path(__file__).parent / "data" / "soniox-openapi.json").read_text())
 LATER = {"402", "403", "413", "415", "422", "429", "503"}  # codes that answer with the error body, too
@@ -43,9 +43,9 @@ async def ended(client: httpx.AsyncClient, job_id: str) -> None:
 
 
 @pytest.mark.parametrize("which", ["relay", "sandbox"])
-async def test_answers_are_true_to_sonioxs_document(house: House, which: str) -> None:
-    client = house.client if which == "relay" else house.soniox
-    await _transcriptions(client, house)
+async def test_answers_are_true_to_sonioxs_document(relay_app: RelayApp, which: str) -> None:
+    client = relay_app.client if which == "relay" else relay_app.soniox
+    await _transcriptions(client, relay_app)
     await _files(client)
     check("/v1/models", await client.get("/v1/models"))
     for template in DOCUMENT["paths"]:
@@ -55,7 +55,7 @@ async def test_answers_are_true_to_sonioxs_document(house: House, which: str) ->
         check(template, refused)
 
 
-async def _transcriptions(client: httpx.AsyncClient, house: House) -> None:
+async def _transcriptions(client: httpx.AsyncClient, relay_app: RelayApp) -> None:
     plain = {"model": MODEL, "audio_url": AUDIO}
     rich = {
         **plain,
@@ -64,7 +64,7 @@ async def _transcriptions(client: httpx.AsyncClient, house: House) -> None:
         "enable_language_identification": True,
         "translation": {"type": "one_way", "target_language": "de"},
         "context": {"terms": ["relay"]},
-        "webhook_url": f"{house.receiver_url}/mine",
+        "webhook_url": f"{relay_app.receiver_url}/mine",
         "webhook_auth_header_name": "X-Mine",
         "webhook_auth_header_value": "secret",
         "client_reference_id": "ref",
@@ -115,13 +115,13 @@ async def _files(client: httpx.AsyncClient) -> None:
     assert (await client.get(path)).status_code == 404
 
 
-async def test_the_relay_takes_whatever_soniox_documents_as_valid(house: House) -> None:
+async def test_the_relay_takes_whatever_soniox_documents_as_valid(relay_app: RelayApp) -> None:
     """The fields of Soniox's create schema and those the relay knows are the same, nulls included."""
     fields = DOCUMENT["components"]["schemas"]["CreateTranscriptionPayload"]["properties"]
     nulls = {name: None for name in fields if name not in {"model", "audio_url"}}
-    answer = await house.client.post("/v1/transcriptions", json={**nulls, "model": MODEL, "audio_url": AUDIO})
+    answer = await relay_app.client.post("/v1/transcriptions", json={**nulls, "model": MODEL, "audio_url": AUDIO})
     assert answer.status_code == 201
-    ours = (await house.client.get("/openapi.json", headers={"Authorization": f"Bearer {ADMIN_KEY}"})).json()
+    ours = (await relay_app.client.get("/openapi.json", headers={"Authorization": f"Bearer {ADMIN_KEY}"})).json()
     known = set(ours["components"]["schemas"]["Submission"]["properties"])
     assert known - set(fields) == {"metadata"}
     assert set(fields) <= known

@@ -13,7 +13,7 @@ from service.lifecycle import SonioxStatus, Stage, soniox_status
 from service.store import browse
 from service.store.changes import insert_all
 from service.tables import Transcription
-from tests.support.house import House
+from tests.support.relay_app import RelayApp
 
 BEGIN_MS = 1_700_000_000_000
 STANDS: list[tuple[Stage, str | None]] = [
@@ -36,17 +36,17 @@ def row(number: int, stage: Stage = Stage.COMPLETED, seen: str | None = None, **
     return Transcription(id=new_uuid(at_ms), created_at_ms=at_ms, stage=stage, soniox_status=seen, **fields)
 
 
-async def put(house: House, *rows: Transcription) -> list[str]:
-    await house.relay.db.write(lambda connection: insert_all(connection, rows))
+async def put(relay_app: RelayApp, *rows: Transcription) -> list[str]:
+    await relay_app.relay.db.write(lambda connection: insert_all(connection, rows))
     return [one.id for one in rows]
 
 
-async def ids_of(house: House, **params: Any) -> list[str]:
+async def ids_of(relay_app: RelayApp, **params: Any) -> list[str]:
     """All ids of a list, read page by page."""
     found: list[str] = []
     cursor = ""
     while True:
-        answer = await house.client.get("/v1/transcriptions", params={**params, "cursor": cursor})
+        answer = await relay_app.client.get("/v1/transcriptions", params={**params, "cursor": cursor})
         assert answer.status_code == 200, answer.text
         page = answer.json()
         found += [job["id"] for job in page["transcriptions"]]
@@ -55,66 +55,66 @@ async def ids_of(house: House, **params: Any) -> list[str]:
             return found
 
 
-async def count_of(house: House, **params: Any) -> int:
-    return int((await house.client.get("/v1/transcriptions/count", params=params)).json()["total"])
+async def count_of(relay_app: RelayApp, **params: Any) -> int:
+    return int((await relay_app.client.get("/v1/transcriptions/count", params=params)).json()["total"])
 
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
-async def test_pages_neither_repeat_nor_skip_while_rows_come_and_go(house: House, order: str) -> None:
+async def test_pages_neither_repeat_nor_skip_while_rows_come_and_go(relay_app: RelayApp, order: str) -> None:
     rows = [row(number) for number in range(57)]
-    await put(house, *rows)
-    at_first = await house.client.get("/v1/transcriptions", params={"limit": 10, "order": order})
+    await put(relay_app, *rows)
+    at_first = await relay_app.client.get("/v1/transcriptions", params={"limit": 10, "order": order})
     page = at_first.json()
     seen = [job["id"] for job in page["transcriptions"]]
     in_order = sorted((one.created_at_ms, one.id) for one in rows)
     expected = [one_id for _, one_id in (in_order if order == "asc" else reversed(in_order))]
     gone = {seen[-1], seen[0], expected[20], expected[56]}
     for one_id in gone:
-        assert (await house.client.delete(f"/v1/transcriptions/{one_id}")).status_code == 204
-    await put(house, row(-20), row(900))
+        assert (await relay_app.client.delete(f"/v1/transcriptions/{one_id}")).status_code == 204
+    await put(relay_app, row(-20), row(900))
     params = {"limit": 7, "order": order}
     while page["next_page_cursor"]:
         params["cursor"] = page["next_page_cursor"]
-        page = (await house.client.get("/v1/transcriptions", params=params)).json()
+        page = (await relay_app.client.get("/v1/transcriptions", params=params)).json()
         seen += [job["id"] for job in page["transcriptions"]]
     assert len(seen) == len(set(seen))
     of_before = [one_id for one_id in seen if one_id in expected]
     assert of_before == [one_id for one_id in expected if one_id not in gone - {*seen[:10]}]
 
 
-async def test_newest_comes_first_unless_asked_otherwise(house: House) -> None:
-    ids = await put(house, row(0), row(10), row(20))
-    assert await ids_of(house) == await ids_of(house, order="desc") == ids[::-1]
-    assert await ids_of(house, order="asc", limit=1) == ids
+async def test_newest_comes_first_unless_asked_otherwise(relay_app: RelayApp) -> None:
+    ids = await put(relay_app, row(0), row(10), row(20))
+    assert await ids_of(relay_app) == await ids_of(relay_app, order="desc") == ids[::-1]
+    assert await ids_of(relay_app, order="asc", limit=1) == ids
 
 
-async def test_every_status_and_stage_can_be_asked_for(house: House) -> None:
+async def test_every_status_and_stage_can_be_asked_for(relay_app: RelayApp) -> None:
     rows = [row(10 * number, stage, seen) for number, (stage, seen) in enumerate(STANDS)]
-    await put(house, *rows)
+    await put(relay_app, *rows)
     statuses: list[SonioxStatus] = ["queued", "processing", "completed", "error"]
     for status in statuses:
         expected = [one.id for one in rows if soniox_status(Stage(one.stage), one.soniox_status) == status]
-        assert await ids_of(house, status=status, order="asc") == expected
-        assert await count_of(house, status=status) == len(expected) > 0
+        assert await ids_of(relay_app, status=status, order="asc") == expected
+        assert await count_of(relay_app, status=status) == len(expected) > 0
     for stage in Stage:
         expected = [one.id for one in rows if one.stage == stage]
-        assert await ids_of(house, stage=str(stage), order="asc") == expected
-        assert await count_of(house, stage=str(stage)) == len(expected)
-    assert await count_of(house, status=["queued", "error"]) == 6
-    assert await count_of(house, status="queued", stage="submitted") == 2
+        assert await ids_of(relay_app, stage=str(stage), order="asc") == expected
+        assert await count_of(relay_app, stage=str(stage)) == len(expected)
+    assert await count_of(relay_app, status=["queued", "error"]) == 6
+    assert await count_of(relay_app, status="queued", stage="submitted") == 2
 
 
-async def test_reference_and_moments_narrow_a_list(house: House) -> None:
-    ids = await put(house, row(0), row(1000, client_reference_id="a"), row(2000, client_reference_id="b"))
-    assert await ids_of(house, client_reference_id="a") == [ids[1]]
+async def test_reference_and_moments_narrow_a_list(relay_app: RelayApp) -> None:
+    ids = await put(relay_app, row(0), row(1000, client_reference_id="a"), row(2000, client_reference_id="b"))
+    assert await ids_of(relay_app, client_reference_id="a") == [ids[1]]
     second = "2023-11-14T22:13:20.100Z"
-    assert await ids_of(house, created_after=second) == [ids[2]]
-    assert await ids_of(house, created_before=second) == [ids[0]]
-    assert await ids_of(house, created_after="2023-11-14T23:13:20.050+01:00", created_before="2024-01-01") == [
+    assert await ids_of(relay_app, created_after=second) == [ids[2]]
+    assert await ids_of(relay_app, created_before=second) == [ids[0]]
+    assert await ids_of(relay_app, created_after="2023-11-14T23:13:20.050+01:00", created_before="2024-01-01") == [
         ids[2],
         ids[1],
     ]
-    assert await count_of(house, created_after=second) == 1
+    assert await count_of(relay_app, created_after=second) == 1
 
 
 @pytest.mark.parametrize(
@@ -132,8 +132,8 @@ async def test_reference_and_moments_narrow_a_list(house: House) -> None:
         ("client_reference_id", "\0"),
     ],
 )
-async def test_a_wrong_filter_is_refused_with_its_location(house: House, name: str, value: str) -> None:
-    answer = await house.client.get("/v1/transcriptions", params={name: value})
+async def test_a_wrong_filter_is_refused_with_its_location(relay_app: RelayApp, name: str, value: str) -> None:
+    answer = await relay_app.client.get("/v1/transcriptions", params={name: value})
     assert answer.status_code == 400
     body = answer.json()
     assert body["error_type"] == "invalid_request"
@@ -141,47 +141,47 @@ async def test_a_wrong_filter_is_refused_with_its_location(house: House, name: s
 
 
 @pytest.mark.parametrize("cursor", ["nonsense", "%00", "MTIz", "LTE6eA", "é", "OTk5OTk5OTk5OTk5OTk5OTk5OTk6eA"])
-async def test_a_cursor_from_elsewhere_is_refused(house: House, cursor: str) -> None:
+async def test_a_cursor_from_elsewhere_is_refused(relay_app: RelayApp, cursor: str) -> None:
     for path in ("/v1/transcriptions", "/v1/files"):
-        answer = await house.client.get(path, params={"cursor": cursor})
+        answer = await relay_app.client.get(path, params={"cursor": cursor})
         assert (answer.status_code, answer.json()["error_type"]) == (400, "invalid_cursor")
 
 
 async def test_many_waiting_requests_are_answered_when_the_transcription_ends(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    relay_app: RelayApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "LOOK_EVERY_S", 60)  # only the commit that ends it can wake them
-    job = await house.submit(client_reference_id="processing_ms=400")
-    many = [house.client.get(f"/v1/transcriptions/{job['id']}", params={"wait": 30}) for _ in range(40)]
+    job = await relay_app.submit(client_reference_id="processing_ms=400")
+    many = [relay_app.client.get(f"/v1/transcriptions/{job['id']}", params={"wait": 30}) for _ in range(40)]
     answers = await asyncio.wait_for(asyncio.gather(*many), 10)
     assert {answer.json()["status"] for answer in answers} == {"completed"}
 
 
 async def test_a_waiting_request_hears_of_the_end_without_a_ring_too(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    relay_app: RelayApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "LANE", "never rung by anybody")  # as if another process had ended it
-    job = await house.submit(client_reference_id="processing_ms=400")
-    answer = await house.client.get(f"/v1/transcriptions/{job['id']}", params={"wait": 10})
+    job = await relay_app.submit(client_reference_id="processing_ms=400")
+    answer = await relay_app.client.get(f"/v1/transcriptions/{job['id']}", params={"wait": 10})
     assert answer.json()["status"] == "completed"
 
 
 async def test_a_waiting_request_ends_with_its_time_or_with_the_transcription(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    relay_app: RelayApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "LOOK_EVERY_S", 60)
-    job = await house.submit(client_reference_id="processing_ms=60000")
+    job = await relay_app.submit(client_reference_id="processing_ms=60000")
     path = f"/v1/transcriptions/{job['id']}"
-    answer = await house.client.get(path, params={"wait": 0.2})
+    answer = await relay_app.client.get(path, params={"wait": 0.2})
     assert answer.json()["status"] in {"queued", "processing"}
-    waiting_one = asyncio.create_task(house.client.get(path, params={"wait": 30}))
+    waiting_one = asyncio.create_task(relay_app.client.get(path, params={"wait": 30}))
     await asyncio.sleep(0.2)
-    await house.client.delete(path)
+    await relay_app.client.delete(path)
     assert (await asyncio.wait_for(waiting_one, 10)).status_code == 404
 
 
 async def test_a_waiting_request_costs_one_query_however_many_wait(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    relay_app: RelayApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = 0
     still_open = browse.still_open
@@ -192,17 +192,17 @@ async def test_a_waiting_request_costs_one_query_however_many_wait(
         return await still_open(connection, ids)
 
     monkeypatch.setattr(browse, "still_open", count_looks)
-    job = await house.submit(client_reference_id="processing_ms=60000")
-    many = [house.client.get(f"/v1/transcriptions/{job['id']}", params={"wait": 2.5}) for _ in range(50)]
+    job = await relay_app.submit(client_reference_id="processing_ms=60000")
+    many = [relay_app.client.get(f"/v1/transcriptions/{job['id']}", params={"wait": 2.5}) for _ in range(50)]
     answers = await asyncio.gather(*many)
     assert {answer.json()["stage"] for answer in answers} == {"submitted"}
     assert 2 <= looks < 40
 
 
-async def test_what_has_not_changed_is_not_sent_again(house: House) -> None:
-    [job_id] = await put(house, row(0))
+async def test_what_has_not_changed_is_not_sent_again(relay_app: RelayApp) -> None:
+    [job_id] = await put(relay_app, row(0))
     for path in (f"/v1/transcriptions/{job_id}", "/v1/models"):
-        first = await house.client.get(path)
-        again = await house.client.get(path, headers={"If-None-Match": first.headers["etag"]})
+        first = await relay_app.client.get(path)
+        again = await relay_app.client.get(path, headers={"If-None-Match": first.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
-        assert (await house.client.get(path, headers={"If-None-Match": '"other"'})).status_code == 200
+        assert (await relay_app.client.get(path, headers={"If-None-Match": '"other"'})).status_code == 200

@@ -14,7 +14,7 @@ from service.api import docs
 from service.api.subscription import EVENT_TYPES
 from service.app import create_app
 from service.settings import WEBHOOK_PATH, Settings
-from tests.support.house import House
+from tests.support.relay_app import RelayApp
 
 COMMITTED = Path(__file__).parents[1] / "docs" / "openapi.json"
 OPERATIONS = {"get", "put", "post", "patch", "delete"}
@@ -115,20 +115,20 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
     assert unused == set()
 
 
-async def test_the_page_needs_nothing_from_elsewhere(house: House) -> None:
-    page = await house.client.get("/docs", headers={"Authorization": ""})
+async def test_the_page_needs_nothing_from_elsewhere(relay_app: RelayApp) -> None:
+    page = await relay_app.client.get("/docs", headers={"Authorization": ""})
     assert page.status_code == 200
     assert "http://" not in page.text
     assert "https://" not in page.text
     assert "<script>" not in page.text
     assert "'unsafe-inline'" not in page.headers["content-security-policy"].partition("style-src")[0]
     for asset in re.findall(r'(?:src|href)="([^"]+)"', page.text):
-        answer = await house.client.get(asset)
+        answer = await relay_app.client.get(asset)
         assert answer.status_code == 200
         assert len(answer.content) > 100
-    assert (await house.client.get("/docs/assets/../docs.py")).status_code == 404
-    assert (await house.client.get("/docs/assets/README.md")).status_code == 404
-    assert (await house.client.get("/openapi.json")).json()["openapi"].startswith("3.1")
+    assert (await relay_app.client.get("/docs/assets/../docs.py")).status_code == 404
+    assert (await relay_app.client.get("/docs/assets/README.md")).status_code == 404
+    assert (await relay_app.client.get("/openapi.json")).json()["openapi"].startswith("3.1")
 
 
 def test_the_vendored_page_has_its_licence_beside_it() -> None:

@@ -7,20 +7,20 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.house import ADMIN_KEY, House
+from tests.support.relay_app import ADMIN_KEY, RelayApp
 
 ROOT = Path(__file__).parents[1]
 AT_MOST_S = 20
 
 
 async def test_generated_requests_find_no_answer_that_the_document_does_not_tell(
-    house: House, tmp_path: Path
+    relay_app: RelayApp, tmp_path: Path
 ) -> None:
     document = tmp_path / "openapi.json"
-    document.write_text(json.dumps(await _document(house)))
+    document.write_text(json.dumps(await _document(relay_app)))
     command = [
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(ROOT / "tests" / "schemathesis.toml")),
-        *("--no-color", "run", str(document), "--url", house.server.url),
+        *("--no-color", "run", str(document), "--url", relay_app.server.url),
         *("--header", f"Authorization: Bearer {ADMIN_KEY}", "--checks", "all"),
         *("--max-examples", "2", "--seed", "1", "--max-time", str(AT_MOST_S), "--request-timeout", "10"),
         *("--exclude-path", "/v1/events/stream"),  # it never ends; `test_events.py` reads it
@@ -39,10 +39,10 @@ async def test_generated_requests_find_no_answer_that_the_document_does_not_tell
     assert int(re.findall(r"(\d+) generated", report)[-1]) > 300, report[-3000:]
 
 
-async def _document(house: House) -> dict[str, object]:
+async def _document(relay_app: RelayApp) -> dict[str, object]:
     """The document with the models of this Soniox, which the general one cannot know."""
-    document = dict((await house.client.get("/openapi.json")).json())
-    models = (await house.client.get("/v1/models")).json()["models"]
+    document = dict((await relay_app.client.get("/openapi.json")).json())
+    models = (await relay_app.client.get("/v1/models")).json()["models"]
     names = [model["id"] for model in models if model["transcription_mode"] == "async"]
     for name in ("Submission", "SubmissionWithFile"):
         document["components"]["schemas"][name]["properties"]["model"] = {"enum": names}

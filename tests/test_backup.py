@@ -10,27 +10,27 @@ from typing import Any
 
 import pytest
 
-from tests.support.house import House, open_house
 from tests.support.postgres import execute
+from tests.support.relay_app import RelayApp, open_relay_app
 
 DOCUMENT = (Path(__file__).resolve().parents[1] / "docs" / "backup.md").read_text("utf-8")
 
 
-async def some_work(house: House) -> tuple[str, str]:
+async def some_work(relay_app: RelayApp) -> tuple[str, str]:
     """A finished job, and one that is still at Soniox."""
-    done = (await house.submit())["id"]
-    await house.finished(done)
-    return done, (await house.submit(client_reference_id="processing_ms=60000"))["id"]
+    done = (await relay_app.submit())["id"]
+    await relay_app.finished(done)
+    return done, (await relay_app.submit(client_reference_id="processing_ms=60000"))["id"]
 
 
-async def is_all_there(house: House, done: str, still_open: str, transcript: Any) -> None:
+async def is_all_there(relay_app: RelayApp, done: str, still_open: str, transcript: Any) -> None:
     """On the restored database: the result as it was, and the open job goes on to an end that is told."""
-    assert (await house.client.get(f"/v1/transcriptions/{done}/transcript")).json() == transcript
-    found = (await house.client.get(f"/v1/transcriptions/{still_open}")).json()
+    assert (await relay_app.client.get(f"/v1/transcriptions/{done}/transcript")).json() == transcript
+    found = (await relay_app.client.get(f"/v1/transcriptions/{still_open}")).json()
     assert found["stage"] in {"accepted", "submitting", "submitted"}
-    assert (await house.client.get("/readyz")).json()["checks"]["migration"] == "ok"
-    another = await house.submit()
-    assert (await house.finished(another["id"]))["status"] == "completed"
+    assert (await relay_app.client.get("/readyz")).json()["checks"]["migration"] == "ok"
+    another = await relay_app.submit()
+    assert (await relay_app.finished(another["id"]))["status"] == "completed"
 
 
 async def test_a_sqlite_backup_taken_while_it_works_can_be_served(sqlite_template: Path, tmp_path: Path) -> None:
@@ -38,26 +38,26 @@ async def test_a_sqlite_backup_taken_while_it_works_can_be_served(sqlite_templat
     assert statement in DOCUMENT
     shutil.copy(sqlite_template, tmp_path / "relay.db")
     copy = tmp_path / "copy.db"
-    async with open_house(f"sqlite:///{tmp_path / 'relay.db'}") as house:
-        jobs = await some_work(house)
-        transcript = (await house.client.get(f"/v1/transcriptions/{jobs[0]}/transcript")).json()
+    async with open_relay_app(f"sqlite:///{tmp_path / 'relay.db'}") as relay_app:
+        jobs = await some_work(relay_app)
+        transcript = (await relay_app.client.get(f"/v1/transcriptions/{jobs[0]}/transcript")).json()
         with closing(sqlite3.connect(tmp_path / "relay.db")) as beside:
             beside.execute(f"{statement} '{copy}'")
-    async with open_house(f"sqlite:///{copy}") as restored:
+    async with open_relay_app(f"sqlite:///{copy}") as restored:
         await is_all_there(restored, *jobs, transcript)
 
 
 async def test_a_postgresql_dump_taken_while_it_works_can_be_restored(postgres_database: str) -> None:
     assert "pg_dump --format=custom" in DOCUMENT
     server = postgres_database.rpartition("/")[0]
-    async with open_house(postgres_database) as house:
-        jobs = await some_work(house)
-        transcript = (await house.client.get(f"/v1/transcriptions/{jobs[0]}/transcript")).json()
+    async with open_relay_app(postgres_database) as relay_app:
+        jobs = await some_work(relay_app)
+        transcript = (await relay_app.client.get(f"/v1/transcriptions/{jobs[0]}/transcript")).json()
         dump = await output_of(client("pg_dump"), "--format=custom", "--dbname", postgres_database)
     await execute(server, "CREATE DATABASE relay_restored")
     try:
         await output_of(client("pg_restore"), "--no-owner", "--dbname", f"{server}/relay_restored", given=dump)
-        async with open_house(f"{server}/relay_restored") as restored:
+        async with open_relay_app(f"{server}/relay_restored") as restored:
             await is_all_there(restored, *jobs, transcript)
     finally:
         await execute(server, "DROP DATABASE relay_restored WITH (FORCE)")

@@ -16,7 +16,7 @@ from service.cli import connections
 from service.cli.connections import BoundedHttp
 from service.cli.demo.household import free_port
 from service.vault import Vault
-from tests.support.house import ADMIN_KEY, MASTER_SECRET, settings_for
+from tests.support.relay_app import ADMIN_KEY, MASTER_SECRET, settings_for
 from tests.support.servers import serving
 
 JOB = "0197a1b2-0000-7000-8000-000000000001"

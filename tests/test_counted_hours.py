@@ -21,7 +21,7 @@ from service.store.counting import DELIVERIES, HOUR_MS, JOBS, SAMPLE, Subject
 from service.store.endings import Ending
 from service.store.history import Interval
 from service.tables import Delivery, Transcription
-from tests.support.house import House
+from tests.support.relay_app import RelayApp
 
 NOW_MS = 1_790_000_000_000
 SINCE_MS, UNTIL_MS = NOW_MS - 8 * DAY_MS, NOW_MS - HOUR_MS // 2
@@ -177,10 +177,10 @@ async def test_who_changes_rows_without_knowing_of_counts_changes_the_figures_to
         await assert_exact(db)
 
 
-async def test_the_hour_that_is_not_over_is_never_counted(house: House) -> None:
-    await house.finished((await house.submit())["id"])
-    assert await count_hours(house.relay) == 0
-    figures = (await house.client.get("/v1/stats?window=30d")).json()
+async def test_the_hour_that_is_not_over_is_never_counted(relay_app: RelayApp) -> None:
+    await relay_app.finished((await relay_app.submit())["id"])
+    assert await count_hours(relay_app.relay) == 0
+    figures = (await relay_app.client.get("/v1/stats?window=30d")).json()
     assert figures["jobs"]["completed"] == 1
     assert sum(one["completed"] for one in figures["jobs"]["intervals"]) == 1
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.chaos.points import POINTS
-from tests.chaos.trial import open_theatre
+from tests.support.relay_processes import open_relay_processes
 
 JOBS = 6
 
@@ -14,17 +14,17 @@ JOBS = 6
 async def test_after_a_crash_every_job_has_one_result_and_one_transcription_at_soniox(
     database_url: str, point: str
 ) -> None:
-    async with open_theatre(database_url) as theatre:
+    async with open_relay_processes(database_url) as processes:
         if point.startswith("sweep"):
-            await theatre.lose_webhooks(4 * JOBS)
-        await theatre.start(point)
+            await processes.lose_webhooks(4 * JOBS)
+        await processes.start(point)
         submitting = [
-            asyncio.create_task(theatre.submit(number, with_file=number % 2 == 0)) for number in range(JOBS)
+            asyncio.create_task(processes.submit(number, with_file=number % 2 == 0)) for number in range(JOBS)
         ]
-        assert await theatre.died(within_s=20), f"the relay never came to the point: {point}"
-        await theatre.start()
+        assert await processes.died(within_s=20), f"the relay never came to the point: {point}"
+        await processes.start()
         await asyncio.gather(*submitting)
-        account = await theatre.settled(within_s=45)
+        account = await processes.settled(within_s=45)
         assert account.is_clean(), account
         assert account.jobs == JOBS
-        assert await theatre.stop() == 0
+        assert await processes.stop() == 0

@@ -5,14 +5,16 @@ import re
 import httpx
 import pytest
 
-from tests.support.house import ADMIN_KEY, House, open_house
+from tests.support.relay_app import ADMIN_KEY, RelayApp, open_relay_app
 
 OTHER_SITE = {"Origin": "https://evil.example"}
 
 
-def browser(house: House) -> httpx.AsyncClient:
+def browser(relay_app: RelayApp) -> httpx.AsyncClient:
     """Keeps cookies and sends no API key."""
-    return httpx.AsyncClient(base_url=house.server.url, headers={"Origin": house.server.url}, trust_env=False)
+    return httpx.AsyncClient(
+        base_url=relay_app.server.url, headers={"Origin": relay_app.server.url}, trust_env=False
+    )
 
 
 async def sign_in(client: httpx.AsyncClient, key: str = ADMIN_KEY) -> httpx.Response:
@@ -26,13 +28,13 @@ async def token_of(client: httpx.AsyncClient) -> str:
     return found[1]
 
 
-async def new_key(house: House, *scopes: str) -> dict[str, str]:
-    answer = await house.client.post("/v1/keys", json={"name": "desk", "scopes": list(scopes)})
+async def new_key(relay_app: RelayApp, *scopes: str) -> dict[str, str]:
+    answer = await relay_app.client.post("/v1/keys", json={"name": "desk", "scopes": list(scopes)})
     return dict(answer.json())
 
 
-async def test_a_stranger_is_led_to_the_sign_in_and_from_there_to_what_he_wanted(house: House) -> None:
-    async with browser(house) as client:
+async def test_a_stranger_is_led_to_the_sign_in_and_from_there_to_what_he_wanted(relay_app: RelayApp) -> None:
+    async with browser(relay_app) as client:
         refused = await client.get("/ui?window=24h")
         assert refused.status_code == 303
         assert refused.headers["location"] == "/ui/sign-in?next=%2Fui%3Fwindow%3D24h"
@@ -41,13 +43,13 @@ async def test_a_stranger_is_led_to_the_sign_in_and_from_there_to_what_he_wanted
         assert (await client.get("/ui")).status_code == 200
 
 
-async def test_the_bare_address_leads_to_the_dashboard(house: House) -> None:
-    answer = await house.client.get("/")
+async def test_the_bare_address_leads_to_the_dashboard(relay_app: RelayApp) -> None:
+    answer = await relay_app.client.get("/")
     assert (answer.status_code, answer.headers["location"]) == (307, "/ui")
 
 
-async def test_a_wrong_key_opens_nothing_and_is_not_repeated(house: House) -> None:
-    async with browser(house) as client:
+async def test_a_wrong_key_opens_nothing_and_is_not_repeated(relay_app: RelayApp) -> None:
+    async with browser(relay_app) as client:
         answer = await sign_in(client, "srk_wrong_key_that_nobody_has")
         assert answer.status_code == 401
         assert "unknown, or it was revoked" in answer.text
@@ -66,14 +68,14 @@ async def test_a_wrong_key_opens_nothing_and_is_not_repeated(house: House) -> No
         "/v1",
     ],
 )
-async def test_the_sign_in_leads_to_no_other_site(house: House, elsewhere: str) -> None:
-    async with browser(house) as client:
+async def test_the_sign_in_leads_to_no_other_site(relay_app: RelayApp, elsewhere: str) -> None:
+    async with browser(relay_app) as client:
         answer = await client.post("/ui/sign-in", data={"key": ADMIN_KEY, "next": elsewhere})
         assert (answer.status_code, answer.headers["location"]) == (303, "/ui")
 
 
-async def test_the_session_cookie_is_out_of_reach_and_holds_no_key(house: House) -> None:
-    async with browser(house) as client:
+async def test_the_session_cookie_is_out_of_reach_and_holds_no_key(relay_app: RelayApp) -> None:
+    async with browser(relay_app) as client:
         cookie = (await sign_in(client)).headers["set-cookie"]
         assert ADMIN_KEY not in cookie
         assert {"HttpOnly", "SameSite=strict", "Path=/ui", "Max-Age=43200"} <= set(cookie.split("; "))
@@ -82,15 +84,15 @@ async def test_the_session_cookie_is_out_of_reach_and_holds_no_key(house: House)
 
 async def test_the_session_cookie_is_secure_where_the_relay_is_reached_over_https(database_url: str) -> None:
     async with (
-        open_house(database_url, public_base_url="https://relay.example") as house,
-        browser(house) as client,
+        open_relay_app(database_url, public_base_url="https://relay.example") as relay_app,
+        browser(relay_app) as client,
     ):
         client.headers.update({"Host": "relay.example", "Origin": "https://relay.example"})
         assert "Secure" in (await sign_in(client)).headers["set-cookie"].split("; ")
 
 
-async def test_a_changed_cookie_is_no_session(house: House) -> None:
-    async with browser(house) as client:
+async def test_a_changed_cookie_is_no_session(relay_app: RelayApp) -> None:
+    async with browser(relay_app) as client:
         await sign_in(client)
         owner, until, nonce, signature = client.cookies["relay_session"].split(".")
         forgeries = (
@@ -100,31 +102,31 @@ async def test_a_changed_cookie_is_no_session(house: House) -> None:
             f"{owner}.{until}",
             "-",
         )
-    async with browser(house) as stranger:
+    async with browser(relay_app) as stranger:
         for forged in forgeries:
             answer = await stranger.get("/ui", headers={"Cookie": f"relay_session={forged}"})
             assert answer.status_code == 303
 
 
-async def test_a_revoked_key_ends_its_sessions(house: House) -> None:
-    key = await new_key(house, "read")
-    async with browser(house) as client:
+async def test_a_revoked_key_ends_its_sessions(relay_app: RelayApp) -> None:
+    key = await new_key(relay_app, "read")
+    async with browser(relay_app) as client:
         await sign_in(client, key["key"])
         assert (await client.get("/ui")).status_code == 200
-        await house.client.delete(f"/v1/keys/{key['id']}")
+        await relay_app.client.delete(f"/v1/keys/{key['id']}")
         assert (await client.get("/ui")).status_code == 303
 
 
-async def test_a_key_that_may_not_read_cannot_sign_in(house: House) -> None:
-    key = await new_key(house, "submit")
-    async with browser(house) as client:
+async def test_a_key_that_may_not_read_cannot_sign_in(relay_app: RelayApp) -> None:
+    key = await new_key(relay_app, "submit")
+    async with browser(relay_app) as client:
         answer = await sign_in(client, key["key"])
         assert answer.status_code == 403
         assert "set-cookie" not in answer.headers
 
 
-async def test_forms_are_taken_only_from_our_own_pages(house: House) -> None:
-    async with browser(house) as client:
+async def test_forms_are_taken_only_from_our_own_pages(relay_app: RelayApp) -> None:
+    async with browser(relay_app) as client:
         assert (await client.post("/ui/sign-in", data={"key": ADMIN_KEY}, headers=OTHER_SITE)).status_code == 403
         await sign_in(client)
         token = await token_of(client)
@@ -140,16 +142,16 @@ async def test_forms_are_taken_only_from_our_own_pages(house: House) -> None:
         assert (await client.get("/ui")).status_code == 303
 
 
-async def test_the_token_of_one_session_is_worth_nothing_in_another(house: House) -> None:
-    async with browser(house) as one, browser(house) as other:
+async def test_the_token_of_one_session_is_worth_nothing_in_another(relay_app: RelayApp) -> None:
+    async with browser(relay_app) as one, browser(relay_app) as other:
         await sign_in(one)
         await sign_in(other)
         answer = await other.post("/ui/sign-out", data={"token": await token_of(one)})
         assert answer.status_code == 403
 
 
-async def test_every_answer_forbids_foreign_content_and_frames(house: House) -> None:
-    async with browser(house) as client:
+async def test_every_answer_forbids_foreign_content_and_frames(relay_app: RelayApp) -> None:
+    async with browser(relay_app) as client:
         pages = [await client.get("/ui/sign-in"), await client.get("/ui"), await client.get("/ui/nowhere")]
         await sign_in(client)
         pages += [await client.get("/ui"), await client.get("/ui/nowhere")]
@@ -167,8 +169,8 @@ async def test_every_answer_forbids_foreign_content_and_frames(house: House) -> 
         assert page.headers["cache-control"] in {"no-store", "public, max-age=31536000, immutable"}
 
 
-async def test_a_file_is_kept_for_ever_under_the_hash_of_its_content_only(house: House) -> None:
-    async with browser(house) as client:
+async def test_a_file_is_kept_for_ever_under_the_hash_of_its_content_only(relay_app: RelayApp) -> None:
+    async with browser(relay_app) as client:
         page = (await client.get("/ui/sign-in")).text
         for url in re.findall(r'(?:href|src)="(/ui/static/[^"]+)"', page):
             answer = await client.get(url)
@@ -179,15 +181,17 @@ async def test_a_file_is_kept_for_ever_under_the_hash_of_its_content_only(house:
             assert (await client.get(f"/ui/static/0/{missing}")).status_code in {303, 404}
 
 
-async def test_a_link_from_another_site_is_followed_once_more_before_a_key_is_asked_for(house: House) -> None:
-    async with browser(house) as client:
+async def test_a_link_from_another_site_is_followed_once_more_before_a_key_is_asked_for(
+    relay_app: RelayApp,
+) -> None:
+    async with browser(relay_app) as client:
         answer = await client.get("/ui?window=7d", headers={"Sec-Fetch-Site": "cross-site"})
         assert answer.status_code == 200
         assert '<meta http-equiv="refresh" content="0;url=/ui?window=7d">' in answer.text
 
 
-async def test_what_is_not_there_is_a_page_that_says_so(house: House) -> None:
-    async with browser(house) as client:
+async def test_what_is_not_there_is_a_page_that_says_so(relay_app: RelayApp) -> None:
+    async with browser(relay_app) as client:
         await sign_in(client)
         answer = await client.get("/ui/<script>alert(1)</script>")
         assert answer.status_code == 404
@@ -195,6 +199,6 @@ async def test_what_is_not_there_is_a_page_that_says_so(house: House) -> None:
         assert "<script>alert" not in answer.text
 
 
-async def test_the_dashboard_is_no_part_of_the_api_document(house: House) -> None:
-    document = (await house.client.get("/openapi.json")).json()
+async def test_the_dashboard_is_no_part_of_the_api_document(relay_app: RelayApp) -> None:
+    document = (await relay_app.client.get("/openapi.json")).json()
     assert not [path for path in document["paths"] if path.startswith("/ui")]

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from service.store import keys
 from service.tables import ApiKey
 from service.vault import hash_api_key
-from tests.support.house import AUDIO, House, open_house
+from tests.support.relay_app import AUDIO, RelayApp, open_relay_app
 from tests.support.transcripts import document, put, said
 from tests.support.visitor import Visitor, visiting
 
@@ -23,24 +23,24 @@ def links(html: str, start: str) -> list[str]:
     return [unescape(url) for url in re.findall(r'href="([^"]+)"', html) if url.startswith(start)]
 
 
-async def key_of_another(house: House, *scopes: str) -> str:
+async def key_of_another(relay_app: RelayApp, *scopes: str) -> str:
     secret = "relay-key-of-somebody-else-0001"
     key = ApiKey(id="key_else", name="else", hash=hash_api_key(secret), scopes=list(scopes), created_at_ms=1)
-    await house.relay.db.write(lambda connection: keys.add(connection, key))
+    await relay_app.relay.db.write(lambda connection: keys.add(connection, key))
     return secret
 
 
-async def delivery_of(house: House, endpoint_id: str) -> dict[str, Any]:
-    found = await house.client.get("/v1/deliveries", params={"endpoint_id": endpoint_id})
+async def delivery_of(relay_app: RelayApp, endpoint_id: str) -> dict[str, Any]:
+    found = await relay_app.client.get("/v1/deliveries", params={"endpoint_id": endpoint_id})
     return dict(found.json()["deliveries"][0])
 
 
-async def test_jobs_are_listed_filtered_found_and_paged_by_links(house: House) -> None:
-    done = await house.submit(client_reference_id="call-1")
-    await house.finished(done["id"])
-    failed = await house.submit(audio_url=FAILING, client_reference_id="call-2")
-    soniox_id = (await house.finished(failed["id"]))["soniox_id"]
-    async with visiting(house) as visitor:
+async def test_jobs_are_listed_filtered_found_and_paged_by_links(relay_app: RelayApp) -> None:
+    done = await relay_app.submit(client_reference_id="call-1")
+    await relay_app.finished(done["id"])
+    failed = await relay_app.submit(audio_url=FAILING, client_reference_id="call-2")
+    soniox_id = (await relay_app.finished(failed["id"]))["soniox_id"]
+    async with visiting(relay_app) as visitor:
         everything = await visitor.page("/ui/jobs")
         assert {f"/ui/jobs/{done['id']}", f"/ui/jobs/{failed['id']}"} <= set(links(everything, "/ui/jobs/"))
         for params, expected in [
@@ -63,9 +63,9 @@ async def test_jobs_are_listed_filtered_found_and_paged_by_links(house: House) -
         await visitor.page("/ui/jobs", code=400, cursor="nonsense")
 
 
-async def test_a_long_list_of_jobs_shows_each_once(house: House) -> None:
-    ids = [await put(house.relay, document(said("word"))) for _ in range(53)]
-    async with visiting(house) as visitor:
+async def test_a_long_list_of_jobs_shows_each_once(relay_app: RelayApp) -> None:
+    ids = [await put(relay_app.relay, document(said("word"))) for _ in range(53)]
+    async with visiting(relay_app) as visitor:
         first = await visitor.page("/ui/jobs", stage="completed")
         (older,) = [url for url in links(first, "/ui/jobs?") if "cursor" in url]
         assert "stage=completed" in older
@@ -74,45 +74,47 @@ async def test_a_long_list_of_jobs_shows_each_once(house: House) -> None:
     assert shown == ids[::-1]
 
 
-async def test_many_jobs_are_retried_and_deleted_at_once_and_the_others_are_counted(house: House) -> None:
-    failed = [(await house.submit(audio_url=FAILING))["id"] for _ in range(2)]
-    done = (await house.submit())["id"]
+async def test_many_jobs_are_retried_and_deleted_at_once_and_the_others_are_counted(relay_app: RelayApp) -> None:
+    failed = [(await relay_app.submit(audio_url=FAILING))["id"] for _ in range(2)]
+    done = (await relay_app.submit())["id"]
     for job_id in [*failed, done]:
-        await house.finished(job_id)
-    async with visiting(house) as visitor:
+        await relay_app.finished(job_id)
+    async with visiting(relay_app) as visitor:
         answer = await visitor.post("/ui/jobs", action="retry", id=[*failed, done], query="stage=failed")
         assert answer.headers["location"] == "/ui/jobs?stage=failed"
         assert (await visitor.told(answer)).startswith("Retried 2 jobs. 1 could not be")
         for job_id in failed:
-            steps = (await house.finished(job_id))["timeline"]
+            steps = (await relay_app.finished(job_id))["timeline"]
             assert "retry" in [step["step"] for step in steps]
         answer = await visitor.post("/ui/jobs", action="delete", id=[failed[0], done])
         assert await visitor.told(answer) == "Deleted 2 jobs."
-        assert (await house.client.get(f"/v1/transcriptions/{done}")).status_code == 404
+        assert (await relay_app.client.get(f"/v1/transcriptions/{done}")).status_code == 404
         assert (await visitor.post("/ui/jobs", action="format", id=[failed[1]])).status_code == 400
         refused = await visitor.client.post("/ui/jobs", data={"action": "delete", "id": failed[1]})
         assert refused.status_code == 403  # no token
-        assert (await house.client.get(f"/v1/transcriptions/{failed[1]}")).status_code == 200
+        assert (await relay_app.client.get(f"/v1/transcriptions/{failed[1]}")).status_code == 200
 
 
-async def test_a_job_shows_its_life_its_request_and_why_it_is_not_done(house: House) -> None:
-    await house.add_endpoint("/told")
+async def test_a_job_shows_its_life_its_request_and_why_it_is_not_done(relay_app: RelayApp) -> None:
+    await relay_app.add_endpoint("/told")
     callback = {
-        "webhook_url": house.receiver_url + "/back",
+        "webhook_url": relay_app.receiver_url + "/back",
         "webhook_auth_header_name": "X-Mine",
         "webhook_auth_header_value": "the-callers-own-secret",
     }
-    job = await house.submit(metadata={"tenant": "north"}, audio_url=f"{AUDIO}?X-Amz-Signature=abcdef", **callback)
-    await house.finished(job["id"])
-    await house.until_received("/told")
-    await house.until_received("/back")
-    async with visiting(house) as visitor:
+    job = await relay_app.submit(
+        metadata={"tenant": "north"}, audio_url=f"{AUDIO}?X-Amz-Signature=abcdef", **callback
+    )
+    await relay_app.finished(job["id"])
+    await relay_app.until_received("/told")
+    await relay_app.until_received("/back")
+    async with visiting(relay_app) as visitor:
 
         async def is_told() -> bool:
             return "it is not finished" not in (page := await visitor.page(path)) and page.count(">Delivery<") == 2
 
         path = f"/ui/jobs/{job['id']}"
-        await house.until(is_told)
+        await relay_app.until(is_told)
         html = await visitor.page(path)
         for title in ("Accepted", "Create at Soniox", "Fetch the transcript", "Stored"):
             assert f'<th scope="row">{title}<' in html
@@ -123,8 +125,8 @@ async def test_a_job_shows_its_life_its_request_and_why_it_is_not_done(house: Ho
             assert secret not in html
         assert "$RELAY_API_KEY" in html
 
-        failed = await house.submit(audio_url=FAILING)
-        await house.finished(failed["id"])
+        failed = await relay_app.submit(audio_url=FAILING)
+        await relay_app.finished(failed["id"])
         html = await visitor.page(f"/ui/jobs/{failed['id']}")
         assert "It has failed and will not go on by itself (invalid_audio_file)" in html
         answer = await visitor.post(f"/ui/jobs/{failed['id']}/retry")
@@ -133,12 +135,12 @@ async def test_a_job_shows_its_life_its_request_and_why_it_is_not_done(house: Ho
         assert answer.status_code == 409
         assert "only a failed transcription can be tried again" in answer.text
 
-        stuck = await house.submit(audio_url=STUCK)
+        stuck = await relay_app.submit(audio_url=STUCK)
 
         async def is_there() -> bool:
             return "the reconciler asks" in await visitor.page(f"/ui/jobs/{stuck['id']}")
 
-        await house.until(is_there)
+        await relay_app.until(is_there)
         answer = await visitor.post(f"/ui/jobs/{stuck['id']}/reconcile")
         assert "Soniox says processing; what follows: wait." in await visitor.told(answer)
         answer = await visitor.post(f"/ui/jobs/{stuck['id']}/delete")
@@ -146,10 +148,10 @@ async def test_a_job_shows_its_life_its_request_and_why_it_is_not_done(house: Ho
         await visitor.page(f"/ui/jobs/{stuck['id']}", code=404)
 
 
-async def test_a_transcript_is_read_by_turns_searched_and_exported(house: House) -> None:
+async def test_a_transcript_is_read_by_turns_searched_and_exported(relay_app: RelayApp) -> None:
     original, translation = {"translation_status": "original"}, {"translation_status": "translation"}
     job = await put(
-        house.relay,
+        relay_app.relay,
         document(
             [
                 *said("Good morning everybody", 0, speaker="1", language="en", confidence=0.5, **original),
@@ -160,7 +162,7 @@ async def test_a_transcript_is_read_by_turns_searched_and_exported(house: House)
         request={"model": "stt-async-v5", "audio_url": "https://media.example.com:8443/a.mp3?sig=1"},
     )
     path = f"/ui/jobs/{job}/transcript"
-    async with visiting(house) as visitor:
+    async with visiting(relay_app) as visitor:
         html = await visitor.page(path)
         assert html.count('class="turn "') == 2
         assert '<span class="t low" data-s="0" data-e="60" data-c="0.5">Good</span>' in html
@@ -173,7 +175,7 @@ async def test_a_transcript_is_read_by_turns_searched_and_exported(house: House)
         names = {}
         for format in ("json", "text", "srt", "vtt", "csv", "segments"):
             ours = await visitor.client.get(f"{path}/export", params={"format": format})
-            theirs = await house.client.get(f"/v1/transcriptions/{job}/transcript", params={"format": format})
+            theirs = await relay_app.client.get(f"/v1/transcriptions/{job}/transcript", params={"format": format})
             assert ours.content == theirs.content, format
             names[format] = ours.headers["content-disposition"]
         assert "attachment" in names["json"]
@@ -186,11 +188,11 @@ async def test_a_transcript_is_read_by_turns_searched_and_exported(house: House)
             '<audio id="audio" controls preload="metadata" src="https://media.example.com:8443/a.mp3?sig=1">'
             in (loud.text)
         )
-        unfinished = await house.submit(audio_url=STUCK)
+        unfinished = await relay_app.submit(audio_url=STUCK)
         assert "is not completed" in await visitor.page(f"/ui/jobs/{unfinished['id']}/transcript", code=409)
 
 
-async def test_a_recording_s_address_cannot_add_to_the_policy(house: House) -> None:
+async def test_a_recording_s_address_cannot_add_to_the_policy(relay_app: RelayApp) -> None:
     wicked = [
         "https://a.example;script-src *",
         "https://a.example,x/y",
@@ -199,19 +201,19 @@ async def test_a_recording_s_address_cannot_add_to_the_policy(house: House) -> N
         "https://[x",
         7,
     ]
-    async with visiting(house) as visitor:
+    async with visiting(relay_app) as visitor:
         for url in wicked:
-            job = await put(house.relay, document(said("word")), request={"audio_url": url})
+            job = await put(relay_app.relay, document(said("word")), request={"audio_url": url})
             answer = await visitor.client.get(f"/ui/jobs/{job}/transcript", params={"audio": "1"})
             assert "media-src" not in answer.headers["content-security-policy"], url
             assert "<audio" not in answer.text
             await visitor.page(f"/ui/jobs/{job}")
 
 
-async def test_a_long_transcript_comes_in_parts_and_a_moment_leads_to_its_own(house: House) -> None:
-    job = await put(house.relay, document(said(" ".join(f"zulu{n}" for n in range(3_500)), speaker="1")))
+async def test_a_long_transcript_comes_in_parts_and_a_moment_leads_to_its_own(relay_app: RelayApp) -> None:
+    job = await put(relay_app.relay, document(said(" ".join(f"zulu{n}" for n in range(3_500)), speaker="1")))
     path = f"/ui/jobs/{job}/transcript"
-    async with visiting(house) as visitor:
+    async with visiting(relay_app) as visitor:
         first = await visitor.page(path)
         assert "part 1 of 4" in first
         assert (">zulu0<" in first, ">zulu1000<" in first) == (True, False)
@@ -225,14 +227,14 @@ async def test_a_long_transcript_comes_in_parts_and_a_moment_leads_to_its_own(ho
         assert re.search(r'class="t hit"[^>]*>zulu3333<', await visitor.page(path + there.partition("#")[0]))
 
 
-async def test_an_endpoint_is_made_tested_paused_rotated_recovered_and_deleted(house: House) -> None:
-    house.receiver.answer = lambda request: Response("not today", 500 if request.path == "/broken" else 200)
-    async with visiting(house) as visitor:
+async def test_an_endpoint_is_made_tested_paused_rotated_recovered_and_deleted(relay_app: RelayApp) -> None:
+    relay_app.receiver.answer = lambda request: Response("not today", 500 if request.path == "/broken" else 200)
+    async with visiting(relay_app) as visitor:
         refused = await visitor.post("/ui/endpoints", url="ftp://nowhere", description="", include="none")
         assert (refused.status_code, "url: " in refused.text) == (400, True)
         made = await visitor.post(
             "/ui/endpoints",
-            url=f"{house.receiver_url}/broken",
+            url=f"{relay_app.receiver_url}/broken",
             description="billing",
             include="text",
             event_types=["transcription.completed", "ping"],
@@ -250,25 +252,25 @@ async def test_an_endpoint_is_made_tested_paused_rotated_recovered_and_deleted(h
         (new,) = set(re.findall(r"whsec_[\w+/=]+", rotated.text))
         assert new != secret
 
-        await house.add_endpoint("/fine")
-        job = await house.submit()
-        await house.finished(job["id"])
+        await relay_app.add_endpoint("/fine")
+        job = await relay_app.submit()
+        await relay_app.finished(job["id"])
         endpoint_id = path.rpartition("/")[2]
 
         async def is_exhausted() -> bool:
-            return bool((await delivery_of(house, endpoint_id))["status"] == "exhausted")
+            return bool((await delivery_of(relay_app, endpoint_id))["status"] == "exhausted")
 
-        await house.until(is_exhausted)
+        await relay_app.until(is_exhausted)
         listed = await visitor.page("/ui/endpoints", window="7d")
         assert [listed.count(f'class="fared-{tone}"') for tone in ("bad", "good", "mixed", "open")] == [1, 1, 0, 0]
         assert 'class="fared-bad"' in await visitor.page(path)
         preview = await visitor.page(f"{path}/recover", since="2020-01-01T00:00")
         assert "2 deliveries would be sent again" in preview
         await visitor.page(f"{path}/recover", code=400, since="yesterday")
-        sent = len(house.receiver.at("/broken"))
+        sent = len(relay_app.receiver.at("/broken"))
         answer = await visitor.post(f"{path}/recover", since="2020-01-01T00:00")
         assert await visitor.told(answer) == "Sending 2 deliveries again."
-        await house.until_received("/broken", sent + 1)
+        await relay_app.until_received("/broken", sent + 1)
 
         await visitor.post(f"{path}/pause")
         assert "Why nothing is sent" in await visitor.page(path)
@@ -278,17 +280,17 @@ async def test_an_endpoint_is_made_tested_paused_rotated_recovered_and_deleted(h
         await visitor.page(path, code=404)
 
 
-async def test_a_delivery_shows_each_try_with_its_answer_and_is_sent_again(house: House) -> None:
-    house.receiver.answer = lambda _request: Response(f"no: {SCRIPT}", 503)
-    endpoint = await house.add_endpoint("/down")
-    job = await house.submit()
-    await house.finished(job["id"])
+async def test_a_delivery_shows_each_try_with_its_answer_and_is_sent_again(relay_app: RelayApp) -> None:
+    relay_app.receiver.answer = lambda _request: Response(f"no: {SCRIPT}", 503)
+    endpoint = await relay_app.add_endpoint("/down")
+    job = await relay_app.submit()
+    await relay_app.finished(job["id"])
 
     async def is_exhausted() -> bool:
-        return bool((await delivery_of(house, endpoint["id"]))["status"] == "exhausted")
+        return bool((await delivery_of(relay_app, endpoint["id"]))["status"] == "exhausted")
 
-    await house.until(is_exhausted)
-    async with visiting(house) as visitor:
+    await relay_app.until(is_exhausted)
+    async with visiting(relay_app) as visitor:
         shown = await visitor.page("/ui/deliveries", status="exhausted", endpoint_id=endpoint["id"], event_id="")
         (path,) = links(shown, "/ui/deliveries/")
         html = await visitor.page(path)
@@ -296,20 +298,20 @@ async def test_a_delivery_shows_each_try_with_its_answer_and_is_sent_again(house
         assert html.count("no: &lt;script&gt;") == 4
         job_page = await visitor.page(f"/ui/jobs/{job['id']}")
         assert "never took the notification: the receiver answered 503" in job_page
-        house.receiver.answer = lambda _request: Response("thanks")
+        relay_app.receiver.answer = lambda _request: Response("thanks")
         assert await visitor.told(await visitor.post(f"{path}/retry")) == "It is being sent again."
 
         async def is_delivered() -> bool:
-            return bool((await delivery_of(house, endpoint["id"]))["status"] == "delivered")
+            return bool((await delivery_of(relay_app, endpoint["id"]))["status"] == "delivered")
 
-        await house.until(is_delivered)
+        await relay_app.until(is_delivered)
         assert "thanks" in await visitor.page(path)
         assert "No delivery is like that" in await visitor.page("/ui/deliveries", status="exhausted")
 
 
-async def test_search_leads_to_the_place_in_the_transcript(house: House) -> None:
-    job = await put(house.relay, document(said(f"the {SCRIPT} budget review", 5_000, speaker="1")))
-    async with visiting(house) as visitor:
+async def test_search_leads_to_the_place_in_the_transcript(relay_app: RelayApp) -> None:
+    job = await put(relay_app.relay, document(said(f"the {SCRIPT} budget review", 5_000, speaker="1")))
+    async with visiting(relay_app) as visitor:
         assert "What are you looking for?" in await visitor.page("/ui/search")
         found = await visitor.page("/ui/search", q='"budget review"')
         assert "&lt;script&gt;" in found
@@ -337,26 +339,26 @@ async def _all_pages(visitor: Visitor, job: str, transcript: str, delivery: str,
     return {path: await visitor.page(path) for path in paths}
 
 
-async def test_a_script_in_any_field_is_shown_and_not_run_and_strangers_see_nothing(house: House) -> None:
-    house.receiver.answer = lambda _request: Response(SCRIPT, 400)
-    endpoint = await house.add_endpoint("/x", description=SCRIPT)
-    job = await house.submit(
+async def test_a_script_in_any_field_is_shown_and_not_run_and_strangers_see_nothing(relay_app: RelayApp) -> None:
+    relay_app.receiver.answer = lambda _request: Response(SCRIPT, 400)
+    endpoint = await relay_app.add_endpoint("/x", description=SCRIPT)
+    job = await relay_app.submit(
         audio_url=f"{FAILING}/%3Cscript%3Ealert(1)%3C%2Fscript%3E?{SCRIPT}",
         client_reference_id=SCRIPT,
         metadata={SCRIPT: SCRIPT},
         context={"text": SCRIPT},
     )
-    await house.finished(job["id"])
+    await relay_app.finished(job["id"])
     transcript = await put(
-        house.relay,
+        relay_app.relay,
         document(said(f"{SCRIPT} script", speaker=SCRIPT, language=SCRIPT)),
         filename=SCRIPT,
         error_message=SCRIPT,
         client_reference_id=SCRIPT,
     )
-    delivery = await delivery_of(house, endpoint["id"])
-    stranger = await key_of_another(house, "read", "submit")
-    async with visiting(house) as visitor, visiting(house, stranger) as other:
+    delivery = await delivery_of(relay_app, endpoint["id"])
+    stranger = await key_of_another(relay_app, "read", "submit")
+    async with visiting(relay_app) as visitor, visiting(relay_app, stranger) as other:
         for path, html in (
             await _all_pages(visitor, job["id"], transcript, delivery["id"], endpoint["id"])
         ).items():
@@ -392,22 +394,25 @@ async def test_a_script_in_any_field_is_shown_and_not_run_and_strangers_see_noth
         assert "Nothing found" in await other.page("/ui/search", q="script")
         found = await other.client.get("/ui/jobs/find", params={"q": job["id"]})
         assert found.headers["location"] == f"/ui/jobs?reference={job['id']}"
-    assert (await house.client.get(f"/v1/transcriptions/{job['id']}")).status_code == 200
+    assert (await relay_app.client.get(f"/v1/transcriptions/{job['id']}")).status_code == 200
 
 
-async def test_a_key_that_may_only_read_changes_nothing(house: House) -> None:
-    reader = await key_of_another(house, "read")
-    async with visiting(house, reader) as visitor:
+async def test_a_key_that_may_only_read_changes_nothing(relay_app: RelayApp) -> None:
+    reader = await key_of_another(relay_app, "read")
+    async with visiting(relay_app, reader) as visitor:
         for path in ("/ui/jobs", "/ui/endpoints", "/ui/jobs/x/retry", "/ui/deliveries/x/retry"):
             answer = await visitor.post(path, action="delete", id="x", url="https://example.com")
             assert answer.status_code == 403, path
 
 
 async def test_a_job_that_is_held_back_says_by_what(database_url: str) -> None:
-    async with open_house(database_url, soniox_api_key="wrong-key") as house, visiting(house) as visitor:
-        job = await house.submit()
+    async with (
+        open_relay_app(database_url, soniox_api_key="wrong-key") as relay_app,
+        visiting(relay_app) as visitor,
+    ):
+        job = await relay_app.submit()
 
         async def says_so() -> bool:
             return "work for Soniox is parked: 401" in await visitor.page(f"/ui/jobs/{job['id']}")
 
-        await house.until(says_so)
+        await relay_app.until(says_so)

@@ -10,238 +10,238 @@ from starlette.responses import Response
 from service.cli.demo.household import free_port
 from service.store import recoveries
 from service.tables import Delivery, Recovery
-from tests.support.dispatch import Dispatch, open_dispatch
-from tests.support.house import House, as_json, open_house
 from tests.support.receiver import Receiver
+from tests.support.relay_app import RelayApp, as_json, open_relay_app
 from tests.support.servers import serving
+from tests.support.simulation.deliveries import DeliverySimulation, open_deliveries
 
 DEFAULT_SCHEDULE = (5.0, 30.0, 120.0, 600.0, 1800.0, 3600.0, 10800.0, 21600.0, 43200.0, *(86400.0,) * 7)
 HOUR_S = 3600.0
 EVENTS = int(os.environ.get("OUTAGE_EVENTS", "1000"))  # 10,000 pass too and take 40 s
 
 
-async def _pass_time(dispatch: Dispatch, hours: float) -> int:
+async def _pass_time(simulation: DeliverySimulation, hours: float) -> int:
     """Let time pass, working whenever something is due; how many tries that were."""
-    end_ms = dispatch.clock() + int(hours * HOUR_S * 1000)
+    end_ms = simulation.clock() + int(hours * HOUR_S * 1000)
     tries = 0
-    while dispatch.clock() < end_ms:
-        tries += await dispatch.run()
-        dispatch.clock.forward(600)
+    while simulation.clock() < end_ms:
+        tries += await simulation.run()
+        simulation.clock.forward(600)
     return tries
 
 
 async def test_a_receiver_that_is_down_for_72_hours_gets_everything_afterwards(database_url: str) -> None:
     port = free_port()
-    async with open_dispatch(database_url, relay_delivery_schedule_s=DEFAULT_SCHEDULE) as dispatch:
-        endpoint = await dispatch.add_endpoint(f"http://127.0.0.1:{port}/events")
+    async with open_deliveries(database_url, relay_delivery_schedule_s=DEFAULT_SCHEDULE) as simulation:
+        endpoint = await simulation.add_endpoint(f"http://127.0.0.1:{port}/events")
         sent = []
         for _ in range(10):
-            sent += await dispatch.append(EVENTS // 10)
-            await _pass_time(dispatch, 7.2)
-        assert (await dispatch.endpoint(endpoint.id)).enabled
+            sent += await simulation.append(EVENTS // 10)
+            await _pass_time(simulation, 7.2)
+        assert (await simulation.endpoint(endpoint.id)).enabled
         receiver = Receiver()
         async with serving(receiver.app(), port):
             for _ in range(30):
-                await dispatch.run()
-                dispatch.clock.forward(HOUR_S)
+                await simulation.run()
+                simulation.clock.forward(HOUR_S)
         received = Counter(request.headers["webhook-id"] for request in receiver.requests)
         assert set(received) == {event.id for event in sent}
         assert set(received.values()) == {1}
-        assert {row.status for row in await dispatch.all_deliveries()} == {"delivered"}
+        assert {row.status for row in await simulation.all_deliveries()} == {"delivered"}
 
 
-async def _exhaust(dispatch: Dispatch, number: int) -> None:
-    await dispatch.append(number)
+async def _exhaust(simulation: DeliverySimulation, number: int) -> None:
+    await simulation.append(number)
     for _ in range(200):
-        await dispatch.run()
-        dispatch.clock.forward(60)
-    assert {row.status for row in await dispatch.all_deliveries()} == {"exhausted"}
+        await simulation.run()
+        simulation.clock.forward(60)
+    assert {row.status for row in await simulation.all_deliveries()} == {"exhausted"}
 
 
 async def test_a_recovery_that_is_killed_goes_on_without_skipping_or_repeating(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.pipeline.recover.BATCH", 7)
-    async with open_dispatch(database_url, relay_delivery_schedule_s=(0.0,)) as dispatch:
-        endpoint = await dispatch.add_endpoint("http://127.0.0.1:9/events", max_in_flight=100)
-        await dispatch.execute("UPDATE endpoints SET enabled = true")
-        sent = await dispatch.append(50)
-        await dispatch.execute("UPDATE deliveries SET status = 'exhausted', due_at_ms = NULL, tries = 2")
+    async with open_deliveries(database_url, relay_delivery_schedule_s=(0.0,)) as simulation:
+        endpoint = await simulation.add_endpoint("http://127.0.0.1:9/events", max_in_flight=100)
+        await simulation.execute("UPDATE endpoints SET enabled = true")
+        sent = await simulation.append(50)
+        await simulation.execute("UPDATE deliveries SET status = 'exhausted', due_at_ms = NULL, tries = 2")
         order = Recovery(
             id="rcv_1",
             endpoint_id=endpoint.id,
             since_ms=0,
-            until_ms=dispatch.clock(),
+            until_ms=simulation.clock(),
             expected=0,
             at_created_ms=-1,
-            created_at_ms=dispatch.clock(),
-            due_at_ms=dispatch.clock(),
+            created_at_ms=simulation.clock(),
+            due_at_ms=simulation.clock(),
         )
-        assert await dispatch.relay.db.write(lambda connection: recoveries.order(connection, order)) == 50
+        assert await simulation.relay.db.write(lambda connection: recoveries.order(connection, order)) == 50
         for step in range(30):
             if step % 2:
-                await dispatch.run_recovery_step()
+                await simulation.run_recovery_step()
             else:
-                await dispatch.kill_recovery_step()
-            dispatch.clock.forward(30)
-        (row,) = await dispatch.all_of(Recovery)
+                await simulation.kill_recovery_step()
+            simulation.clock.forward(30)
+        (row,) = await simulation.all_of(Recovery)
         assert (row.recovered, row.due_at_ms) == (50, None)
         assert row.finished_at_ms
         claimed: list[str] = []
-        while parcels := await dispatch.claim():
+        while parcels := await simulation.claim():
             claimed += [parcel.event_id for parcel in parcels]
         assert sorted(claimed) == sorted(event.id for event in sent)
 
 
-async def test_recover_counts_and_sends_again_what_was_not_delivered_since_then(house: House) -> None:
-    house.receiver.answer = lambda _request: Response(status_code=500)
-    endpoint = await house.add_endpoint()
-    early = await house.finished((await house.submit())["id"])
-    await house.until_received("/events", 4)
-    late = await house.finished((await house.submit())["id"])
-    await house.until_received("/events", 8)
-    failed = {request.headers["webhook-id"] for request in house.receiver.at("/events")}
+async def test_recover_counts_and_sends_again_what_was_not_delivered_since_then(relay_app: RelayApp) -> None:
+    relay_app.receiver.answer = lambda _request: Response(status_code=500)
+    endpoint = await relay_app.add_endpoint()
+    early = await relay_app.finished((await relay_app.submit())["id"])
+    await relay_app.until_received("/events", 4)
+    late = await relay_app.finished((await relay_app.submit())["id"])
+    await relay_app.until_received("/events", 8)
+    failed = {request.headers["webhook-id"] for request in relay_app.receiver.at("/events")}
     path = f"/v1/endpoints/{endpoint['id']}"
 
     async def are_exhausted() -> bool:
-        listed = await house.client.get("/v1/deliveries", params={"status": "exhausted"})
+        listed = await relay_app.client.get("/v1/deliveries", params={"status": "exhausted"})
         return len(listed.json()["deliveries"]) == 2
 
-    await house.until(are_exhausted)
-    house.receiver.answer = lambda _request: Response()
-    dry = await house.client.post(f"{path}/recover", json={"since": early["created_at"], "dry_run": True})
+    await relay_app.until(are_exhausted)
+    relay_app.receiver.answer = lambda _request: Response()
+    dry = await relay_app.client.post(f"{path}/recover", json={"since": early["created_at"], "dry_run": True})
     assert (dry.status_code, dry.json()["count"], dry.json()["dry_run"]) == (200, 2, True)
-    assert (await house.client.get(f"{path}/recoveries")).json() == {"recoveries": []}
-    dry = await house.client.post(f"{path}/recover", json={"since": late["created_at"], "dry_run": True})
+    assert (await relay_app.client.get(f"{path}/recoveries")).json() == {"recoveries": []}
+    dry = await relay_app.client.post(f"{path}/recover", json={"since": late["created_at"], "dry_run": True})
     assert dry.json()["count"] == 1
-    house.receiver.requests.clear()
+    relay_app.receiver.requests.clear()
 
-    ordered = await house.client.post(f"{path}/recover", json={"since": early["created_at"]})
+    ordered = await relay_app.client.post(f"{path}/recover", json={"since": early["created_at"]})
     assert (ordered.status_code, ordered.json()["count"]) == (202, 2)
-    await house.until_received("/events", 2)
-    assert {request.headers["webhook-id"] for request in house.receiver.at("/events")} == failed
+    await relay_app.until_received("/events", 2)
+    assert {request.headers["webhook-id"] for request in relay_app.receiver.at("/events")} == failed
 
     async def is_finished() -> bool:
-        (shown,) = (await house.client.get(f"{path}/recoveries")).json()["recoveries"]
+        (shown,) = (await relay_app.client.get(f"{path}/recoveries")).json()["recoveries"]
         return shown["id"] == ordered.json()["id"] and shown["recovered"] == 2 and bool(shown["finished_at"])
 
-    await house.until(is_finished)
-    assert len(house.receiver.at("/events")) == 2
+    await relay_app.until(is_finished)
+    assert len(relay_app.receiver.at("/events")) == 2
     for bad in ({}, {"since": "yesterday"}, {"since": early["created_at"], "until": 1}):
-        assert (await house.client.post(f"{path}/recover", json=bad)).status_code == 400
+        assert (await relay_app.client.post(f"{path}/recover", json=bad)).status_code == 400
 
 
 async def test_recover_does_not_wait_for_the_next_try_of_the_schedule(database_url: str) -> None:
-    async with open_house(database_url, relay_delivery_schedule_s=(3600.0,)) as house:
-        house.receiver.answer = lambda _request: Response(status_code=503)
-        endpoint = await house.add_endpoint()
-        job = await house.finished((await house.submit())["id"])
-        await house.until_received("/events", 1)
-        house.receiver.answer = lambda _request: Response()
+    async with open_relay_app(database_url, relay_delivery_schedule_s=(3600.0,)) as relay_app:
+        relay_app.receiver.answer = lambda _request: Response(status_code=503)
+        endpoint = await relay_app.add_endpoint()
+        job = await relay_app.finished((await relay_app.submit())["id"])
+        await relay_app.until_received("/events", 1)
+        relay_app.receiver.answer = lambda _request: Response()
 
         async def has_failed() -> bool:
-            listed = (await house.client.get("/v1/deliveries")).json()["deliveries"]
+            listed = (await relay_app.client.get("/v1/deliveries")).json()["deliveries"]
             return [row["attempt_count"] for row in listed] == [1]
 
-        await house.until(has_failed)
+        await relay_app.until(has_failed)
         body = {"since": job["created_at"]}
-        ordered = await house.client.post(f"/v1/endpoints/{endpoint['id']}/recover", json=body)
+        ordered = await relay_app.client.post(f"/v1/endpoints/{endpoint['id']}/recover", json=body)
         assert ordered.json()["count"] == 1
-        await house.until_received("/events", 2)
+        await relay_app.until_received("/events", 2)
 
 
-async def test_a_delivery_shows_every_try_and_can_be_sent_again_at_any_time(house: House) -> None:
+async def test_a_delivery_shows_every_try_and_can_be_sent_again_at_any_time(relay_app: RelayApp) -> None:
     answers = iter([500, 503, 200])
-    house.receiver.answer = lambda _request: Response("\0no <b>", status_code=next(answers, 200))
-    endpoint = await house.add_endpoint()
-    await house.finished((await house.submit())["id"])
-    await house.until_received("/events", 3)
+    relay_app.receiver.answer = lambda _request: Response("\0no <b>", status_code=next(answers, 200))
+    endpoint = await relay_app.add_endpoint()
+    await relay_app.finished((await relay_app.submit())["id"])
+    await relay_app.until_received("/events", 3)
 
     async def status() -> str:
-        (row,) = (await house.client.get("/v1/deliveries")).json()["deliveries"]
+        (row,) = (await relay_app.client.get("/v1/deliveries")).json()["deliveries"]
         return str(row["status"])
 
     async def is_delivered() -> bool:
         return await status() == "delivered"
 
-    await house.until(is_delivered)
-    (row,) = (await house.client.get("/v1/deliveries", params={"endpoint_id": endpoint["id"]})).json()[
+    await relay_app.until(is_delivered)
+    (row,) = (await relay_app.client.get("/v1/deliveries", params={"endpoint_id": endpoint["id"]})).json()[
         "deliveries"
     ]
-    shown = (await house.client.get(f"/v1/deliveries/{row['id']}")).json()
+    shown = (await relay_app.client.get(f"/v1/deliveries/{row['id']}")).json()
     assert [attempt["status_code"] for attempt in shown["attempts"]] == [500, 503, 200]
     assert [attempt["error"] is None for attempt in shown["attempts"]] == [False, False, True]
     assert {attempt["answer"] for attempt in shown["attempts"]} == {"\ufffdno <b>"}
     assert all(attempt["at"].endswith("Z") and attempt["duration_ms"] >= 0 for attempt in shown["attempts"])
     assert shown["attempt_count"] == row["attempt_count"] == 3
 
-    again = await house.client.post(f"/v1/deliveries/{row['id']}/retry")
+    again = await relay_app.client.post(f"/v1/deliveries/{row['id']}/retry")
     assert again.status_code == 200
-    await house.until_received("/events", 4)
-    await house.until(is_delivered)
-    assert len({request.headers["webhook-id"] for request in house.receiver.at("/events")}) == 1
-    assert len({request.body for request in house.receiver.at("/events")}) == 1
-    assert (await house.client.post(f"/v1/deliveries/{'dlv_' + '0' * 32}/retry")).status_code == 404
+    await relay_app.until_received("/events", 4)
+    await relay_app.until(is_delivered)
+    assert len({request.headers["webhook-id"] for request in relay_app.receiver.at("/events")}) == 1
+    assert len({request.body for request in relay_app.receiver.at("/events")}) == 1
+    assert (await relay_app.client.post(f"/v1/deliveries/{'dlv_' + '0' * 32}/retry")).status_code == 404
 
 
-async def test_deliveries_are_listed_by_endpoint_status_and_event_page_by_page(house: House) -> None:
-    endpoint = await house.add_endpoint()
-    await house.add_endpoint("/other")
+async def test_deliveries_are_listed_by_endpoint_status_and_event_page_by_page(relay_app: RelayApp) -> None:
+    endpoint = await relay_app.add_endpoint()
+    await relay_app.add_endpoint("/other")
     for _ in range(3):
-        await house.finished((await house.submit())["id"])
-    await house.until_received("/events", 3)
-    await house.until_received("/other", 3)
+        await relay_app.finished((await relay_app.submit())["id"])
+    await relay_app.until_received("/events", 3)
+    await relay_app.until_received("/other", 3)
 
     async def listed(**wanted: str) -> list[str]:
-        answer = await house.client.get("/v1/deliveries", params=wanted)
+        answer = await relay_app.client.get("/v1/deliveries", params=wanted)
         assert answer.status_code == 200, answer.text
         return [row["id"] for row in answer.json()["deliveries"]]
 
     async def all_delivered() -> bool:
         return len(await listed(status="delivered")) == 6
 
-    await house.until(all_delivered)
-    event_id = (await house.client.get("/v1/events")).json()["events"][0]["id"]
+    await relay_app.until(all_delivered)
+    event_id = (await relay_app.client.get("/v1/events")).json()["events"][0]["id"]
     assert len(await listed(event_id=event_id)) == 2
     assert len(await listed(event_id=event_id, endpoint_id=endpoint["id"], status="delivered")) == 1
     assert await listed(status="pending") == []
-    first = (await house.client.get("/v1/deliveries", params={"limit": 4})).json()
+    first = (await relay_app.client.get("/v1/deliveries", params={"limit": 4})).json()
     assert len(first["deliveries"]) == 4
     rest = await listed(cursor=first["next_page_cursor"])
     assert sorted([row["id"] for row in first["deliveries"]] + rest) == sorted(await listed())
     for bad in ({"status": "lost"}, {"cursor": "nonsense"}, {"limit": "0"}):
-        assert (await house.client.get("/v1/deliveries", params=bad)).status_code == 400
+        assert (await relay_app.client.get("/v1/deliveries", params=bad)).status_code == 400
 
 
-async def test_the_callers_own_webhook_is_tried_with_the_same_patience(house: House) -> None:
+async def test_the_callers_own_webhook_is_tried_with_the_same_patience(relay_app: RelayApp) -> None:
     answers = iter([500, 410, 429])
-    house.receiver.answer = lambda _request: Response(status_code=next(answers, 200))
-    job = await house.submit(webhook_url=f"{house.receiver_url}/mine")
-    await house.finished(job["id"])
-    await house.until_received("/mine", 2)
+    relay_app.receiver.answer = lambda _request: Response(status_code=next(answers, 200))
+    job = await relay_app.submit(webhook_url=f"{relay_app.receiver_url}/mine")
+    await relay_app.finished(job["id"])
+    await relay_app.until_received("/mine", 2)
     await asyncio.sleep(0.3)
-    assert len(house.receiver.at("/mine")) == 2  # 410: it wants no more
-    (row,) = (await house.client.get("/v1/deliveries", params={"status": "exhausted"})).json()["deliveries"]
+    assert len(relay_app.receiver.at("/mine")) == 2  # 410: it wants no more
+    (row,) = (await relay_app.client.get("/v1/deliveries", params={"status": "exhausted"})).json()["deliveries"]
     assert row["endpoint_id"] is None
-    await house.client.post(f"/v1/deliveries/{row['id']}/retry")
-    await house.until_received("/mine", 4)
-    assert {request.body for request in house.receiver.at("/mine")} == {house.receiver.at("/mine")[0].body}
-    assert as_json(house.receiver.at("/mine")[0].body) == {"id": job["id"], "status": "completed"}
+    await relay_app.client.post(f"/v1/deliveries/{row['id']}/retry")
+    await relay_app.until_received("/mine", 4)
+    assert {request.body for request in relay_app.receiver.at("/mine")} == {relay_app.receiver.at("/mine")[0].body}
+    assert as_json(relay_app.receiver.at("/mine")[0].body) == {"id": job["id"], "status": "completed"}
 
     async def is_delivered() -> bool:
-        return (await house.client.get(f"/v1/deliveries/{row['id']}")).json()["status"] == "delivered"
+        return (await relay_app.client.get(f"/v1/deliveries/{row['id']}")).json()["status"] == "delivered"
 
-    await house.until(is_delivered)
-    shown = (await house.client.get(f"/v1/deliveries/{row['id']}")).json()
+    await relay_app.until(is_delivered)
+    shown = (await relay_app.client.get(f"/v1/deliveries/{row['id']}")).json()
     assert [attempt["status_code"] for attempt in shown["attempts"]] == [500, 410, 429, 200]
 
 
 async def test_a_retry_while_a_try_is_under_way_leaves_the_new_tries_standing(database_url: str) -> None:
-    async with open_dispatch(database_url) as dispatch:
-        await dispatch.add_endpoint("http://127.0.0.1:9/")
-        await dispatch.append()
-        (parcel,) = await dispatch.claim()
-        await dispatch.send_again(parcel.id)
-        await dispatch.notify(parcel)
-        (row,) = await dispatch.all_of(Delivery)
-        assert (row.status, row.tries, row.due_at_ms) == ("pending", 0, dispatch.clock())
+    async with open_deliveries(database_url) as simulation:
+        await simulation.add_endpoint("http://127.0.0.1:9/")
+        await simulation.append()
+        (parcel,) = await simulation.claim()
+        await simulation.send_again(parcel.id)
+        await simulation.notify(parcel)
+        (row,) = await simulation.all_of(Delivery)
+        assert (row.status, row.tries, row.due_at_ms) == ("pending", 0, simulation.clock())

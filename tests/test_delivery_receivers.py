@@ -10,7 +10,6 @@ from standardwebhooks import Webhook as Verifier
 from starlette.responses import Response
 
 from service.tables import Attempt, Endpoint, Event
-from tests.support.dispatch import Dispatch, open_dispatch
 from tests.support.hostile import (
     Behaviour,
     answer,
@@ -26,6 +25,7 @@ from tests.support.hostile import (
 )
 from tests.support.receiver import Receiver
 from tests.support.servers import serving
+from tests.support.simulation.deliveries import DeliverySimulation, open_deliveries
 
 WAIT_S = 30.0  # the first wait of the schedule
 JITTER = 1.1
@@ -90,40 +90,42 @@ async def test_every_behaviour_of_a_receiver_has_its_outcome_and_its_next_moment
     async with (
         hostile_server(behaviours) as url,  # type: ignore[arg-type]
         hostile_server({"200": answer(200)}, self_signed(tmp_path)) as untrusted,
-        open_dispatch(
+        open_deliveries(
             database_url, relay_delivery_schedule_s=schedule, relay_delivery_timeout_s=DEADLINE_S
-        ) as dispatch,
+        ) as simulation,
     ):
-        add = functools.partial(dispatch.add_endpoint, event_types=["transcription.completed"])
+        add = functools.partial(simulation.add_endpoint, event_types=["transcription.completed"])
         endpoints = {name: await add(f"{url}/{name}") for name in CASES}
         endpoints["bad-tls"] = await add(f"{untrusted}/200")
         endpoints["closed-port"] = await add("http://127.0.0.1:9/")
         endpoints["no-such-name"] = await add("http://relay-tests.invalid/")
-        await dispatch.append()
+        await simulation.append()
         cases = {
             **CASES,
             "bad-tls": Case(answer(200), None, "TLS"),
             "closed-port": Case(answer(200), None, "nobody listens"),
             "no-such-name": Case(answer(200), None, "cannot be resolved"),
         }
-        started_ms = dispatch.clock()
-        assert await dispatch.run() == len(cases)
+        started_ms = simulation.clock()
+        assert await simulation.run() == len(cases)
         for name, case in cases.items():
-            await _check(dispatch, name, case, endpoints[name], started_ms)
-        disabled = [event for event in await dispatch.all_of(Event) if event.type == "endpoint.disabled"]
+            await _check(simulation, name, case, endpoints[name], started_ms)
+        disabled = [event for event in await simulation.all_of(Event) if event.type == "endpoint.disabled"]
         assert len(disabled) == 1
 
 
-async def _check(dispatch: Dispatch, name: str, case: Case, endpoint: Endpoint, started_ms: int) -> None:
-    delivery = await dispatch.delivery_to(endpoint)
-    (attempt,) = [row for row in await dispatch.attempts_at(endpoint) if row.delivery_id == delivery.id]
+async def _check(
+    simulation: DeliverySimulation, name: str, case: Case, endpoint: Endpoint, started_ms: int
+) -> None:
+    delivery = await simulation.delivery_to(endpoint)
+    (attempt,) = [row for row in await simulation.attempts_at(endpoint) if row.delivery_id == delivery.id]
     assert attempt.status_code == case.status_code, (name, attempt.error)
     assert attempt.duration_ms < (DEADLINE_S + 1) * 1000, name
     assert len(attempt.answer) <= 1024, name
     assert (attempt.error is None) if case.error is None else (case.error in (attempt.error or "")), name
     assert delivery.status == ("delivered" if case.delivered else "pending"), name
     assert delivery.tries == 1, name
-    assert (await dispatch.endpoint(endpoint.id)).enabled is case.stays_enabled, name
+    assert (await simulation.endpoint(endpoint.id)).enabled is case.stays_enabled, name
     if case.wait_s is None:
         assert delivery.due_at_ms is None, name
     else:
@@ -135,43 +137,43 @@ async def test_tries_follow_the_schedule_with_jitter_only_added_until_it_ends(da
     schedule = (5.0, 30.0, 120.0, 600.0)
     async with (
         hostile_server({"500": answer(500)}) as url,
-        open_dispatch(database_url, relay_delivery_schedule_s=schedule) as dispatch,
+        open_deliveries(database_url, relay_delivery_schedule_s=schedule) as simulation,
     ):
-        endpoint = await dispatch.add_endpoint(f"{url}/500")
-        await dispatch.append()
-        await dispatch.run()
-        while due_ms := await dispatch.next_due_ms():
-            dispatch.clock.now_ms = due_ms - 1
-            assert await dispatch.run() == 0
-            dispatch.clock.now_ms = due_ms
-            assert await dispatch.run() == 1
-        tries = await dispatch.attempts_at(endpoint)
+        endpoint = await simulation.add_endpoint(f"{url}/500")
+        await simulation.append()
+        await simulation.run()
+        while due_ms := await simulation.next_due_ms():
+            simulation.clock.now_ms = due_ms - 1
+            assert await simulation.run() == 0
+            simulation.clock.now_ms = due_ms
+            assert await simulation.run() == 1
+        tries = await simulation.attempts_at(endpoint)
         assert len(tries) == len(schedule) + 1
         for wait_s, before, after in zip(schedule, tries, tries[1:], strict=False):
             waited_s = (after.at_ms - before.at_ms - before.duration_ms) / 1000
             assert wait_s <= waited_s <= wait_s * JITTER
-        assert (await dispatch.delivery_to(endpoint)).status == "exhausted"
+        assert (await simulation.delivery_to(endpoint)).status == "exhausted"
 
 
 async def test_a_redirect_is_a_failure_and_its_target_never_hears_of_it(database_url: str) -> None:
     receiver = Receiver(answer=lambda _request: Response(status_code=307, headers={"Location": "/elsewhere"}))
-    async with serving(receiver.app()) as server, open_dispatch(database_url) as dispatch:
-        await dispatch.add_endpoint(f"{server.url}/here")
-        await dispatch.append()
-        await dispatch.run()
+    async with serving(receiver.app()) as server, open_deliveries(database_url) as simulation:
+        await simulation.add_endpoint(f"{server.url}/here")
+        await simulation.append()
+        await simulation.run()
         assert [request.path for request in receiver.requests] == ["/here"]
 
 
 async def test_every_try_has_the_same_id_and_bytes_and_a_signature_of_its_own_moment(database_url: str) -> None:
     receiver = Receiver(answer=lambda _request: Response(status_code=500))
-    async with serving(receiver.app()) as server, open_dispatch(database_url) as dispatch:
-        endpoint = await dispatch.add_endpoint(f"{server.url}/events")
-        await dispatch.append()
-        await dispatch.run()
-        dispatch.clock.forward(3)
-        await dispatch.run()
+    async with serving(receiver.app()) as server, open_deliveries(database_url) as simulation:
+        endpoint = await simulation.add_endpoint(f"{server.url}/events")
+        await simulation.append()
+        await simulation.run()
+        simulation.clock.forward(3)
+        await simulation.run()
         first, second = receiver.requests
-        verifier = Verifier(dispatch.secrets[endpoint.id])
+        verifier = Verifier(simulation.secrets[endpoint.id])
         for request in (first, second):
             verifier.verify(request.body, request.headers)
         assert first.headers["webhook-id"] == second.headers["webhook-id"]
@@ -182,11 +184,11 @@ async def test_every_try_has_the_same_id_and_bytes_and_a_signature_of_its_own_mo
 
 async def test_cookies_of_one_receiver_reach_nobody(database_url: str) -> None:
     receiver = Receiver(answer=lambda _request: Response(headers={"Set-Cookie": "session=stolen; Path=/"}))
-    async with serving(receiver.app()) as server, open_dispatch(database_url) as dispatch:
-        await dispatch.add_endpoint(f"{server.url}/one")
+    async with serving(receiver.app()) as server, open_deliveries(database_url) as simulation:
+        await simulation.add_endpoint(f"{server.url}/one")
         for _ in range(3):
-            await dispatch.append()
-            await dispatch.run()
+            await simulation.append()
+            await simulation.run()
         assert len(receiver.requests) == 3
         assert not [request for request in receiver.requests if "cookie" in request.headers]
 
@@ -198,31 +200,31 @@ async def test_proxies_of_the_environment_are_not_used(
     proxy, receiver = Receiver(), Receiver()
     async with serving(proxy.app()) as proxy_server, serving(receiver.app()) as server:
         monkeypatch.setenv(variable, proxy_server.url)
-        async with open_dispatch(database_url) as dispatch:
-            await dispatch.add_endpoint(f"{server.url}/events")
-            await dispatch.append()
-            await dispatch.run()
+        async with open_deliveries(database_url) as simulation:
+            await simulation.add_endpoint(f"{server.url}/events")
+            await simulation.append()
+            await simulation.run()
     assert (len(proxy.requests), len(receiver.requests)) == (0, 1)
 
 
 async def test_a_410_is_undone_by_one_call_and_nothing_is_lost(database_url: str) -> None:
     receiver = Receiver(answer=lambda _request: Response(status_code=410))
-    async with serving(receiver.app()) as server, open_dispatch(database_url) as dispatch:
-        gone = await dispatch.add_endpoint(f"{server.url}/gone", event_types=["transcription.completed"])
-        other = await dispatch.add_endpoint(f"{server.url}/other", event_types=["endpoint.disabled"])
-        sent = await dispatch.append(1)
-        await dispatch.run()
+    async with serving(receiver.app()) as server, open_deliveries(database_url) as simulation:
+        gone = await simulation.add_endpoint(f"{server.url}/gone", event_types=["transcription.completed"])
+        other = await simulation.add_endpoint(f"{server.url}/other", event_types=["endpoint.disabled"])
+        sent = await simulation.append(1)
+        await simulation.run()
         assert [request.path for request in receiver.requests] == ["/gone", "/other"]
-        assert (await dispatch.endpoint(gone.id)).disabled_reason == "the receiver answered 410 Gone"
-        assert not (await dispatch.endpoint(other.id)).enabled  # it said 410 too
+        assert (await simulation.endpoint(gone.id)).disabled_reason == "the receiver answered 410 Gone"
+        assert not (await simulation.endpoint(other.id)).enabled  # it said 410 too
 
-        sent += await dispatch.append(2)
-        dispatch.clock.forward(10 * DAY_S)
-        assert await dispatch.run() == 0
+        sent += await simulation.append(2)
+        simulation.clock.forward(10 * DAY_S)
+        assert await simulation.run() == 0
         receiver.answer = lambda _request: Response()
-        await dispatch.enable(gone)
+        await simulation.enable(gone)
         receiver.requests.clear()
-        await dispatch.run()
+        await simulation.run()
         received = [request.headers["webhook-id"] for request in receiver.at("/gone")]
         assert sorted(received) == sorted(event.id for event in sent)
 
@@ -230,10 +232,10 @@ async def test_a_410_is_undone_by_one_call_and_nothing_is_lost(database_url: str
 async def test_nothing_an_attempt_stores_is_longer_than_its_first_kilobyte(database_url: str) -> None:
     async with (
         hostile_server({"long": answer(500, body=b"y" * 60_000)}) as url,
-        open_dispatch(database_url) as dispatch,
+        open_deliveries(database_url) as simulation,
     ):
-        endpoint = await dispatch.add_endpoint(f"{url}/long")
-        await dispatch.append()
-        await dispatch.run()
-        attempts: list[Attempt] = await dispatch.attempts_at(endpoint)
+        endpoint = await simulation.add_endpoint(f"{url}/long")
+        await simulation.append()
+        await simulation.run()
+        attempts: list[Attempt] = await simulation.attempts_at(endpoint)
         assert attempts[0].answer == b"y" * 1024

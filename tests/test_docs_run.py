@@ -11,9 +11,9 @@ import yaml
 
 from service.sandbox import SandboxConfig
 from service.sandbox.speech import recording_text
-from tests.support.house import ADMIN_KEY, MASTER_SECRET, House, open_house
 from tests.support.node import WITHOUT_NODE, installed_sdk
 from tests.support.pages import PAGES, PARSED, ROOT, Block, blocks_of, differences, walk
+from tests.support.relay_app import ADMIN_KEY, MASTER_SECRET, RelayApp, open_relay_app
 
 FIRST_WORDS = " ".join(recording_text().split()[:4])
 WALKED = [page for page in PAGES if any(block.is_run for block in blocks_of(page))]
@@ -22,23 +22,23 @@ WALKED = [page for page in PAGES if any(block.is_run for block in blocks_of(page
 @pytest.fixture
 async def playground(
     request: pytest.FixtureRequest, sqlite_template: Path, tmp_path: Path
-) -> AsyncIterator[House]:
+) -> AsyncIterator[RelayApp]:
     """What `make run` gives a reader. Speech is recognised for real where the page shows what comes out."""
     page: Path = request.getfixturevalue("page")
     is_real = any(block.is_output and FIRST_WORDS in block.text for block in blocks_of(page))
     config = SandboxConfig(recognise="pocketsphinx" if is_real else "script", requests_per_minute=None)
     database = shutil.copy(sqlite_template, tmp_path / "relay.db")
-    async with open_house(f"sqlite:///{database}", config, relay_reconcile_interval_s=30) as house:
+    async with open_relay_app(f"sqlite:///{database}", config, relay_reconcile_interval_s=30) as relay_app:
 
         async def is_ready() -> bool:
-            return (await house.client.get("/readyz")).is_success
+            return (await relay_app.client.get("/readyz")).is_success
 
-        await house.until(is_ready)
-        yield house
+        await relay_app.until(is_ready)
+        yield relay_app
 
 
 @pytest.mark.parametrize("page", WALKED, ids=lambda page: str(page.relative_to(ROOT)))
-async def test_a_page_does_what_it_says(page: Path, playground: House, tmp_path: Path) -> None:
+async def test_a_page_does_what_it_says(page: Path, playground: RelayApp, tmp_path: Path) -> None:
     folder = tmp_path / "reader"
     folder.mkdir()
     (folder / "service").symlink_to(ROOT / "service")
@@ -95,7 +95,7 @@ def _outputs(page: Path) -> Iterator[tuple[Block, Block]]:
     return ((before, shown) for before, shown in pairwise(blocks_of(page)) if shown.is_output)
 
 
-def _environment(playground: House) -> dict[str, str]:
+def _environment(playground: RelayApp) -> dict[str, str]:
     """What a reader has set: where the relay is, its key, and for an operator's verbs its settings."""
     settings = playground.relay.settings
     return {

@@ -18,9 +18,9 @@ from service.schemas import event_body
 from service.store import events, feed
 from service.store.feed import START, Wanted
 from service.tables import Event
-from tests.support.dispatch import open_dispatch
-from tests.support.house import ADMIN_KEY, House, open_house, settings_for
+from tests.support.relay_app import ADMIN_KEY, RelayApp, open_relay_app, settings_for
 from tests.support.servers import serving
+from tests.support.simulation.deliveries import open_deliveries
 
 
 class Follower:
@@ -85,90 +85,92 @@ class Follower:
             self.events.append(event)
 
 
-async def _finish_one(house: House) -> str:
-    return str((await house.finished((await house.submit())["id"]))["id"])
+async def _finish_one(relay_app: RelayApp) -> str:
+    return str((await relay_app.finished((await relay_app.submit())["id"]))["id"])
 
 
 def _jobs(found: list[dict[str, Any]]) -> list[str]:
     return [event["data"]["id"] for event in found]
 
 
-async def test_events_are_pulled_in_order_page_by_page(house: House) -> None:
-    made = [await _finish_one(house) for _ in range(5)]
-    first = (await house.client.get("/v1/events", params={"limit": 3})).json()
+async def test_events_are_pulled_in_order_page_by_page(relay_app: RelayApp) -> None:
+    made = [await _finish_one(relay_app) for _ in range(5)]
+    first = (await relay_app.client.get("/v1/events", params={"limit": 3})).json()
     assert _jobs(first["events"]) == made[:3]
     assert set(first["events"][0]) == {"id", "type", "timestamp", "data"}
     assert first["next_page_cursor"] == first["events"][-1]["id"]
-    rest = (await house.client.get("/v1/events", params={"after": first["next_page_cursor"]})).json()
+    rest = (await relay_app.client.get("/v1/events", params={"after": first["next_page_cursor"]})).json()
     assert _jobs(rest["events"]) == made[3:]
     assert rest["next_page_cursor"] is None
-    nothing = await house.client.get("/v1/events", params={"after": rest["events"][-1]["id"]})
+    nothing = await relay_app.client.get("/v1/events", params={"after": rest["events"][-1]["id"]})
     assert nothing.json() == {"events": [], "next_page_cursor": None}
 
 
-async def test_types_choose_and_what_makes_no_sense_is_refused(house: House) -> None:
-    done = await _finish_one(house)
-    await house.client.delete(f"/v1/transcriptions/{await _finish_one(house)}")
-    found = await house.client.get("/v1/events", params={"types": "transcription.deleted,transcription.failed"})
+async def test_types_choose_and_what_makes_no_sense_is_refused(relay_app: RelayApp) -> None:
+    done = await _finish_one(relay_app)
+    await relay_app.client.delete(f"/v1/transcriptions/{await _finish_one(relay_app)}")
+    found = await relay_app.client.get(
+        "/v1/events", params={"types": "transcription.deleted,transcription.failed"}
+    )
     assert [event["type"] for event in found.json()["events"]] == ["transcription.deleted"]
-    found = await house.client.get("/v1/events", params={"types": "transcription.completed"})
+    found = await relay_app.client.get("/v1/events", params={"types": "transcription.completed"})
     assert _jobs(found.json()["events"]) == [done]
     for bad in ({"types": "nonsense"}, {"after": "nonsense"}, {"after": "dlv_" + "0" * 32}, {"limit": "0"}):
-        assert (await house.client.get("/v1/events", params=bad)).status_code == 400, bad
+        assert (await relay_app.client.get("/v1/events", params=bad)).status_code == 400, bad
 
 
-async def test_the_number_of_a_deleted_event_is_never_given_again(house: House) -> None:
+async def test_the_number_of_a_deleted_event_is_never_given_again(relay_app: RelayApp) -> None:
     """A reader that has read the newest event still hears of its deletion."""
-    job = await _finish_one(house)
-    newest = (await house.client.get("/v1/events")).json()["events"][-1]["id"]
-    async with Follower(house.client) as follower:
-        await house.client.delete(f"/v1/transcriptions/{job}")
+    job = await _finish_one(relay_app)
+    newest = (await relay_app.client.get("/v1/events")).json()["events"][-1]["id"]
+    async with Follower(relay_app.client) as follower:
+        await relay_app.client.delete(f"/v1/transcriptions/{job}")
         assert [event["type"] for event in await follower.until(1)] == ["transcription.deleted"]
-    after = (await house.client.get("/v1/events", params={"after": newest})).json()["events"]
+    after = (await relay_app.client.get("/v1/events", params={"after": newest})).json()["events"]
     assert [event["type"] for event in after] == ["transcription.deleted"]
 
 
-async def test_the_stream_begins_now_or_where_the_reader_says(house: House) -> None:
-    before = await _finish_one(house)
-    async with Follower(house.client) as live, Follower(house.client, after="") as all_of_it:
-        now = await _finish_one(house)
+async def test_the_stream_begins_now_or_where_the_reader_says(relay_app: RelayApp) -> None:
+    before = await _finish_one(relay_app)
+    async with Follower(relay_app.client) as live, Follower(relay_app.client, after="") as all_of_it:
+        now = await _finish_one(relay_app)
         assert _jobs(await live.until(1)) == [now]
         assert _jobs(await all_of_it.until(2)) == [before, now]
 
 
-async def test_nothing_is_missed_between_two_connections_even_before_the_first_event(house: House) -> None:
-    follower = Follower(house.client)
+async def test_nothing_is_missed_between_two_connections_even_before_the_first_event(relay_app: RelayApp) -> None:
+    follower = Follower(relay_app.client)
     made: list[str] = []
     for _ in range(4):
         if follower.last_id:
-            made.append(await _finish_one(house))
+            made.append(await _finish_one(relay_app))
         async with follower:
-            made.append(await _finish_one(house))
+            made.append(await _finish_one(relay_app))
             await follower.until(len(made))
-    made.append(await _finish_one(house))
+    made.append(await _finish_one(relay_app))
     async with follower:
         await follower.until(len(made))
     assert _jobs(follower.events) == made
 
 
 async def test_the_stream_sends_a_comment_when_nothing_happens_and_ends_when_the_service_stops(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    relay_app: RelayApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("service.api.events.KEEP_ALIVE_S", 0.1)
     monkeypatch.setattr("service.api.events.LOOK_EVERY_S", 0.05)
-    async with Follower(house.client) as follower:
+    async with Follower(relay_app.client) as follower:
         async with asyncio.timeout(5):
             while follower.comments < 3:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
-        house.server.config.app.state.draining = True  # type: ignore[union-attr]
+        relay_app.server.config.app.state.draining = True  # type: ignore[union-attr]
         await follower.ended()
-    house.server.config.app.state.draining = False  # type: ignore[union-attr]
+    relay_app.server.config.app.state.draining = False  # type: ignore[union-attr]
 
 
 @asynccontextmanager
-async def _replica(house: House) -> AsyncIterator[httpx.AsyncClient]:
+async def _replica(relay_app: RelayApp) -> AsyncIterator[httpx.AsyncClient]:
     """A second web process on the same database."""
-    settings = house.relay.settings
+    settings = relay_app.relay.settings
     twin = settings_for(settings.database_url, settings.soniox_api_base_url, free_port())
     async with serving(create_app(twin, with_worker=False), twin.port) as server:
         headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
@@ -177,15 +179,15 @@ async def _replica(house: House) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def test_a_reader_may_change_to_another_replica_at_any_time(postgres_database: str) -> None:
-    async with open_house(postgres_database) as house, _replica(house) as other:
-        follower = Follower(house.client)
+    async with open_relay_app(postgres_database) as relay_app, _replica(relay_app) as other:
+        follower = Follower(relay_app.client)
         made: list[str] = []
         for number in range(6):
-            follower._client = other if number % 2 else house.client
+            follower._client = other if number % 2 else relay_app.client
             async with follower:
-                made.append(await _finish_one(house))
+                made.append(await _finish_one(relay_app))
                 await follower.until(len(made))
-            made.append(await _finish_one(house))
+            made.append(await _finish_one(relay_app))
         async with follower:
             assert _jobs(await follower.until(len(made))) == made
 
@@ -268,11 +270,11 @@ async def test_readers_beside_many_writers_miss_nothing_and_read_nothing_twice(p
 
 
 async def test_events_restored_from_another_cluster_come_first_and_hide_nothing(postgres_database: str) -> None:
-    async with open_dispatch(postgres_database) as dispatch:
-        await dispatch.append(2)
-        await dispatch.execute("UPDATE events SET xact = xact + 1000000")
-        await dispatch.relay.db.write(feed.adopt_restored)
-        await dispatch.append(1)
-        async with dispatch.relay.db.read() as connection:
+    async with open_deliveries(postgres_database) as simulation:
+        await simulation.append(2)
+        await simulation.execute("UPDATE events SET xact = xact + 1000000")
+        await simulation.relay.db.write(feed.adopt_restored)
+        await simulation.append(1)
+        async with simulation.relay.db.read() as connection:
             found = await feed.after(connection, START, Wanted(owner=None), 10)
         assert [event.seq for event in found] == [1, 2, 3]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from service.sandbox import SandboxConfig
-from tests.support.house import House, open_house
+from tests.support.relay_app import RelayApp, open_relay_app
 
 SMALL = SandboxConfig(
     recognise="script",
@@ -21,72 +21,72 @@ BURST = int(os.environ.get("BURST_JOBS", "400"))  # 5000 for the long form
 SMALL_LIMITS = {"relay_max_pending": 20, "relay_max_transcriptions": 60, "relay_max_files": 30}
 
 
-async def submit_many(house: House, number: int, **fields: Any) -> list[str]:
+async def submit_many(relay_app: RelayApp, number: int, **fields: Any) -> list[str]:
     """As many, one after the other where order matters, else 50 at a time."""
     free = asyncio.Semaphore(50)
 
     async def one() -> str:
         async with free:
-            return str((await house.submit(**fields))["id"])
+            return str((await relay_app.submit(**fields))["id"])
 
     return list(await asyncio.gather(*[one() for _ in range(number)]))
 
 
-async def completed(house: House) -> int:
-    async with house.relay.db.read() as connection:
+async def completed(relay_app: RelayApp) -> int:
+    async with relay_app.relay.db.read() as connection:
         query = "SELECT count(*) FROM transcriptions WHERE stage = 'completed'"
         return int((await connection.exec_driver_sql(query)).scalar_one())
 
 
-async def until_completed(house: House, number: int, within_s: float = 60) -> None:
+async def until_completed(relay_app: RelayApp, number: int, within_s: float = 60) -> None:
     async def are_there() -> bool:
-        return await completed(house) == number
+        return await completed(relay_app) == number
 
-    await house.until(are_there, within_s)
-
-
-async def calls_made(house: House) -> int:
-    return int(sum((await house.at_soniox())["calls"].values()))
+    await relay_app.until(are_there, within_s)
 
 
-async def assert_created_once_each(house: House, number: int) -> None:
-    creates = (await house.at_soniox())["creates_by_webhook_url"]
+async def calls_made(relay_app: RelayApp) -> int:
+    return int(sum((await relay_app.at_soniox())["calls"].values()))
+
+
+async def assert_created_once_each(relay_app: RelayApp, number: int) -> None:
+    creates = (await relay_app.at_soniox())["creates_by_webhook_url"]
     assert sorted(creates.values()) == [1] * number
 
 
 async def test_a_burst_waits_here_and_never_meets_a_quota(database_url: str) -> None:
-    async with open_house(database_url, SMALL, **SMALL_LIMITS) as house:
-        uploaded = await house.client.post("/v1/files", files={"file": ("tokens=7.wav", b"audio" * 100)})
+    async with open_relay_app(database_url, SMALL, **SMALL_LIMITS) as relay_app:
+        uploaded = await relay_app.client.post("/v1/files", files={"file": ("tokens=7.wav", b"audio" * 100)})
         file_id = uploaded.json()["id"]
         await asyncio.gather(
-            submit_many(house, 3 * BURST // 4),
-            submit_many(house, BURST // 4, audio_url=None, file_id=file_id),
+            submit_many(relay_app, 3 * BURST // 4),
+            submit_many(relay_app, BURST // 4, audio_url=None, file_id=file_id),
         )
-        await until_completed(house, BURST, within_s=BURST / 5)
-        await house.until_soniox_is_empty()
-        state = await house.at_soniox()
+        await until_completed(relay_app, BURST, within_s=BURST / 5)
+        await relay_app.until_soniox_is_empty()
+        state = await relay_app.at_soniox()
         assert state["high_water"]["pending"] <= 20
         assert state["high_water"]["transcriptions"] <= 60
         assert state["high_water"]["files"] <= 30
         assert set(state["quota_refusals"].values()) == {0}
-        await assert_created_once_each(house, BURST)
+        await assert_created_once_each(relay_app, BURST)
 
 
 async def test_no_rolling_minute_sees_more_requests_than_allowed(database_url: str) -> None:
     limit = 60
     sandbox = SandboxConfig(recognise="script", processing_ms=10, requests_per_minute=limit)
-    async with open_house(database_url, sandbox, relay_max_requests_per_minute=limit) as house:
-        await submit_many(house, 40)
+    async with open_relay_app(database_url, sandbox, relay_max_requests_per_minute=limit) as relay_app:
+        await submit_many(relay_app, 40)
         await asyncio.sleep(5)
-        state = await house.at_soniox()
+        state = await relay_app.at_soniox()
         assert limit * 0.6 <= state["high_water"]["requests_per_minute"] <= limit
         assert state["quota_refusals"]["rate"] == 0
 
 
-async def test_jobs_go_to_soniox_in_the_order_they_came(house: House) -> None:
-    ids = [(await house.submit())["id"] for _ in range(40)]
-    await until_completed(house, 40)
-    created = [remote["webhook_url"].rpartition("job=")[2] for remote in await house.created_at_soniox()]
+async def test_jobs_go_to_soniox_in_the_order_they_came(relay_app: RelayApp) -> None:
+    ids = [(await relay_app.submit())["id"] for _ in range(40)]
+    await until_completed(relay_app, 40)
+    created = [remote["webhook_url"].rpartition("job=")[2] for remote in await relay_app.created_at_soniox()]
     if created[0] != ids[0]:
         created.reverse()  # the double may list the newest first
     displaced = max(abs(created.index(job) - place) for place, job in enumerate(ids))
@@ -94,12 +94,12 @@ async def test_jobs_go_to_soniox_in_the_order_they_came(house: House) -> None:
 
 
 async def test_a_storm_of_every_fault_loses_nothing_and_doubles_nothing(database_url: str) -> None:
-    async with open_house(database_url, relay_reconcile_grace_s=1.0) as house:
-        await live_through_a_storm(house)
+    async with open_relay_app(database_url, relay_reconcile_grace_s=1.0) as relay_app:
+        await live_through_a_storm(relay_app)
 
 
-async def live_through_a_storm(house: House) -> None:
-    await house.faults(
+async def live_through_a_storm(relay_app: RelayApp) -> None:
+    await relay_app.faults(
         refuse=[{"status": status, "probability": 0.12} for status in (429, 500, 502, 503)],
         reset={"probability": 0.1},
         truncate={"probability": 0.1},
@@ -107,111 +107,115 @@ async def live_through_a_storm(house: House) -> None:
         drop_webhook=0.5,
         duplicate_webhook={"probability": 0.5},
     )
-    house.relay.governor.rate_pause_ms = 200
-    await submit_many(house, 60)
+    relay_app.relay.governor.rate_pause_ms = 200
+    await submit_many(relay_app, 60)
     await asyncio.sleep(6)
-    await house.faults()
-    await until_completed(house, 60, within_s=60)
-    await house.until_soniox_is_empty()
-    await assert_created_once_each(house, 60)
+    await relay_app.faults()
+    await until_completed(relay_app, 60, within_s=60)
+    await relay_app.until_soniox_is_empty()
+    await assert_created_once_each(relay_app, 60)
 
 
-async def test_while_soniox_is_out_of_order_only_probes_go_out(house: House) -> None:
-    await house.faults(refuse=[{"status": 503}])
-    await submit_many(house, 50)
+async def test_while_soniox_is_out_of_order_only_probes_go_out(relay_app: RelayApp) -> None:
+    await relay_app.faults(refuse=[{"status": 503}])
+    await submit_many(relay_app, 50)
     await asyncio.sleep(6)
-    before = await calls_made(house)
+    before = await calls_made(relay_app)
     await asyncio.sleep(3)
-    assert await calls_made(house) - before <= 6
-    assert "out of order" in (house.relay.governor.trouble() or "")
-    await house.faults()
-    await until_completed(house, 50)
-    await assert_created_once_each(house, 50)
+    assert await calls_made(relay_app) - before <= 6
+    assert "out of order" in (relay_app.relay.governor.trouble() or "")
+    await relay_app.faults()
+    await until_completed(relay_app, 50)
+    await assert_created_once_each(relay_app, 50)
 
 
 @pytest.mark.parametrize("status", [401, 402, 403])
-async def test_a_refused_key_parks_all_work_and_its_cure_resumes_it(house: House, status: int) -> None:
-    house.relay.governor.key_probe_every_ms = 500
-    await house.faults(refuse=[{"status": status, "error_type": "permission_denied", "message": "ask your admin"}])
-    await submit_many(house, 30)
+async def test_a_refused_key_parks_all_work_and_its_cure_resumes_it(relay_app: RelayApp, status: int) -> None:
+    relay_app.relay.governor.key_probe_every_ms = 500
+    await relay_app.faults(
+        refuse=[{"status": status, "error_type": "permission_denied", "message": "ask your admin"}]
+    )
+    await submit_many(relay_app, 30)
     await asyncio.sleep(2)
-    assert await calls_made(house) < 30
-    assert "ask your admin" in (house.relay.governor.trouble() or "")
-    assert "relay_soniox_parked 1.0" in (await house.client.get("/metrics")).text
-    await house.faults()
-    await until_completed(house, 30)
-    assert house.relay.governor.trouble() is None
-    assert "relay_soniox_parked 0.0" in (await house.client.get("/metrics")).text
+    assert await calls_made(relay_app) < 30
+    assert "ask your admin" in (relay_app.relay.governor.trouble() or "")
+    assert "relay_soniox_parked 1.0" in (await relay_app.client.get("/metrics")).text
+    await relay_app.faults()
+    await until_completed(relay_app, 30)
+    assert relay_app.relay.governor.trouble() is None
+    assert "relay_soniox_parked 0.0" in (await relay_app.client.get("/metrics")).text
 
 
-async def test_a_rate_limit_is_waited_out_for_as_long_as_soniox_asks(house: House) -> None:
+async def test_a_rate_limit_is_waited_out_for_as_long_as_soniox_asks(relay_app: RelayApp) -> None:
     refusal = {"status": 429, "message": "Requests per minute limit exceeded", "retry_after": "2", "remaining": 1}
-    await house.faults(refuse=[refusal])
-    await submit_many(house, 1)
+    await relay_app.faults(refuse=[refusal])
+    await submit_many(relay_app, 1)
     await asyncio.sleep(0.5)
-    before = await calls_made(house)
-    await submit_many(house, 5)
+    before = await calls_made(relay_app)
+    await submit_many(relay_app, 5)
     await asyncio.sleep(1)
-    assert await calls_made(house) == before
-    await until_completed(house, 6)
+    assert await calls_made(relay_app) == before
+    await until_completed(relay_app, 6)
 
 
-async def test_a_full_quota_stops_submissions_raises_an_alarm_and_looks_for_leaks(house: House) -> None:
-    house.relay.governor.room_pause_ms = 1_000
+async def test_a_full_quota_stops_submissions_raises_an_alarm_and_looks_for_leaks(relay_app: RelayApp) -> None:
+    relay_app.relay.governor.room_pause_ms = 1_000
     leaked = {
         "model": "stt-async-v5",
         "audio_url": "https://sandbox.invalid/leaked.wav",
-        "webhook_url": house.relay.settings.webhook_url("01890000-0000-7000-8000-000000000000"),
+        "webhook_url": relay_app.relay.settings.webhook_url("01890000-0000-7000-8000-000000000000"),
     }
-    await house.faults(drop_webhook=True)
-    await house.soniox.post("/v1/transcriptions", json=leaked)
+    await relay_app.faults(drop_webhook=True)
+    await relay_app.soniox.post("/v1/transcriptions", json=leaked)
     message = "Total transcription count limit exceeded. Please delete some."
-    await house.faults(
+    await relay_app.faults(
         refuse=[{"status": 429, "message": message, "remaining": 2, "match": "POST /v1/transcriptions"}]
     )
-    await submit_many(house, 5)
-    await until_completed(house, 5)
-    await house.until_soniox_is_empty()
-    metrics = (await house.client.get("/metrics")).text
+    await submit_many(relay_app, 5)
+    await until_completed(relay_app, 5)
+    await relay_app.until_soniox_is_empty()
+    metrics = (await relay_app.client.get("/metrics")).text
     assert "relay_soniox_out_of_room_total" in metrics
-    assert house.relay.governor.out_of_room >= 1
+    assert relay_app.relay.governor.out_of_room >= 1
 
 
-async def test_clean_up_removes_the_transcription_before_its_file_and_waits_for_a_conflict(house: House) -> None:
+async def test_clean_up_removes_the_transcription_before_its_file_and_waits_for_a_conflict(
+    relay_app: RelayApp,
+) -> None:
     conflict = {"status": 409, "remaining": 2, "match": "DELETE /v1/transcriptions/*"}
-    await house.faults(refuse=[conflict])
-    uploaded = await house.client.post("/v1/files", files={"file": ("tokens=7.wav", b"audio")})
-    job = await house.submit(audio_url=None, file_id=uploaded.json()["id"])
-    assert (await house.finished(job["id"]))["status"] == "completed"
-    await house.until_soniox_is_empty()
-    calls = (await house.at_soniox())["calls"]
+    await relay_app.faults(refuse=[conflict])
+    uploaded = await relay_app.client.post("/v1/files", files={"file": ("tokens=7.wav", b"audio")})
+    job = await relay_app.submit(audio_url=None, file_id=uploaded.json()["id"])
+    assert (await relay_app.finished(job["id"]))["status"] == "completed"
+    await relay_app.until_soniox_is_empty()
+    calls = (await relay_app.at_soniox())["calls"]
     assert calls["DELETE /v1/transcriptions/{id}"] == 3
     assert calls["DELETE /v1/files/{id}"] == 1
 
 
 async def test_a_transcript_that_stays_unreadable_fails_with_the_reason_and_is_left_at_soniox(
-    house: House,
+    relay_app: RelayApp,
 ) -> None:
-    await house.faults(truncate=[{"match": "GET /v1/transcriptions/{id}/transcript"}])
-    job = await house.submit()
-    done = await house.finished(job["id"], within_s=60)
+    await relay_app.faults(truncate=[{"match": "GET /v1/transcriptions/{id}/transcript"}])
+    job = await relay_app.submit()
+    done = await relay_app.finished(job["id"], within_s=60)
     assert (done["status"], done["error_type"]) == ("error", "malformed_transcript")
     await asyncio.sleep(1)
-    assert (await house.at_soniox())["counts"]["transcriptions"] == 1
+    assert (await relay_app.at_soniox())["counts"]["transcriptions"] == 1
 
 
-async def test_the_timeline_tells_every_step_with_its_source_and_code(house: House) -> None:
-    await house.add_endpoint("/events")
-    job = await house.submit()
-    await house.finished(job["id"])
+async def test_the_timeline_tells_every_step_with_its_source_and_code(relay_app: RelayApp) -> None:
+    await relay_app.add_endpoint("/events")
+    job = await relay_app.submit()
+    await relay_app.finished(job["id"])
     told: list[dict[str, Any]] = []
 
     async def whole() -> bool:
         """The receiver has the event a moment before we note that it has."""
-        told[:] = (await house.client.get(f"/v1/transcriptions/{job['id']}")).json()["timeline"]
+        told[:] = (await relay_app.client.get(f"/v1/transcriptions/{job['id']}")).json()["timeline"]
         return told[-1]["step"] == "delivered"
 
-    await house.until(whole)
+    await relay_app.until(whole)
     steps = [(entry["step"], entry["source"], entry["http_status"]) for entry in told]
     assert steps == [
         ("accepted", "api", None),

@@ -31,8 +31,8 @@ from service.errors import CallerError, InvalidCursor
 from service.http import retry_after_s
 from service.ids import new_id, new_uuid
 from service.vault import Vault, new_endpoint_secret
-from tests.support.house import ADMIN_KEY, MASTER_SECRET, settings_for
 from tests.support.postgres import execute, run_on
+from tests.support.relay_app import ADMIN_KEY, MASTER_SECRET, settings_for
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
 VAULT = Vault([MASTER_SECRET.encode()])

@@ -20,8 +20,8 @@ from service.figures.life import WORKER_SILENT_MS
 from service.migrate import upgrade
 from service.relay import Relay
 from service.store import heartbeats
-from tests.support.house import AUDIO, MASTER_SECRET, MODEL, House, open_house, settings_for
 from tests.support.postgres import aside, execute
+from tests.support.relay_app import AUDIO, MASTER_SECRET, MODEL, RelayApp, open_relay_app, settings_for
 from tests.support.servers import serving
 
 HEADER = "X-Soniox-Webhook-Secret"
@@ -47,21 +47,21 @@ async def checks(client: httpx.AsyncClient) -> tuple[int, dict[str, str]]:
     return answer.status_code, answer.json()["checks"]
 
 
-async def test_a_relay_with_its_worker_is_alive_and_ready(house: House) -> None:
+async def test_a_relay_with_its_worker_is_alive_and_ready(relay_app: RelayApp) -> None:
     async def is_ready() -> bool:
-        return (await house.client.get("/readyz")).status_code == 200
+        return (await relay_app.client.get("/readyz")).status_code == 200
 
-    await house.until(is_ready)
-    assert await checks(house.client) == (
+    await relay_app.until(is_ready)
+    assert await checks(relay_app.client) == (
         200,
         {"database": "ok", "migration": "ok", "worker": "ok", "reconciler": "ok"},
     )
-    alive = await house.client.get("/livez")
+    alive = await relay_app.client.get("/livez")
     assert (alive.status_code, alive.json()["status"]) == (200, "ok")
 
 
-async def test_probes_need_no_key(house: House) -> None:
-    async with httpx.AsyncClient(base_url=house.server.url) as stranger:
+async def test_probes_need_no_key(relay_app: RelayApp) -> None:
+    async with httpx.AsyncClient(base_url=relay_app.server.url) as stranger:
         for path in ("/livez", "/readyz", "/metrics"):
             assert (await stranger.get(path)).status_code in {200, 503}
 
@@ -159,15 +159,15 @@ def figure(figures: dict[Any, float], name: str, **labels: str) -> float:
     return figures.get((name, frozenset(labels.items())), 0.0)
 
 
-async def test_metrics_tell_what_happened_and_all_their_names_begin_with_relay(house: House) -> None:
-    before = await scrape(house.client)
-    await house.client.post("/webhooks/soniox?job=x", json={})
-    await house.add_endpoint("/events")
-    job = await house.submit()
-    await house.finished(job["id"])
-    await house.until_received("/events")
-    await house.until_soniox_is_empty()
-    after = await scrape(house.client)
+async def test_metrics_tell_what_happened_and_all_their_names_begin_with_relay(relay_app: RelayApp) -> None:
+    before = await scrape(relay_app.client)
+    await relay_app.client.post("/webhooks/soniox?job=x", json={})
+    await relay_app.add_endpoint("/events")
+    job = await relay_app.submit()
+    await relay_app.finished(job["id"])
+    await relay_app.until_received("/events")
+    await relay_app.until_soniox_is_empty()
+    after = await scrape(relay_app.client)
 
     def grown(name: str, **labels: str) -> float:
         return figure(after, name, **labels) - figure(before, name, **labels)
@@ -196,27 +196,27 @@ async def test_work_that_waits_shows_in_the_metrics(database_url: str) -> None:
 async def test_a_full_disk_is_told_to_soniox_and_to_probes_and_heals_by_itself(small_disk: Path) -> None:
     url = f"sqlite:///{small_disk}/relay.db"
     aside(upgrade, url)
-    async with open_house(url) as house:
-        await house.finished((await house.submit())["id"])
+    async with open_relay_app(url) as relay_app:
+        await relay_app.finished((await relay_app.submit())["id"])
         ballast = small_disk / "ballast"
         fill(ballast)
 
         async def is_refused() -> bool:
-            answer = await house.client.post("/v1/transcriptions", json={"model": MODEL, "audio_url": AUDIO})
+            answer = await relay_app.client.post("/v1/transcriptions", json={"model": MODEL, "audio_url": AUDIO})
             return answer.status_code == 503
 
-        await house.until(is_refused)
-        webhook = await house.client.post("/webhooks/soniox", json=NOTICE, headers={HEADER: MASTER_SECRET})
+        await relay_app.until(is_refused)
+        webhook = await relay_app.client.post("/webhooks/soniox", json=NOTICE, headers={HEADER: MASTER_SECRET})
         assert webhook.status_code == 503
-        status, found = await checks(house.client)
+        status, found = await checks(relay_app.client)
         assert (status, found["database"]) == (503, "the database's disk is full")
         ballast.unlink()
 
         async def is_ready() -> bool:
-            return (await house.client.get("/readyz")).status_code == 200
+            return (await relay_app.client.get("/readyz")).status_code == 200
 
-        await house.until(is_ready, within_s=30)
-        await house.finished((await house.submit())["id"])
+        await relay_app.until(is_ready, within_s=30)
+        await relay_app.finished((await relay_app.submit())["id"])
 
 
 @pytest.fixture

@@ -15,16 +15,13 @@ from sqlalchemy import select, text
 from structlog.testing import capture_logs
 
 from service import hooks
-from service.app import create_app
-from service.cli.connections import BoundedHttp
-from service.cli.demo.household import free_port
 from service.relay import Relay
 from service.store.rows import as_models
 from service.tables import Webhook, table_of
 from service.vault import Vault
-from tests.support.house import MASTER_SECRET, settings_for
 from tests.support.postgres import execute
-from tests.support.servers import serving
+from tests.support.relay_app import MASTER_SECRET, open_relay_app
+from tests.support.servers import http_client
 
 JOB = "0197a1b2-0000-7000-8000-000000000001"
 OTHER_JOB = "0197a1b2-0000-7000-8000-000000000002"
@@ -37,7 +34,7 @@ KICK_OUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname
 
 
 @dataclass
-class Desk:
+class WebhookClient:
     """A relay that takes webhooks in and has nobody who works on them."""
 
     client: httpx.AsyncClient
@@ -86,17 +83,14 @@ def derived(job: str, master: str = MASTER_SECRET) -> str:
 
 
 @pytest.fixture
-async def desk(database_url: str, capfd: pytest.CaptureFixture[str]) -> AsyncIterator[Desk]:
-    """An open desk; whatever a test does to it, no secret may come out in the log."""
-    settings = settings_for(
-        database_url, "http://127.0.0.1:1", free_port(), soniox_api_webhook_secret_previous=PREVIOUS_SECRET
-    )
-    app = create_app(settings, with_worker=False)
+async def webhooks(database_url: str, capfd: pytest.CaptureFixture[str]) -> AsyncIterator[WebhookClient]:
+    """A client of a relay without a worker; whatever a test does to it, no secret may come out in the log."""
+    settings = {"soniox_api_webhook_secret_previous": PREVIOUS_SECRET}
     async with (
-        serving(app, settings.port, http=BoundedHttp) as server,
-        httpx.AsyncClient(base_url=server.url, timeout=15) as client,
+        open_relay_app(database_url, with_worker=False, **settings) as app,
+        http_client(app.server.url, timeout=15) as client,
     ):
-        yield Desk(client, app.state.relay, settings.port)
+        yield WebhookClient(client, app.relay, app.server.port)
     logged = "".join(capfd.readouterr())
     assert "relay_started" in logged
     for secret in (
@@ -109,10 +103,10 @@ async def desk(database_url: str, capfd: pytest.CaptureFixture[str]) -> AsyncIte
         assert secret not in logged
 
 
-async def test_a_webhook_is_stored_as_it_came_and_is_due_at_once(desk: Desk) -> None:
-    answer = await desk.post()
+async def test_a_webhook_is_stored_as_it_came_and_is_due_at_once(webhooks: WebhookClient) -> None:
+    answer = await webhooks.post()
     assert (answer.status_code, answer.json()) == (200, {"received": True})
-    [row] = await desk.inbox()
+    [row] = await webhooks.inbox()
     assert (row.job, row.soniox_id, row.status, row.source, row.seen) == (
         JOB,
         SONIOX_ID,
@@ -122,81 +116,83 @@ async def test_a_webhook_is_stored_as_it_came_and_is_due_at_once(desk: Desk) -> 
     )
     assert answer.headers["x-request-id"] == f"req_{row.id.replace('-', '')}"  # a log line leads to the row
     assert row.due_at_ms == row.received_at_ms
-    assert abs(row.received_at_ms - desk.relay.clock()) < 5_000
+    assert abs(row.received_at_ms - webhooks.relay.clock()) < 5_000
 
 
-async def test_the_callers_own_request_id_is_kept(desk: Desk) -> None:
+async def test_the_callers_own_request_id_is_kept(webhooks: WebhookClient) -> None:
     for code, secret in ((200, derived(JOB)), (401, "wrong")):
         headers = {HEADER: secret, "X-Request-ID": "soniox-7"}
-        answer = await desk.client.post(f"/webhooks/soniox?job={JOB}", json=NOTICE, headers=headers)
+        answer = await webhooks.client.post(f"/webhooks/soniox?job={JOB}", json=NOTICE, headers=headers)
         assert (answer.status_code, answer.headers["x-request-id"]) == (code, "soniox-7")
 
 
-async def test_other_parameters_around_the_job_change_nothing(desk: Desk) -> None:
+async def test_other_parameters_around_the_job_change_nothing(webhooks: WebhookClient) -> None:
     url = f"/webhooks/soniox?from=soniox&job={JOB}&attempt=2"
-    answer = await desk.client.post(url, json=NOTICE, headers={HEADER: derived(JOB)})
+    answer = await webhooks.client.post(url, json=NOTICE, headers={HEADER: derived(JOB)})
     assert answer.status_code == 200
-    assert [row.job for row in await desk.inbox()] == [JOB]
+    assert [row.job for row in await webhooks.inbox()] == [JOB]
 
 
-async def test_what_cannot_be_a_job_is_refused_even_with_the_value_derived_from_it(desk: Desk) -> None:
-    await desk.refuses(await desk.post(job="seven"), 401, "unauthenticated")
+async def test_what_cannot_be_a_job_is_refused_even_with_the_value_derived_from_it(
+    webhooks: WebhookClient,
+) -> None:
+    await webhooks.refuses(await webhooks.post(job="seven"), 401, "unauthenticated")
 
 
-async def test_who_works_on_the_inbox_is_woken(desk: Desk) -> None:
-    sleeping = asyncio.create_task(desk.relay.wakeups.wait("collect", 60))
-    await desk.post()
+async def test_who_works_on_the_inbox_is_woken(webhooks: WebhookClient) -> None:
+    sleeping = asyncio.create_task(webhooks.relay.wakeups.wait("collect", 60))
+    await webhooks.post()
     await asyncio.wait_for(sleeping, 10)
 
 
-async def test_how_long_storing_took_is_counted(desk: Desk) -> None:
-    counted, took_s = await stored_so_far(desk)
-    await desk.post()
-    counted_then, took_then_s = await stored_so_far(desk)
+async def test_how_long_storing_took_is_counted(webhooks: WebhookClient) -> None:
+    counted, took_s = await stored_so_far(webhooks)
+    await webhooks.post()
+    counted_then, took_then_s = await stored_so_far(webhooks)
     assert counted_then == counted + 1
     assert 0 <= took_then_s - took_s < 60
 
 
-async def stored_so_far(desk: Desk) -> tuple[float, float]:
+async def stored_so_far(webhooks: WebhookClient) -> tuple[float, float]:
     """How many webhooks, and the seconds of all together."""
-    lines = (await desk.client.get("/metrics")).text.splitlines()
+    lines = (await webhooks.client.get("/metrics")).text.splitlines()
     figures = dict(line.split(" ") for line in lines if line.startswith("relay_webhook_seconds_"))
     return float(figures["relay_webhook_seconds_count"]), float(figures["relay_webhook_seconds_sum"])
 
 
-async def test_a_job_nobody_knows_is_stored_too_for_its_row_may_only_be_late(desk: Desk) -> None:
-    assert (await desk.post(job=OTHER_JOB)).status_code == 200
-    assert [row.job for row in await desk.inbox()] == [OTHER_JOB]
+async def test_a_job_nobody_knows_is_stored_too_for_its_row_may_only_be_late(webhooks: WebhookClient) -> None:
+    assert (await webhooks.post(job=OTHER_JOB)).status_code == 200
+    assert [row.job for row in await webhooks.inbox()] == [OTHER_JOB]
 
 
-async def test_a_webhook_without_a_job_needs_the_master_secret_itself(desk: Desk) -> None:
-    assert (await desk.post(job="", secret=derived(JOB))).status_code == 401
-    assert (await desk.post(job="")).status_code == 200
-    assert [row.job for row in await desk.inbox()] == [""]
+async def test_a_webhook_without_a_job_needs_the_master_secret_itself(webhooks: WebhookClient) -> None:
+    assert (await webhooks.post(job="", secret=derived(JOB))).status_code == 401
+    assert (await webhooks.post(job="")).status_code == 200
+    assert [row.job for row in await webhooks.inbox()] == [""]
 
 
-async def test_duplicates_are_answered_200_and_counted_in_one_row(desk: Desk) -> None:
-    answers = [*await asyncio.gather(*[desk.post() for _ in range(19)]), await desk.post()]
+async def test_duplicates_are_answered_200_and_counted_in_one_row(webhooks: WebhookClient) -> None:
+    answers = [*await asyncio.gather(*[webhooks.post() for _ in range(19)]), await webhooks.post()]
     assert {answer.status_code for answer in answers} == {200}
-    [row] = await desk.inbox()
+    [row] = await webhooks.inbox()
     assert row.seen == 20
 
 
-async def test_another_status_of_the_same_transcription_is_another_row(desk: Desk) -> None:
-    await desk.post()
-    await desk.post({"id": SONIOX_ID, "status": "error"})
-    await desk.post({"id": SONIOX_ID.upper(), "status": "error"})
-    assert sorted((row.status, row.seen) for row in await desk.inbox()) == [("completed", 1), ("error", 2)]
+async def test_another_status_of_the_same_transcription_is_another_row(webhooks: WebhookClient) -> None:
+    await webhooks.post()
+    await webhooks.post({"id": SONIOX_ID, "status": "error"})
+    await webhooks.post({"id": SONIOX_ID.upper(), "status": "error"})
+    assert sorted((row.status, row.seen) for row in await webhooks.inbox()) == [("completed", 1), ("error", 2)]
 
 
-async def test_fields_to_come_and_words_to_come_are_taken(desk: Desk) -> None:
-    answer = await desk.post({"id": SONIOX_ID, "status": "partially_done", "more": {"a": [1]}})
+async def test_fields_to_come_and_words_to_come_are_taken(webhooks: WebhookClient) -> None:
+    answer = await webhooks.post({"id": SONIOX_ID, "status": "partially_done", "more": {"a": [1]}})
     assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("job", [JOB, ""])
-async def test_the_previous_master_secret_is_still_accepted(desk: Desk, job: str) -> None:
-    assert (await desk.post(job=job, secret=derived(job, PREVIOUS_SECRET))).status_code == 200
+async def test_the_previous_master_secret_is_still_accepted(webhooks: WebhookClient, job: str) -> None:
+    assert (await webhooks.post(job=job, secret=derived(job, PREVIOUS_SECRET))).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -213,40 +209,44 @@ async def test_the_previous_master_secret_is_still_accepted(desk: Desk, job: str
         f"Bearer {derived(JOB)}",
     ],
 )
-async def test_a_wrong_header_is_refused(desk: Desk, secret: str) -> None:
-    await desk.refuses(await desk.post(secret=secret), 401, "unauthenticated")
+async def test_a_wrong_header_is_refused(webhooks: WebhookClient, secret: str) -> None:
+    await webhooks.refuses(await webhooks.post(secret=secret), 401, "unauthenticated")
 
 
-async def test_a_missing_header_is_refused(desk: Desk) -> None:
-    answer = await desk.client.post(f"/webhooks/soniox?job={JOB}", json=NOTICE)
-    await desk.refuses(answer, 401, "unauthenticated")
+async def test_a_missing_header_is_refused(webhooks: WebhookClient) -> None:
+    answer = await webhooks.client.post(f"/webhooks/soniox?job={JOB}", json=NOTICE)
+    await webhooks.refuses(answer, 401, "unauthenticated")
 
 
-async def test_a_header_that_is_not_ascii_is_refused(desk: Desk) -> None:
+async def test_a_header_that_is_not_ascii_is_refused(webhooks: WebhookClient) -> None:
     headers = {HEADER: derived(JOB).encode() + b"\xff\xc3\xa4"}
-    await desk.refuses(
-        await desk.client.post(f"/webhooks/soniox?job={JOB}", json=NOTICE, headers=headers), 401, "unauthenticated"
+    await webhooks.refuses(
+        await webhooks.client.post(f"/webhooks/soniox?job={JOB}", json=NOTICE, headers=headers),
+        401,
+        "unauthenticated",
     )
 
 
-async def test_a_stranger_learns_the_same_whatever_is_wrong_with_the_body(desk: Desk) -> None:
-    answers = [await desk.post(body, secret="wrong") for body in (NOTICE, b"not json", b"x" * 40_000)]
+async def test_a_stranger_learns_the_same_whatever_is_wrong_with_the_body(webhooks: WebhookClient) -> None:
+    answers = [await webhooks.post(body, secret="wrong") for body in (NOTICE, b"not json", b"x" * 40_000)]
     assert {answer.status_code for answer in answers} == {401}
     assert len({answer.json()["message"] for answer in answers}) == 1
 
 
-async def test_the_header_is_checked_before_the_body_is_read(desk: Desk) -> None:
+async def test_the_header_is_checked_before_the_body_is_read(webhooks: WebhookClient) -> None:
     """A stranger who promises a body and never sends it is answered at once."""
-    async with begun(desk, "wrong", "Content-Length: 80", b"") as reader:
+    async with begun(webhooks, "wrong", "Content-Length: 80", b"") as reader:
         status = await asyncio.wait_for(reader.readline(), 2)
         assert status.startswith(b"HTTP/1.1 401")
-    assert await desk.inbox() == []
+    assert await webhooks.inbox() == []
 
 
 @asynccontextmanager
-async def begun(desk: Desk, secret: str, framing: str, part: bytes) -> AsyncIterator[asyncio.StreamReader]:
+async def begun(
+    webhooks: WebhookClient, secret: str, framing: str, part: bytes
+) -> AsyncIterator[asyncio.StreamReader]:
     """A request on the wire whose body is `part` so far, with more to come."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", desk.port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", webhooks.port)
     head = [f"POST /webhooks/soniox?job={JOB} HTTP/1.1", "Host: relay", f"{HEADER}: {secret}", framing, "", ""]
     writer.write("\r\n".join(head).encode() + part)
     await writer.drain()
@@ -257,29 +257,31 @@ async def begun(desk: Desk, secret: str, framing: str, part: bytes) -> AsyncIter
         await writer.wait_closed()
 
 
-async def test_a_body_that_does_not_arrive_is_given_up(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_body_that_does_not_arrive_is_given_up(
+    webhooks: WebhookClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(hooks, "BODY_WITHIN_S", 0.2)
-    async with begun(desk, derived(JOB), "Content-Length: 80", b'{"id"') as reader:
+    async with begun(webhooks, derived(JOB), "Content-Length: 80", b'{"id"') as reader:
         head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
         assert head.startswith(b"HTTP/1.1 408")
         body = await asyncio.wait_for(reader.readuntil(b"}"), 5)
         assert b'"error_type":"request_timeout","message":"the body did not arrive in time"' in body
-    assert await desk.inbox() == []
+    assert await webhooks.inbox() == []
 
 
-async def test_a_body_that_breaks_off_is_not_taken_even_if_it_reads_well(desk: Desk) -> None:
-    before = await refused_so_far(desk)
-    async with begun(desk, derived(JOB), "Content-Length: 200", json.dumps(NOTICE).encode()):
+async def test_a_body_that_breaks_off_is_not_taken_even_if_it_reads_well(webhooks: WebhookClient) -> None:
+    before = await refused_so_far(webhooks)
+    async with begun(webhooks, derived(JOB), "Content-Length: 200", json.dumps(NOTICE).encode()):
         pass
     async with asyncio.timeout(20):
-        while await refused_so_far(desk) == before:
+        while await refused_so_far(webhooks) == before:
             pass
-    assert await desk.inbox() == []
+    assert await webhooks.inbox() == []
 
 
-async def refused_so_far(desk: Desk) -> str:
+async def refused_so_far(webhooks: WebhookClient) -> str:
     """The figure of bodies that were no notice."""
-    lines = (await desk.client.get("/metrics")).text.splitlines()
+    lines = (await webhooks.client.get("/metrics")).text.splitlines()
     return "".join(line for line in lines if 'webhooks_received_total{result="invalid_request"}' in line)
 
 
@@ -313,56 +315,58 @@ def test_the_wait_for_a_body_is_what_the_documents_say() -> None:
         json.dumps({"id": "' OR 1=1 --", "status": "completed"}).encode(),
     ],
 )
-async def test_garbage_is_refused(desk: Desk, body: bytes) -> None:
+async def test_garbage_is_refused(webhooks: WebhookClient, body: bytes) -> None:
     said = 'the body is not {"id": uuid, "status": string}'
-    await desk.refuses(await desk.post(body), 400, "invalid_request", said)
+    await webhooks.refuses(await webhooks.post(body), 400, "invalid_request", said)
 
 
-async def test_a_body_of_16_kib_is_taken_and_one_byte_more_is_not(desk: Desk) -> None:
+async def test_a_body_of_16_kib_is_taken_and_one_byte_more_is_not(webhooks: WebhookClient) -> None:
     notice = json.dumps(NOTICE).encode()
     said = "the body is longer than 16384 bytes"
-    await desk.refuses(await desk.post(notice.ljust(16 * 1024 + 1)), 413, "request_too_large", said)
-    assert (await desk.post(notice.ljust(16 * 1024))).status_code == 200
+    await webhooks.refuses(await webhooks.post(notice.ljust(16 * 1024 + 1)), 413, "request_too_large", said)
+    assert (await webhooks.post(notice.ljust(16 * 1024))).status_code == 200
 
 
-async def test_a_body_without_a_length_is_refused_as_soon_as_it_is_too_long(desk: Desk) -> None:
+async def test_a_body_without_a_length_is_refused_as_soon_as_it_is_too_long(webhooks: WebhookClient) -> None:
     """The answer comes while the sender is still in the middle of it."""
     piece = b"1000\r\n" + b" " * 0x1000 + b"\r\n"
-    async with begun(desk, derived(JOB), "Transfer-Encoding: chunked", piece * 5) as reader:
+    async with begun(webhooks, derived(JOB), "Transfer-Encoding: chunked", piece * 5) as reader:
         status = await asyncio.wait_for(reader.readline(), 3)
         assert status.startswith(b"HTTP/1.1 413")
-    assert await desk.inbox() == []
+    assert await webhooks.inbox() == []
 
 
-async def test_a_chunked_body_of_the_right_size_is_taken(desk: Desk) -> None:
+async def test_a_chunked_body_of_the_right_size_is_taken(webhooks: WebhookClient) -> None:
     async def chunked() -> AsyncIterator[bytes]:
         for start in range(0, 80, 8):
             yield json.dumps(NOTICE).encode().ljust(80)[start : start + 8]
 
-    assert (await desk.post(chunked())).status_code == 200
+    assert (await webhooks.post(chunked())).status_code == 200
 
 
-async def test_what_cannot_be_stored_is_answered_503_so_that_soniox_sends_it_again(desk: Desk) -> None:
-    async with unable_to_write(desk):
+async def test_what_cannot_be_stored_is_answered_503_so_that_soniox_sends_it_again(
+    webhooks: WebhookClient,
+) -> None:
+    async with unable_to_write(webhooks):
         started = time.monotonic()
-        answers = await asyncio.gather(*[desk.post() for _ in range(5)])
+        answers = await asyncio.gather(*[webhooks.post() for _ in range(5)])
         assert time.monotonic() - started < 10
         for answer in answers:
             assert answer.status_code == 503
             assert answer.json()["error_type"] == "service_unavailable"
             assert answer.json()["message"] == "the webhook could not be stored; send it again"
             assert int(answer.headers["retry-after"]) > 0
-    assert await desk.inbox() == []
-    assert (await desk.post()).status_code == 200
-    assert len(await desk.inbox()) == 1
+    assert await webhooks.inbox() == []
+    assert (await webhooks.post()).status_code == 200
+    assert len(await webhooks.inbox()) == 1
 
 
 @asynccontextmanager
-async def unable_to_write(desk: Desk) -> AsyncIterator[None]:
+async def unable_to_write(webhooks: WebhookClient) -> AsyncIterator[None]:
     """SQLite's file is locked by another program; PostgreSQL sends everybody away."""
-    url = desk.relay.settings.database_url
+    url = webhooks.relay.settings.database_url
     server, name = url.rsplit("/", 1)
-    if desk.relay.db.is_sqlite:
+    if webhooks.relay.db.is_sqlite:
         path = url.removeprefix("sqlite:///")
         other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         await asyncio.to_thread(other.execute, "BEGIN EXCLUSIVE")  # the relay may still be writing
@@ -376,11 +380,17 @@ async def unable_to_write(desk: Desk) -> AsyncIterator[None]:
         await execute(server, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
 
-async def test_what_nobody_foresaw_is_answered_500_in_sonioxs_error_body_and_logged(desk: Desk) -> None:
-    await desk.relay.db.write(lambda connection: connection.execute(text(WHIM[desk.relay.db.dialect.name])))
+async def test_what_nobody_foresaw_is_answered_500_in_sonioxs_error_body_and_logged(
+    webhooks: WebhookClient,
+) -> None:
+    await webhooks.relay.db.write(
+        lambda connection: connection.execute(text(WHIM[webhooks.relay.db.dialect.name]))
+    )
     with capture_logs() as logged:
-        answer = await desk.post()
-    await desk.refuses(answer, 500, "internal_error", "an unforeseen error; the request id finds it in the log")
+        answer = await webhooks.post()
+    await webhooks.refuses(
+        answer, 500, "internal_error", "an unforeseen error; the request id finds it in the log"
+    )
     [line] = [line for line in logged if line["event"] == "webhook_failed"]
     assert line["request_id"] == answer.headers["x-request-id"]
 
@@ -393,16 +403,16 @@ WHIM = {
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
-async def test_only_post_is_taken(desk: Desk, method: str) -> None:
-    answer = await desk.client.request(method, f"/webhooks/soniox?job={JOB}", headers={HEADER: derived(JOB)})
+async def test_only_post_is_taken(webhooks: WebhookClient, method: str) -> None:
+    answer = await webhooks.client.request(method, f"/webhooks/soniox?job={JOB}", headers={HEADER: derived(JOB)})
     assert answer.headers["allow"] == "POST"
-    await desk.refuses(answer, 405, "method_not_allowed", "only POST is taken here")
+    await webhooks.refuses(answer, 405, "method_not_allowed", "only POST is taken here")
 
 
 async def test_the_header_has_the_name_that_the_settings_give_it(database_url: str) -> None:
-    settings = settings_for(database_url, "http://127.0.0.1:1", free_port(), soniox_api_webhook_header="X-Ours")
-    app = create_app(settings, with_worker=False)
-    async with serving(app, settings.port) as server, httpx.AsyncClient(base_url=server.url) as client:
+    async with open_relay_app(database_url, with_worker=False, soniox_api_webhook_header="X-Ours") as app:
         for name, expected in ((HEADER, 401), ("x-ours", 200)):
-            answer = await client.post(f"/webhooks/soniox?job={JOB}", json=NOTICE, headers={name: derived(JOB)})
+            answer = await app.client.post(
+                f"/webhooks/soniox?job={JOB}", json=NOTICE, headers={name: derived(JOB)}
+            )
             assert answer.status_code == expected

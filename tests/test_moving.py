@@ -18,9 +18,9 @@ from service.locks import only_process
 from service.settings import Settings
 from service.store import moving, search
 from service.wakeups import Wakeups
-from tests.chaos.trial import open_theatre
 from tests.support.commands import Cli
 from tests.support.postgres import execute
+from tests.support.relay_processes import open_relay_processes
 
 
 @pytest.fixture
@@ -62,20 +62,20 @@ async def rows_of(url: str) -> dict[str, list[dict[str, Any]]]:
 
 async def test_a_relay_with_work_in_every_state_goes_on_after_the_move(source_file: Path, target: str) -> None:
     source = f"sqlite:///{source_file}"
-    async with open_theatre(source) as theatre:
-        await theatre.start()
-        await theatre.until_up(within_s=60)
+    async with open_relay_processes(source) as processes:
+        await processes.start()
+        await processes.until_up(within_s=60)
         for number in range(6):
-            await theatre.submit(number, with_file=number % 2 == 0)
-        assert (await theatre.settled()).is_clean()
-        transcript = await theatre.client.get(f"/v1/transcriptions/{theatre.submitted[0]}/transcript")
+            await processes.submit(number, with_file=number % 2 == 0)
+        assert (await processes.settled()).is_clean()
+        transcript = await processes.client.get(f"/v1/transcriptions/{processes.submitted[0]}/transcript")
         words = {"q": transcript.json()["text"].split()[0], "limit": 100}
-        searched = (await theatre.client.get("/v1/search", params=words)).json()
-        await theatre.lose_webhooks(100)
-        await theatre.client.post("/v1/files", files={"file": ("kept.wav", b"audio" * 300_000)})
+        searched = (await processes.client.get("/v1/search", params=words)).json()
+        await processes.lose_webhooks(100)
+        await processes.client.post("/v1/files", files={"file": ("kept.wav", b"audio" * 300_000)})
         for number in range(6, 18):
-            await theatre.submit(number, with_file=number % 2 == 0)
-        await theatre.kill()  # leases held, creates under way, deliveries unsent
+            await processes.submit(number, with_file=number % 2 == 0)
+        await processes.kill()  # leases held, creates under way, deliveries unsent
         before = await rows_of(source)
         assert {row["stage"] for row in before["transcriptions"]} > {"completed"}
 
@@ -83,18 +83,18 @@ async def test_a_relay_with_work_in_every_state_goes_on_after_the_move(source_fi
         assert done.returncode == 0, done.stderr
         assert await rows_of(target) == before == await rows_of(source)
 
-        theatre.database_url = target
-        await theatre.lose_webhooks(0)
-        await theatre.start()
-        await theatre.until_up(within_s=60)
-        found = (await theatre.client.get("/v1/search", params=words)).json()
+        processes.database_url = target
+        await processes.lose_webhooks(0)
+        await processes.start()
+        await processes.until_up(within_s=60)
+        found = (await processes.client.get("/v1/search", params=words)).json()
         assert found["hits"][-len(searched["hits"]) :] == searched["hits"] != []
-        await theatre.submit(0, with_file=True)  # the same Idempotency-Key: the job that was moved
-        assert len(set(theatre.submitted)) == 18
-        await theatre.submit(18, with_file=True)
-        account = await theatre.settled(within_s=90)
+        await processes.submit(0, with_file=True)  # the same Idempotency-Key: the job that was moved
+        assert len(set(processes.submitted)) == 18
+        await processes.submit(18, with_file=True)
+        account = await processes.settled(within_s=90)
         assert account.is_clean(), account
-        assert len(set(theatre.submitted)) == 19
+        assert len(set(processes.submitted)) == 19
 
 
 async def test_new_rows_are_numbered_after_all_that_ever_were(source_file: Path, target: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from service import telemetry
-from tests.support.house import House
+from tests.support.relay_app import RelayApp
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 RULES = DEPLOY / "prometheus" / "alerts.yaml"
@@ -55,8 +55,8 @@ def test_each_label_is_one_the_metric_has(place: str) -> None:
     assert used <= known, place
 
 
-async def test_each_metric_is_in_the_metrics_of_a_running_relay(house: House) -> None:
-    exposed = (await house.client.get("/metrics")).text
+async def test_each_metric_is_in_the_metrics_of_a_running_relay(relay_app: RelayApp) -> None:
+    exposed = (await relay_app.client.get("/metrics")).text
     there = set(re.findall(r"^# TYPE (\w+) ", exposed, re.MULTILINE))
     for place, text in expressions():
         names = names_in(text)

@@ -12,22 +12,22 @@ import httpx
 import pytest
 
 from service.cli.demo.household import free_port
-from tests.support.house import ADMIN_KEY, House, open_house
 from tests.support.proxies import Front, Program, caddy, nginx, self_made
+from tests.support.relay_app import ADMIN_KEY, RelayApp, open_relay_app
 
 
 @asynccontextmanager
 async def proxied(
-    house: House, command: list[str], url: str, verify: ssl.SSLContext | bool = True
+    relay_app: RelayApp, command: list[str], url: str, verify: ssl.SSLContext | bool = True
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """The house's relay behind a proxy, which runs until the block ends."""
+    """The relay_app's relay behind a proxy, which runs until the block ends."""
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
     )
     headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
     try:
         async with httpx.AsyncClient(base_url=url, headers=headers, timeout=70, verify=verify) as client:
-            await house.until(lambda: answers(client, process))
+            await relay_app.until(lambda: answers(client, process))
             yield client
     finally:
         if process.returncode is None:
@@ -64,12 +64,12 @@ async def test_a_proxied_relay_does_its_job_and_the_proxy_keeps_out_what_is_too_
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     async with (
-        open_house(url_of_database, public_base_url=url) as house,
-        proxied(house, program(Front(tmp_path, port, house.server.port)), url) as client,
+        open_relay_app(url_of_database, public_base_url=url) as relay_app,
+        proxied(relay_app, program(Front(tmp_path, port, relay_app.server.port)), url) as client,
     ):
-        house.client = client
-        await the_job_is_done_and_told(house)
-        await uploads_pass_and_other_large_bodies_do_not(house, program)
+        relay_app.client = client
+        await the_job_is_done_and_told(relay_app)
+        await uploads_pass_and_other_large_bodies_do_not(relay_app, program)
 
 
 async def test_the_examples_speak_tls_as_they_stand(
@@ -78,10 +78,10 @@ async def test_the_examples_speak_tls_as_they_stand(
     """With a certificate in the place of theirs; HTTP/2 is offered and taken."""
     front = Front(tmp_path, free_port(), 0, self_made(tmp_path))
     trusting = ssl.create_default_context(cafile=tmp_path / "fullchain.pem")
-    async with open_house(url_of_database) as house:
-        command = program(front._replace(relay_port=house.server.port))
+    async with open_relay_app(url_of_database) as relay_app:
+        command = program(front._replace(relay_port=relay_app.server.port))
         await says_it_is_well(command)
-        async with proxied(house, command, f"https://127.0.0.1:{front.port}", verify=trusting) as client:
+        async with proxied(relay_app, command, f"https://127.0.0.1:{front.port}", verify=trusting) as client:
             assert (await client.get("/v1/models")).status_code == 200
             trusting.set_alpn_protocols(["h2", "http/1.1"])
             _, writer = await asyncio.open_connection("127.0.0.1", front.port, ssl=trusting)
@@ -106,9 +106,9 @@ async def test_an_upload_beyond_the_proxys_cap_is_refused_and_nothing_of_it_is_k
         "nginx": (("1025m;", "1m;"), (413, 413)),
         "caddy": (("1025MiB", "1MiB"), (502, 413)),
     }[program.__name__]
-    async with open_house(url_of_database) as house:
-        command = program(Front(tmp_path, port, house.server.port), smaller)
-        async with proxied(house, command, f"http://127.0.0.1:{port}") as client:
+    async with open_relay_app(url_of_database) as relay_app:
+        command = program(Front(tmp_path, port, relay_app.server.port), smaller)
+        async with proxied(relay_app, command, f"http://127.0.0.1:{port}") as client:
             announced = await client.post("/v1/files", files={"file": ("a.wav", b"audio" * 600_000)})
             chunked = await client.post("/v1/files", content=in_pieces(3_000_000), headers=FORM)
             assert (announced.status_code, chunked.status_code) == expected
@@ -130,39 +130,39 @@ async def test_what_the_relay_itself_finds_too_large_is_answered_in_its_words(
     url_of_database: str, tmp_path: Path, program: Program
 ) -> None:
     port = free_port()
-    async with open_house(url_of_database, relay_max_upload_bytes=1_000_000) as house:
-        command = program(Front(tmp_path, port, house.server.port))
-        async with proxied(house, command, f"http://127.0.0.1:{port}") as client:
+    async with open_relay_app(url_of_database, relay_max_upload_bytes=1_000_000) as relay_app:
+        command = program(Front(tmp_path, port, relay_app.server.port))
+        async with proxied(relay_app, command, f"http://127.0.0.1:{port}") as client:
             answer = await client.post("/v1/files", content=in_pieces(1_500_000), headers=FORM)
             assert (answer.status_code, answer.json()["error_type"]) == (400, "invalid_request")
 
 
-async def the_job_is_done_and_told(house: House) -> None:
+async def the_job_is_done_and_told(relay_app: RelayApp) -> None:
     """Upload, webhook through the proxy, transcript; the event arrives while the stream stays open."""
-    async with house.client.stream("GET", "/v1/events/stream") as stream:
+    async with relay_app.client.stream("GET", "/v1/events/stream") as stream:
         assert stream.status_code == 200
         audio = {"file": ("tokens=9.wav", b"audio" * 600_000), "request": (None, '{"model": "stt-async-v5"}')}
-        created = await house.client.post("/v1/transcriptions", files=audio)
+        created = await relay_app.client.post("/v1/transcriptions", files=audio)
         assert created.status_code == 201, created.text
-        job = await house.finished(created.json()["id"])
+        job = await relay_app.finished(created.json()["id"])
         assert "webhook" in {entry["source"] for entry in job["timeline"]}
         async with asyncio.timeout(20):
             async for line in stream.aiter_lines():
                 if line.startswith("data:") and job["id"] in line:
                     break
-    transcript = await house.client.get(f"/v1/transcriptions/{job['id']}/transcript")
+    transcript = await relay_app.client.get(f"/v1/transcriptions/{job['id']}/transcript")
     assert len(transcript.json()["tokens"]) == 9
 
 
-async def uploads_pass_and_other_large_bodies_do_not(house: House, program: Program) -> None:
+async def uploads_pass_and_other_large_bodies_do_not(relay_app: RelayApp, program: Program) -> None:
     """Behind nginx the relay never sees what is too large: what it would answer bears its own request id.
 
     Caddy hands on what it has before it counts on, so that now and then the relay's own cap answers first.
     """
     for path, size in (("/webhooks/soniox?job=x", 17_000), ("/v1/endpoints", 1_100_000)):
-        answer = await house.client.post(path, content=b"x" * size)
+        answer = await relay_app.client.post(path, content=b"x" * size)
         assert answer.status_code in {413, 502}, (path, answer.status_code, answer.text)  # 502: Caddy 2.6
         assert program.__name__ == "caddy" or "x-request-id" not in answer.headers
-    whole = await house.client.post("/v1/files", files={"file": ("a.wav", b"audio" * 600_000)})
+    whole = await relay_app.client.post("/v1/files", files={"file": ("a.wav", b"audio" * 600_000)})
     assert whole.status_code == 201
     assert whole.json()["size"] == 3_000_000

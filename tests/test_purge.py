@@ -14,7 +14,7 @@ from service.purge import DAY_MS, purge_once, scrub
 from service.store import retention
 from service.store.changes import insert_all
 from service.tables import Delivery
-from tests.support.house import House, open_house
+from tests.support.relay_app import RelayApp, open_relay_app
 from tests.support.transcripts import document, put, said
 
 SECRET = "xylophonquartz"  # a word in no other place
@@ -24,24 +24,24 @@ DAYS = 3
 
 
 @pytest.fixture
-async def keeping(database_url: str) -> AsyncIterator[House]:
-    """A house that keeps finished transcriptions for some days."""
-    async with open_house(database_url, relay_retention_days=DAYS) as opened:
+async def keeping(database_url: str) -> AsyncIterator[RelayApp]:
+    """A relay_app that keeps finished transcriptions for some days."""
+    async with open_relay_app(database_url, relay_retention_days=DAYS) as opened:
         yield opened
 
 
-def days_ago(house: House, days: float) -> dict[str, int]:
-    at_ms = house.relay.clock() - int(days * DAY_MS)
+def days_ago(relay_app: RelayApp, days: float) -> dict[str, int]:
+    at_ms = relay_app.relay.clock() - int(days * DAY_MS)
     return {"created_at_ms": at_ms - 1_000, "finished_at_ms": at_ms}
 
 
-async def remembered(house: House, word: str) -> list[str]:
+async def remembered(relay_app: RelayApp, word: str) -> list[str]:
     """Where the database still has the word: files on SQLite, rows of any table on PostgreSQL."""
     needle = word.encode()
-    if house.relay.db.is_sqlite:
-        path = Path(str(house.relay.db.engine.url.database))
+    if relay_app.relay.db.is_sqlite:
+        path = Path(str(relay_app.relay.db.engine.url.database))
         return [each.name for each in path.parent.glob(f"{path.name}*") if needle in each.read_bytes()]
-    async with house.relay.db.read() as connection:
+    async with relay_app.relay.db.read() as connection:
         await connection.execute(text("VACUUM"))
         names = text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
         tables = (await connection.execute(names)).scalars().all()
@@ -54,43 +54,43 @@ async def remembered(house: House, word: str) -> list[str]:
         return found
 
 
-async def receipts(house: House) -> list[dict[str, Any]]:
-    async with house.relay.db.read() as connection:
+async def receipts(relay_app: RelayApp) -> list[dict[str, Any]]:
+    async with relay_app.relay.db.read() as connection:
         query = text("SELECT body FROM events WHERE type = 'transcription.deleted' ORDER BY seq")
         return [json.loads(body)["data"] for body in (await connection.execute(query)).scalars()]
 
 
-async def is_there(house: House, transcription_id: str) -> bool:
-    return (await house.client.get(f"/v1/transcriptions/{transcription_id}")).status_code == 200
+async def is_there(relay_app: RelayApp, transcription_id: str) -> bool:
+    return (await relay_app.client.get(f"/v1/transcriptions/{transcription_id}")).status_code == 200
 
 
-async def test_no_word_of_a_deleted_transcript_stays_in_the_database(house: House) -> None:
-    others = [await put(house.relay, document(said(FILLER))) for _ in range(5)]
-    gone = await put(house.relay, PLANTED, request={"context": {"text": SECRET}}, filename=f"{SECRET}.wav")
-    others.append(await put(house.relay, document(said(FILLER))))
-    await scrub(house.relay)
-    assert await remembered(house, SECRET)
+async def test_no_word_of_a_deleted_transcript_stays_in_the_database(relay_app: RelayApp) -> None:
+    others = [await put(relay_app.relay, document(said(FILLER))) for _ in range(5)]
+    gone = await put(relay_app.relay, PLANTED, request={"context": {"text": SECRET}}, filename=f"{SECRET}.wav")
+    others.append(await put(relay_app.relay, document(said(FILLER))))
+    await scrub(relay_app.relay)
+    assert await remembered(relay_app, SECRET)
 
-    assert (await house.client.delete(f"/v1/transcriptions/{gone}")).status_code == 204
-    await scrub(house.relay)
-    assert await remembered(house, SECRET) == []
-    found = await house.client.get("/v1/search", params={"q": "word2999", "limit": 100})
+    assert (await relay_app.client.delete(f"/v1/transcriptions/{gone}")).status_code == 204
+    await scrub(relay_app.relay)
+    assert await remembered(relay_app, SECRET) == []
+    found = await relay_app.client.get("/v1/search", params={"q": "word2999", "limit": 100})
     assert {hit["transcription_id"] for hit in found.json()["hits"]} == set(others)
 
 
 async def test_a_deletion_is_scrubbed_by_itself(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("service.processes.SHORTEST_PAUSE_S", 0.05)
-    async with open_house(database_url) as house:
-        gone = await put(house.relay, PLANTED)
-        await house.client.delete(f"/v1/transcriptions/{gone}")
+    async with open_relay_app(database_url) as relay_app:
+        gone = await put(relay_app.relay, PLANTED)
+        await relay_app.client.delete(f"/v1/transcriptions/{gone}")
 
         async def is_forgotten() -> bool:
-            return await remembered(house, SECRET) == []
+            return await remembered(relay_app, SECRET) == []
 
-        await house.until(is_forgotten)
+        await relay_app.until(is_forgotten)
 
 
-async def test_what_is_older_than_the_retention_goes_and_the_rest_stays(keeping: House) -> None:
+async def test_what_is_older_than_the_retention_goes_and_the_rest_stays(keeping: RelayApp) -> None:
     old = await put(keeping.relay, PLANTED, **days_ago(keeping, DAYS + 0.01), client_reference_id="order 7")
     failed = await put(keeping.relay, document([]), stage="failed", **days_ago(keeping, DAYS + 1))
     young = await put(keeping.relay, document(said("young")), **days_ago(keeping, DAYS - 0.01))
@@ -107,7 +107,7 @@ async def test_what_is_older_than_the_retention_goes_and_the_rest_stays(keeping:
     assert await purge_once(keeping.relay) == 0
 
 
-async def test_a_receipt_says_what_went_and_why(keeping: House) -> None:
+async def test_a_receipt_says_what_went_and_why(keeping: RelayApp) -> None:
     old = await put(keeping.relay, PLANTED, **days_ago(keeping, DAYS + 1), client_reference_id="order 7")
     await purge_once(keeping.relay)
     asked = await put(keeping.relay, document(said("one two three")))
@@ -119,7 +119,7 @@ async def test_a_receipt_says_what_went_and_why(keeping: House) -> None:
     assert (deleted["id"], deleted["reason"], deleted["removed"]["tokens"]) == (asked, "request", 3)
 
 
-async def test_what_is_still_to_be_delivered_is_not_purged(keeping: House) -> None:
+async def test_what_is_still_to_be_delivered_is_not_purged(keeping: RelayApp) -> None:
     waiting = await put(keeping.relay, document(said("wait")), **days_ago(keeping, DAYS + 1))
     later_ms = keeping.relay.clock() + DAY_MS
     delivery = Delivery(
@@ -136,7 +136,7 @@ async def test_what_is_still_to_be_delivered_is_not_purged(keeping: House) -> No
     assert await is_there(keeping, waiting)
 
 
-async def test_what_is_tried_again_while_the_purge_looks_is_not_purged(keeping: House) -> None:
+async def test_what_is_tried_again_while_the_purge_looks_is_not_purged(keeping: RelayApp) -> None:
     failed = await put(keeping.relay, document([]), stage="failed", **days_ago(keeping, DAYS + 1))
     async with keeping.relay.db.read() as connection:
         (seen,) = await retention.expired(connection, keeping.relay.clock(), 9)
@@ -145,7 +145,7 @@ async def test_what_is_tried_again_while_the_purge_looks_is_not_purged(keeping: 
     assert await is_there(keeping, failed)
 
 
-async def test_what_was_tried_again_in_vain_while_the_purge_looked_is_not_purged(keeping: House) -> None:
+async def test_what_was_tried_again_in_vain_while_the_purge_looked_is_not_purged(keeping: RelayApp) -> None:
     failed = await put(keeping.relay, document([]), stage="failed", **days_ago(keeping, DAYS + 1))
     async with keeping.relay.db.read() as connection:
         (seen,) = await retention.expired(connection, keeping.relay.clock(), 9)
@@ -155,13 +155,13 @@ async def test_what_was_tried_again_in_vain_while_the_purge_looked_is_not_purged
     assert await is_there(keeping, failed)
 
 
-async def test_nothing_is_purged_without_a_retention(house: House) -> None:
-    old = await put(house.relay, document(said("old")), created_at_ms=1, finished_at_ms=2)
-    assert await purge_once(house.relay) == 0
-    assert await is_there(house, old)
+async def test_nothing_is_purged_without_a_retention(relay_app: RelayApp) -> None:
+    old = await put(relay_app.relay, document(said("old")), created_at_ms=1, finished_at_ms=2)
+    assert await purge_once(relay_app.relay) == 0
+    assert await is_there(relay_app, old)
 
 
-async def test_a_large_backlog_is_purged_while_others_write_and_by_two_at_once(keeping: House) -> None:
+async def test_a_large_backlog_is_purged_while_others_write_and_by_two_at_once(keeping: RelayApp) -> None:
     for _ in range(50):
         await put(keeping.relay, document(said("old")), **days_ago(keeping, DAYS + 1))
     counts = await asyncio.gather(purge_once(keeping.relay), purge_once(keeping.relay), keeping.submit())

@@ -13,7 +13,7 @@ import pytest
 
 from service.downstream.sign import signed_headers
 from service.vault import new_endpoint_secret
-from tests.support.house import House
+from tests.support.relay_app import RelayApp
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "receiving.md"
 Verify = Callable[[str, dict[str, str], bytes], bool]
@@ -97,11 +97,11 @@ def test_a_snippet_accepts_what_is_signed_and_nothing_else(verify: Verify) -> No
     assert not verify(secret, {}, body)
 
 
-async def test_the_snippets_accept_what_the_relay_sent(house: House, tmp_path: Path) -> None:
-    endpoint = await house.add_endpoint(include="transcript")
-    await house.finished((await house.submit())["id"])
-    await house.until_received("/events")
-    request = house.receiver.at("/events")[0]
+async def test_the_snippets_accept_what_the_relay_sent(relay_app: RelayApp, tmp_path: Path) -> None:
+    endpoint = await relay_app.add_endpoint(include="transcript")
+    await relay_app.finished((await relay_app.submit())["id"])
+    await relay_app.until_received("/events")
+    request = relay_app.receiver.at("/events")[0]
     for name, make in SNIPPETS.items():
         if name == "python" or shutil.which(name):
             assert make(tmp_path)(endpoint["secret"], request.headers, request.body), name

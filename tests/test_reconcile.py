@@ -15,47 +15,47 @@ from service.soniox import RemoteTranscription
 from service.store import offices
 from service.tables import Transcription, table_of
 from service.wakeups import Wakeups
-from tests.support.house import MODEL, House, open_house
+from tests.support.relay_app import MODEL, RelayApp, open_relay_app
 
 JOBS = int(os.environ.get("RECONCILE_JOBS", "200"))  # 2000 for the long form
 QUICK = {"relay_reconcile_interval_s": 1.0, "relay_reconcile_grace_s": 0.0}
 
 
 @pytest.fixture
-async def watchful(database_url: str) -> AsyncIterator[House]:
-    """A house whose reconciler sweeps each second and asks about every silence."""
-    async with open_house(database_url, **QUICK) as house:
-        yield house
+async def watchful(database_url: str) -> AsyncIterator[RelayApp]:
+    """A relay_app whose reconciler sweeps each second and asks about every silence."""
+    async with open_relay_app(database_url, **QUICK) as relay_app:
+        yield relay_app
 
 
-async def runs_of(house: House) -> list[dict[str, Any]]:
-    return list((await house.client.get("/v1/reconciler")).json()["runs"])
+async def runs_of(relay_app: RelayApp) -> list[dict[str, Any]]:
+    return list((await relay_app.client.get("/v1/reconciler")).json()["runs"])
 
 
-async def found_in(house: House, kind: str) -> int:
-    return sum(run["finds"].get(kind, 0) for run in await runs_of(house))
+async def found_in(relay_app: RelayApp, kind: str) -> int:
+    return sum(run["finds"].get(kind, 0) for run in await runs_of(relay_app))
 
 
-async def submit_many(house: House, number: int) -> list[str]:
+async def submit_many(relay_app: RelayApp, number: int) -> list[str]:
     """As many, 50 at a time."""
     free = asyncio.Semaphore(50)
 
     async def one() -> str:
         async with free:
-            return str((await house.submit())["id"])
+            return str((await relay_app.submit())["id"])
 
     return list(await asyncio.gather(*[one() for _ in range(number)]))
 
 
-async def all_completed(house: House, number: int) -> bool:
-    async with house.relay.db.read() as connection:
+async def all_completed(relay_app: RelayApp, number: int) -> bool:
+    async with relay_app.relay.db.read() as connection:
         query = "SELECT count(*) FROM transcriptions WHERE stage = 'completed'"
         return bool((await connection.exec_driver_sql(query)).scalar_one() == number)
 
 
-async def slowest_ms(house: House) -> int:
+async def slowest_ms(relay_app: RelayApp) -> int:
     """From submitted to stored; the double finishes within 10 ms."""
-    async with house.relay.db.read() as connection:
+    async with relay_app.relay.db.read() as connection:
         query = "SELECT max(finished_at_ms - submitted_at_ms) FROM transcriptions"
         return int((await connection.exec_driver_sql(query)).scalar_one())
 
@@ -66,20 +66,20 @@ async def test_with_every_webhook_dropped_all_jobs_complete_at_few_calls(
 ) -> None:
     sandbox = SandboxConfig(recognise="script", processing_ms=10, requests_per_minute=None, max_pending=1000)
     number = JOBS
-    async with open_house(database_url, sandbox, relay_max_pending=1000, **QUICK) as house:
+    async with open_relay_app(database_url, sandbox, relay_max_pending=1000, **QUICK) as relay_app:
         faults: dict[str, Any] = {"drop_webhook": True}
         if failing:
             faults["refuse"] = [{"status": 503, "probability": failing}]
-        await house.faults(**faults)
-        await submit_many(house, number)
-        await house.until(lambda: all_completed(house, number), within_s=100)
-        assert await slowest_ms(house) <= 16_000
+        await relay_app.faults(**faults)
+        await submit_many(relay_app, number)
+        await relay_app.until(lambda: all_completed(relay_app, number), within_s=100)
+        assert await slowest_ms(relay_app) <= 16_000
         if not failing:  # a call that fails is made again
-            assert max(run["calls"] for run in await runs_of(house)) <= 3
-        assert len(await house.created_at_soniox()) == number
+            assert max(run["calls"] for run in await runs_of(relay_app)) <= 3
+        assert len(await relay_app.created_at_soniox()) == number
 
 
-async def test_create_answers_lost_by_the_hundred_make_no_second_transcription(watchful: House) -> None:
+async def test_create_answers_lost_by_the_hundred_make_no_second_transcription(watchful: RelayApp) -> None:
     await watchful.faults(lose_answer=[{"remaining": 100, "how": "cut"}])
     await submit_many(watchful, 100)
     await watchful.until(lambda: all_completed(watchful, 100), within_s=60)
@@ -90,32 +90,32 @@ async def test_create_answers_lost_by_the_hundred_make_no_second_transcription(w
 
 
 async def test_a_webhook_that_we_refused_is_told_apart_and_diagnosed(database_url: str) -> None:
-    async with open_house(database_url, **QUICK) as house:
-        job = await house.submit(client_reference_id="processing_ms=600")
-        await house.until(lambda: is_at_soniox(house))
-        await forge_secret(house)
-        done = await house.finished(job["id"])
+    async with open_relay_app(database_url, **QUICK) as relay_app:
+        job = await relay_app.submit(client_reference_id="processing_ms=600")
+        await relay_app.until(lambda: is_at_soniox(relay_app))
+        await forge_secret(relay_app)
+        done = await relay_app.finished(job["id"])
         assert done["status"] == "completed"
         entry = next(entry for entry in done["timeline"] if entry["step"] == "found_completed")
         assert entry["http_status"] == 401
         assert "secret" in entry["detail"]
-        await house.until(lambda: positive(found_in(house, "webhook_rejected")))
+        await relay_app.until(lambda: positive(found_in(relay_app, "webhook_rejected")))
 
 
-async def is_at_soniox(house: House) -> bool:
-    return bool((await house.at_soniox())["counts"]["transcriptions"])
+async def is_at_soniox(relay_app: RelayApp) -> bool:
+    return bool((await relay_app.at_soniox())["counts"]["transcriptions"])
 
 
 async def positive(number: Any) -> bool:
     return bool(await number > 0)
 
 
-async def forge_secret(house: House) -> None:
+async def forge_secret(relay_app: RelayApp) -> None:
     """As if the master secret here had been changed without keeping the previous one."""
-    object.__setattr__(house.relay.vault, "masters", (b"another-master-secret-000001",))
+    object.__setattr__(relay_app.relay.vault, "masters", (b"another-master-secret-000001",))
 
 
-async def test_a_job_that_vanished_at_soniox_fails_with_the_reason_and_an_event(watchful: House) -> None:
+async def test_a_job_that_vanished_at_soniox_fails_with_the_reason_and_an_event(watchful: RelayApp) -> None:
     await watchful.add_endpoint("/events")
     await watchful.faults(drop_webhook=True)
     job = await watchful.submit(client_reference_id="vanish")
@@ -126,7 +126,7 @@ async def test_a_job_that_vanished_at_soniox_fails_with_the_reason_and_an_event(
     assert await found_in(watchful, "vanished") == 1
 
 
-async def test_a_job_stuck_beyond_the_deadline_is_failed(watchful: House) -> None:
+async def test_a_job_stuck_beyond_the_deadline_is_failed(watchful: RelayApp) -> None:
     job = await watchful.submit(client_reference_id="stuck")
     await watchful.until(lambda: is_at_soniox(watchful))
     long_ago = table_of(Transcription).c.submitted_at_ms - DEADLINE_MS
@@ -136,7 +136,7 @@ async def test_a_job_stuck_beyond_the_deadline_is_failed(watchful: House) -> Non
     assert done["error_type"] == "deadline_exceeded"
 
 
-async def test_what_is_ours_at_soniox_but_has_no_row_is_removed(watchful: House) -> None:
+async def test_what_is_ours_at_soniox_but_has_no_row_is_removed(watchful: RelayApp) -> None:
     leaked = {
         "model": MODEL,
         "audio_url": "https://sandbox.invalid/leaked.wav",
@@ -168,25 +168,25 @@ async def test_what_is_ours_at_soniox_but_has_no_row_is_removed(watchful: House)
 async def test_a_foreign_transcription_that_points_at_us_is_adopted_only_when_configured(
     database_url: str, configured: bool
 ) -> None:
-    async with open_house(database_url, relay_adopt_foreign=configured, **QUICK) as house:
-        await house.faults(drop_webhook=True)
+    async with open_relay_app(database_url, relay_adopt_foreign=configured, **QUICK) as relay_app:
+        await relay_app.faults(drop_webhook=True)
         foreign = {
             "model": MODEL,
             "audio_url": "https://sandbox.invalid/tokens=4",
-            "webhook_url": f"{house.server.url}/webhooks/soniox",
+            "webhook_url": f"{relay_app.server.url}/webhooks/soniox",
         }
-        created = (await house.soniox.post("/v1/transcriptions", json=foreign)).json()
+        created = (await relay_app.soniox.post("/v1/transcriptions", json=foreign)).json()
         await asyncio.sleep(0.2)
-        house.relay.governor.out_of_room += 1
+        relay_app.relay.governor.out_of_room += 1
         if configured:
-            await house.until(lambda: all_completed(house, 1))
+            await relay_app.until(lambda: all_completed(relay_app, 1))
         else:
             await asyncio.sleep(2.5)
-        listed = (await house.client.get("/v1/transcriptions")).json()["transcriptions"]
+        listed = (await relay_app.client.get("/v1/transcriptions")).json()["transcriptions"]
         assert [job["soniox_id"] for job in listed] == ([created["id"]] if configured else [])
 
 
-async def test_a_webhook_in_the_same_second_as_the_sweep_changes_nothing(watchful: House) -> None:
+async def test_a_webhook_in_the_same_second_as_the_sweep_changes_nothing(watchful: RelayApp) -> None:
     await watchful.add_endpoint("/events")
     await watchful.faults(drop_webhook=True)
     job = await watchful.submit()
@@ -202,15 +202,15 @@ async def test_a_webhook_in_the_same_second_as_the_sweep_changes_nothing(watchfu
 
 
 async def test_one_job_is_asked_about_at_once_on_demand(database_url: str) -> None:
-    async with open_house(database_url, relay_reconcile_interval_s=600) as house:
-        await house.faults(drop_webhook=True)
-        job = await house.submit()
-        await house.until(lambda: is_at_soniox(house))
+    async with open_relay_app(database_url, relay_reconcile_interval_s=600) as relay_app:
+        await relay_app.faults(drop_webhook=True)
+        job = await relay_app.submit()
+        await relay_app.until(lambda: is_at_soniox(relay_app))
         await asyncio.sleep(0.3)
-        answer = await house.client.post(f"/v1/transcriptions/{job['id']}/reconcile")
+        answer = await relay_app.client.post(f"/v1/transcriptions/{job['id']}/reconcile")
         assert answer.json()["soniox_says"] == "completed"
         assert answer.json()["action"] == "collect the result"
-        assert (await house.finished(job["id"]))["status"] == "completed"
+        assert (await relay_app.finished(job["id"]))["status"] == "completed"
 
 
 async def test_the_office_passes_to_another_process_when_its_holder_is_silent(database_url: str) -> None:

@@ -22,8 +22,8 @@ from service.cli.demo.household import free_port
 from service.reseal import reseal
 from service.tables import Endpoint, Transcription, table_of
 from service.vault import Vault
-from tests.support.house import House, open_house, settings_for
 from tests.support.receiver import Received
+from tests.support.relay_app import RelayApp, open_relay_app, settings_for
 from tests.support.servers import serving
 
 ROTATIONS = int(os.environ.get("ROTATIONS", "5"))
@@ -96,69 +96,73 @@ async def test_the_master_secret_is_rotated_under_load_without_a_gap(database_ur
 
 async def test_an_endpoints_secret_is_rotated_under_load_without_a_gap(database_url: str) -> None:
     """The receiver changes its secret with each rotation, and must be able to verify with it from then on."""
-    async with open_house(database_url) as house:
-        made = await house.add_endpoint(event_types=["transcription.completed"])
+    async with open_relay_app(database_url) as relay_app:
+        made = await relay_app.add_endpoint(event_types=["transcription.completed"])
         secrets, judged = [made["secret"]], Counter[str]()
-        house.receiver.answer = lambda request: judge(request, secrets, judged)
+        relay_app.receiver.answer = lambda request: judge(request, secrets, judged)
         stop = asyncio.Event()
-        load = asyncio.create_task(keep_submitting(house, stop))
+        load = asyncio.create_task(keep_submitting(relay_app, stop))
         for _ in range(ROTATIONS):
             seen = judged.total()
-            await house.until(partial(enough, judged, seen + 6))
-            answer = await house.client.post(f"/v1/endpoints/{made['id']}/rotate-secret", json={"overlap_s": 3600})
+            await relay_app.until(partial(enough, judged, seen + 6))
+            answer = await relay_app.client.post(
+                f"/v1/endpoints/{made['id']}/rotate-secret", json={"overlap_s": 3600}
+            )
             secrets.append(answer.json()["secret"])
         stop.set()
         await load
     assert set(judged) == {"valid"}, judged
 
 
-async def test_a_replaced_secret_signs_nothing_more_once_its_time_is_over(house: House) -> None:
-    made = await house.add_endpoint(event_types=["ping"])
+async def test_a_replaced_secret_signs_nothing_more_once_its_time_is_over(relay_app: RelayApp) -> None:
+    made = await relay_app.add_endpoint(event_types=["ping"])
     path = f"/v1/endpoints/{made['id']}"
     secrets = [made["secret"]]
     for _ in range(ROTATIONS):
-        secrets.append((await house.client.post(f"{path}/rotate-secret", json={"overlap_s": 0})).json()["secret"])
-        await house.client.post(f"{path}/test")
-        ping = house.receiver.at("/events")[-1]
+        secrets.append(
+            (await relay_app.client.post(f"{path}/rotate-secret", json={"overlap_s": 0})).json()["secret"]
+        )
+        await relay_app.client.post(f"{path}/test")
+        ping = relay_app.receiver.at("/events")[-1]
         assert [verifies(secret, ping) for secret in secrets] == [False] * (len(secrets) - 1) + [True]
 
 
 async def test_what_the_previous_master_secret_sealed_outlives_it(database_url: str) -> None:
-    async with open_house(database_url, soniox_api_webhook_secret=master(1)) as house:
-        made = await house.add_endpoint(headers={"X-Tenant": "ours"})
-        await house.client.post(f"/v1/endpoints/{made['id']}/rotate-secret", json={"overlap_s": 3600})
-        callback = {"webhook_url": house.receiver_url + "/mine"}
+    async with open_relay_app(database_url, soniox_api_webhook_secret=master(1)) as relay_app:
+        made = await relay_app.add_endpoint(headers={"X-Tenant": "ours"})
+        await relay_app.client.post(f"/v1/endpoints/{made['id']}/rotate-secret", json={"overlap_s": 3600})
+        callback = {"webhook_url": relay_app.receiver_url + "/mine"}
         callback |= {"webhook_auth_header_name": "X-Mine", "webhook_auth_header_value": "of-the-caller"}
-        await house.finished((await house.submit(**callback))["id"])
-        before = await sealed_in(house)
+        await relay_app.finished((await relay_app.submit(**callback))["id"])
+        before = await sealed_in(relay_app)
     changes: dict[str, Any] = {"soniox_api_webhook_secret": master(2)}
-    async with open_house(database_url, **changes, soniox_api_webhook_secret_previous=master(1)) as house:
-        await house.until(lambda: all_changed(house, before))
-        assert await reseal(house.relay) == 0  # nothing is left to do
-    async with open_house(database_url, **changes) as house:
-        for sealed in await sealed_in(house):
-            assert house.relay.vault.open(sealed)
-        ping = (await house.client.post(f"/v1/endpoints/{made['id']}/test")).json()
+    async with open_relay_app(database_url, **changes, soniox_api_webhook_secret_previous=master(1)) as relay_app:
+        await relay_app.until(lambda: all_changed(relay_app, before))
+        assert await reseal(relay_app.relay) == 0  # nothing is left to do
+    async with open_relay_app(database_url, **changes) as relay_app:
+        for sealed in await sealed_in(relay_app):
+            assert relay_app.relay.vault.open(sealed)
+        ping = (await relay_app.client.post(f"/v1/endpoints/{made['id']}/test")).json()
         assert ping["attempt"]["error"] == "nobody listens there (connection refused)"  # it was signed and sent
 
 
-async def sealed_in(house: House) -> list[str]:
+async def sealed_in(relay_app: RelayApp) -> list[str]:
     """Everything that is sealed."""
     endpoints, jobs = table_of(Endpoint), table_of(Transcription)
-    async with house.relay.db.read() as connection:
+    async with relay_app.relay.db.read() as connection:
         [row] = (await connection.execute(select(endpoints))).all()
         callbacks = (await connection.execute(select(jobs.c.callback_secret_sealed))).scalars().all()
     past = [one["sealed"] for one in row.past_secrets]
     return [row.secret_sealed, row.headers_sealed, *past, *[one for one in callbacks if one]]
 
 
-async def all_changed(house: House, before: list[str]) -> bool:
-    return not set(before) & set(await sealed_in(house))
+async def all_changed(relay_app: RelayApp, before: list[str]) -> bool:
+    return not set(before) & set(await sealed_in(relay_app))
 
 
-async def keep_submitting(house: House, stop: asyncio.Event) -> None:
+async def keep_submitting(relay_app: RelayApp, stop: asyncio.Event) -> None:
     while not stop.is_set():
-        await house.submit()
+        await relay_app.submit()
         await asyncio.sleep(0.02)
 
 

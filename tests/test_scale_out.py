@@ -19,9 +19,9 @@ from service.store.changes import insert_all
 from service.store.claims import Claimant
 from service.tables import Webhook
 from service.wakeups import Wakeups
-from tests.chaos.trial import Theatre, open_theatre
-from tests.support.house import open_house
 from tests.support.pgbouncer import PROGRAM, SERVER_CONNECTIONS, pgbouncer
+from tests.support.relay_app import open_relay_app
+from tests.support.relay_processes import RelayProcesses, open_relay_processes
 
 JOBS = int(os.environ.get("SCALE_OUT_JOBS", "60"))
 KILLS = int(os.environ.get("SCALE_OUT_KILLS", "4"))
@@ -36,8 +36,8 @@ needs_pgbouncer = pytest.mark.skipif(
 class Crew:
     """Two serving processes and two workers; whoever is killed is started again."""
 
-    def __init__(self, theatre: Theatre) -> None:
-        self.theatre = theatre
+    def __init__(self, processes: RelayProcesses) -> None:
+        self.processes = processes
         self.members: dict[str, asyncio.subprocess.Process] = {}
         self.other_port = free_port()
 
@@ -45,9 +45,9 @@ class Crew:
         verb = name.partition("-")[0]
         arguments = {"serve": ("serve", "--no-worker"), "worker": ("worker",)}[verb]
         elsewhere = ("--port", str(self.other_port)) if name == "serve-2" else ()
-        self.members[name] = await self.theatre.spawn(*arguments, *elsewhere)
+        self.members[name] = await self.processes.spawn(*arguments, *elsewhere)
         if name == "serve-1":
-            self.theatre.relay = self.members[name]
+            self.processes.relay = self.members[name]
 
     async def kill_one(self, chance: random.Random) -> None:
         name = chance.choice(sorted(self.members))
@@ -65,53 +65,53 @@ class Crew:
 async def test_whoever_is_killed_of_several_servers_and_workers_nothing_is_lost_or_doubled(
     postgres_database: str,
 ) -> None:
-    async with open_theatre(postgres_database) as theatre:
-        crew = Crew(theatre)
+    async with open_relay_processes(postgres_database) as processes:
+        crew = Crew(processes)
         try:
             for name in ("serve-1", "serve-2", "worker-1", "worker-2"):
                 await crew.start(name)
-            await theatre.until_up(within_s=60)
-            await theatre.until_ready(within_s=60)
-            submitting = asyncio.create_task(submit_all(theatre, crew.other_port))
+            await processes.until_up(within_s=60)
+            await processes.until_ready(within_s=60)
+            submitting = asyncio.create_task(submit_all(processes, crew.other_port))
             chance = random.Random(7)
             for _ in range(KILLS):
                 await asyncio.sleep(chance.uniform(0.3, 1.0))
                 await crew.kill_one(chance)
             await submitting
-            await theatre.until_up(within_s=60)
-            account = await theatre.settled(within_s=100)
+            await processes.until_up(within_s=60)
+            account = await processes.settled(within_s=100)
             assert account.is_clean(), account
             assert account.jobs == JOBS
         finally:
             await crew.stop()
 
 
-async def submit_all(theatre: Theatre, other_port: int) -> None:
+async def submit_all(processes: RelayProcesses, other_port: int) -> None:
     """One half through each of the servers."""
-    first = theatre.client
+    first = processes.client
     async with httpx.AsyncClient(
         base_url=f"http://127.0.0.1:{other_port}", headers=dict(first.headers), timeout=20
     ) as second:
         for number in range(JOBS):
-            theatre.client = second if number % 2 else first
-            await theatre.submit(number, patience_s=60)
-    theatre.client = first
+            processes.client = second if number % 2 else first
+            await processes.submit(number, patience_s=60)
+    processes.client = first
 
 
 async def test_one_process_opens_no_more_connections_than_it_is_allowed(postgres_database: str) -> None:
-    async with open_house(postgres_database, relay_database_connections=CONNECTIONS) as house:
+    async with open_relay_app(postgres_database, relay_database_connections=CONNECTIONS) as relay_app:
         async with watching(postgres_database) as seen:
 
             async def ends_of_preparation() -> bool:
                 """What looked after the tables at the start is on its way out."""
                 return bool(seen) and seen[-1] <= CONNECTIONS + 1
 
-            await house.until(ends_of_preparation)
+            await relay_app.until(ends_of_preparation)
             seen.clear()
-            jobs = await asyncio.gather(*(house.submit() for _ in range(40)))
-            await asyncio.gather(*(house.client.get("/v1/transcriptions") for _ in range(60)))
+            jobs = await asyncio.gather(*(relay_app.submit() for _ in range(40)))
+            await asyncio.gather(*(relay_app.client.get("/v1/transcriptions") for _ in range(60)))
             for job in jobs:
-                assert (await house.finished(job["id"], within_s=40))["status"] == "completed"
+                assert (await relay_app.finished(job["id"], within_s=40))["status"] == "completed"
         assert 1 < max(seen) <= CONNECTIONS + 1  # one more listens
 
 
@@ -141,13 +141,13 @@ async def test_behind_pgbouncer_in_transaction_mode_jobs_are_done_through_few_se
     postgres_database: str,
 ) -> None:
     with pgbouncer(postgres_database) as pooled_url:
-        async with open_house(pooled_url, relay_database_direct_url=postgres_database) as house:
+        async with open_relay_app(pooled_url, relay_database_direct_url=postgres_database) as relay_app:
             async with watching(postgres_database) as seen:
-                jobs = await asyncio.gather(*(house.submit() for _ in range(40)))
-                pages = await asyncio.gather(*(house.client.get("/v1/transcriptions") for _ in range(60)))
+                jobs = await asyncio.gather(*(relay_app.submit() for _ in range(40)))
+                pages = await asyncio.gather(*(relay_app.client.get("/v1/transcriptions") for _ in range(60)))
                 assert {page.status_code for page in pages} == {200}
                 for job in jobs:
-                    assert (await house.finished(job["id"], within_s=40))["status"] == "completed"
+                    assert (await relay_app.finished(job["id"], within_s=40))["status"] == "completed"
             assert max(seen) <= SERVER_CONNECTIONS + 2  # one goes past it and listens, one may be on its way out
 
 

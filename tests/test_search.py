@@ -18,7 +18,7 @@ from service.transcripts.folding import composed, fold, places
 from service.transcripts.hits import matches
 from service.transcripts.query import parse
 from service.vault import hash_api_key
-from tests.support.house import House
+from tests.support.relay_app import RelayApp
 from tests.support.transcripts import document, put, said, spoken
 
 CALL = document(
@@ -38,8 +38,8 @@ CALL = document(
 )
 
 
-async def hits(house: House, q: str, **params: Any) -> list[dict[str, Any]]:
-    answer = await house.client.get("/v1/search", params={"q": q, **params})
+async def hits(relay_app: RelayApp, q: str, **params: Any) -> list[dict[str, Any]]:
+    answer = await relay_app.client.get("/v1/search", params={"q": q, **params})
     assert answer.status_code == 200, answer.text
     return list(answer.json()["hits"])
 
@@ -79,20 +79,20 @@ FOUND: list[tuple[str, list[int]]] = [
 ]
 
 
-async def test_words_phrases_and_beginnings_are_found_where_they_are_said(house: House) -> None:
-    transcription_id = await put(house.relay, CALL)
+async def test_words_phrases_and_beginnings_are_found_where_they_are_said(relay_app: RelayApp) -> None:
+    transcription_id = await put(relay_app.relay, CALL)
     wrong = {}
     for q, expected in FOUND:
-        found = await hits(house, q)
+        found = await hits(relay_app, q)
         if when(found) != expected:
             wrong[q] = when(found)
         assert {hit["transcription_id"] for hit in found} <= {transcription_id}
     assert wrong == {}
 
 
-async def test_a_hit_tells_when_who_and_shows_the_words_around_it(house: House) -> None:
-    transcription_id = await put(house.relay, CALL)
-    (hit,) = await hits(house, "e-mail FIRST")
+async def test_a_hit_tells_when_who_and_shows_the_words_around_it(relay_app: RelayApp) -> None:
+    transcription_id = await put(relay_app.relay, CALL)
+    (hit,) = await hits(relay_app, "e-mail FIRST")
     assert hit == {
         "transcription_id": transcription_id,
         "start_ms": 20_900,
@@ -105,97 +105,101 @@ async def test_a_hit_tells_when_who_and_shows_the_words_around_it(house: House) 
     }
 
 
-async def test_a_long_turn_is_shown_only_around_the_match(house: House) -> None:
-    await put(house.relay, document(said(" ".join(f"word{n}" for n in range(140)))))
-    (hit,) = await hits(house, "word70")
+async def test_a_long_turn_is_shown_only_around_the_match(relay_app: RelayApp) -> None:
+    await put(relay_app.relay, document(said(" ".join(f"word{n}" for n in range(140)))))
+    (hit,) = await hits(relay_app, "word70")
     assert hit["snippet"].startswith("…word")
     assert hit["snippet"].endswith("…")
     assert "<mark>word70</mark>" in hit["snippet"]
     assert len(hit["snippet"]) < 250
 
 
-async def test_a_translation_is_found_at_the_time_of_what_it_translates(house: House) -> None:
+async def test_a_translation_is_found_at_the_time_of_what_it_translates(relay_app: RelayApp) -> None:
     tokens = [
         *said("thank you", 5_000, language="en", translation_status="original"),
         *said("muchas gracias", 0, language="es", translation_status="translation", end_ms=0),
     ]
     await put(
-        house.relay, document([{**token, "start_ms": 0} if token["end_ms"] == 0 else token for token in tokens])
+        relay_app.relay,
+        document([{**token, "start_ms": 0} if token["end_ms"] == 0 else token for token in tokens]),
     )
-    (hit,) = await hits(house, "gracias")
+    (hit,) = await hits(relay_app, "gracias")
     assert (hit["translation"], hit["language"]) == (True, "es")
     assert 5_000 < hit["start_ms"] < 5_360
-    assert await hits(house, "thank gracias") == []
+    assert await hits(relay_app, "thank gracias") == []
 
 
-async def test_every_word_of_a_long_turn_is_found_once_also_across_chunks(house: House) -> None:
+async def test_every_word_of_a_long_turn_is_found_once_also_across_chunks(relay_app: RelayApp) -> None:
     words = [f"zulu{n}" + ("." if n % 17 == 0 else "") for n in range(2_500)]
-    await put(house.relay, document(said(" ".join(words), 30, speaker="1")))
+    await put(relay_app.relay, document(said(" ".join(words), 30, speaker="1")))
     for n in (0, 99, 100, 149, 150, 998, 999, 1_000, 1_001, 1_999, 2_000, 2_499):
-        assert when(await hits(house, f"zulu{n}")) == [30 + 300 * n]
-    assert len(await hits(house, "zulu*", limit=100)) == 19  # passages, of 8 sentences of 17 words each
+        assert when(await hits(relay_app, f"zulu{n}")) == [30 + 300 * n]
+    assert len(await hits(relay_app, "zulu*", limit=100)) == 19  # passages, of 8 sentences of 17 words each
 
 
-async def test_passages_that_take_several_statements_are_found_in_their_order(house: House) -> None:
+async def test_passages_that_take_several_statements_are_found_in_their_order(relay_app: RelayApp) -> None:
     number = 2 * search.ROWS_AT_ONCE + 10
     turns = [token for n in range(number) for token in said(f"yankee turn{n}", 1_000 * n, speaker=str(n % 2))]
-    await put(house.relay, document(turns))
-    found = when(await hits(house, "yankee", limit=100))
+    await put(relay_app.relay, document(turns))
+    found = when(await hits(relay_app, "yankee", limit=100))
     assert found == [1_000 * n for n in range(100)]
     for n in (search.ROWS_AT_ONCE - 1, search.ROWS_AT_ONCE, number - 1):
-        assert when(await hits(house, f"turn{n}")) == [1_000 * n + 300]
+        assert when(await hits(relay_app, f"turn{n}")) == [1_000 * n + 300]
 
 
-async def test_hits_come_in_pages_newest_transcript_first_and_none_twice(house: House) -> None:
+async def test_hits_come_in_pages_newest_transcript_first_and_none_twice(relay_app: RelayApp) -> None:
     ids = [
-        await put(house.relay, document(said("alpha beta") + said("alpha", 5_000, speaker="2"))) for _ in range(7)
+        await put(relay_app.relay, document(said("alpha beta") + said("alpha", 5_000, speaker="2")))
+        for _ in range(7)
     ]
     expected = [(transcription_id, start) for transcription_id in reversed(ids) for start in (0, 5_000)]
     found: list[tuple[str, int]] = []
     cursor: str | None = ""
     while cursor is not None:
-        answer = await house.client.get("/v1/search", params={"q": "alpha", "limit": 4, "cursor": cursor})
+        answer = await relay_app.client.get("/v1/search", params={"q": "alpha", "limit": 4, "cursor": cursor})
         page, cursor = answer.json()["hits"], answer.json()["next_page_cursor"]
         assert len(page) <= 4
         found += [(hit["transcription_id"], hit["start_ms"]) for hit in page]
     assert found == expected
-    assert when(await hits(house, "alpha", speaker="2", transcription_id=ids[3])) == [5_000]
-    assert when(await hits(house, "alpha", speaker="2,3", limit=100)) == [5_000] * 7
-    assert await hits(house, "alpha", speaker="9") == []
+    assert when(await hits(relay_app, "alpha", speaker="2", transcription_id=ids[3])) == [5_000]
+    assert when(await hits(relay_app, "alpha", speaker="2,3", limit=100)) == [5_000] * 7
+    assert await hits(relay_app, "alpha", speaker="9") == []
 
 
-async def test_a_key_finds_only_its_own(house: House) -> None:
+async def test_a_key_finds_only_its_own(relay_app: RelayApp) -> None:
     secret = "relay-key-of-somebody-else-0001"
     key = ApiKey(id="key_else", name="else", hash=hash_api_key(secret), scopes=["read"], created_at_ms=1)
-    await house.relay.db.write(lambda connection: keys.add(connection, key))
-    ours = await put(house.relay, document(said("shared word")))
-    theirs = await put(house.relay, document(said("shared word")), owner=key.id)
-    adopted = await put(house.relay, document(said("shared word")), owner=ADOPTED)
-    assert [hit["transcription_id"] for hit in await hits(house, "shared")] == [adopted, theirs, ours]
-    answer = await house.client.get(
+    await relay_app.relay.db.write(lambda connection: keys.add(connection, key))
+    ours = await put(relay_app.relay, document(said("shared word")))
+    theirs = await put(relay_app.relay, document(said("shared word")), owner=key.id)
+    adopted = await put(relay_app.relay, document(said("shared word")), owner=ADOPTED)
+    assert [hit["transcription_id"] for hit in await hits(relay_app, "shared")] == [adopted, theirs, ours]
+    answer = await relay_app.client.get(
         "/v1/search", params={"q": '"shared word"'}, headers={"Authorization": f"Bearer {secret}"}
     )
     assert [hit["transcription_id"] for hit in answer.json()["hits"]] == [theirs]
-    answer = await house.client.get("/v1/search", params={"q": "shared"}, headers={"Authorization": "Bearer no"})
+    answer = await relay_app.client.get(
+        "/v1/search", params={"q": "shared"}, headers={"Authorization": "Bearer no"}
+    )
     assert answer.status_code == 401
 
 
-async def test_what_was_deleted_is_not_found_and_leaves_no_row(house: House) -> None:
-    gone, kept = [await put(house.relay, document(said("remember the milk"))) for _ in range(2)]
-    assert (await house.client.delete(f"/v1/transcriptions/{gone}")).status_code == 204
-    assert [hit["transcription_id"] for hit in await hits(house, "milk")] == [kept]
-    assert (await house.client.delete(f"/v1/transcriptions/{kept}")).status_code == 204
-    assert await hits(house, "milk") == []
-    async with house.relay.db.read() as connection:
+async def test_what_was_deleted_is_not_found_and_leaves_no_row(relay_app: RelayApp) -> None:
+    gone, kept = [await put(relay_app.relay, document(said("remember the milk"))) for _ in range(2)]
+    assert (await relay_app.client.delete(f"/v1/transcriptions/{gone}")).status_code == 204
+    assert [hit["transcription_id"] for hit in await hits(relay_app, "milk")] == [kept]
+    assert (await relay_app.client.delete(f"/v1/transcriptions/{kept}")).status_code == 204
+    assert await hits(relay_app, "milk") == []
+    async with relay_app.relay.db.read() as connection:
         for table in ("search_words", "passages", "transcript_chunks", "transcripts"):
             assert (await connection.execute(text(f"SELECT count(*) FROM {table}"))).scalar_one() == 0  # noqa: S608  # our names
 
 
-async def test_a_result_of_the_pipeline_is_found_as_soon_as_it_is_completed(house: House) -> None:
-    job = await house.submit()
-    await house.finished(job["id"])
-    answer = await house.client.get(f"/v1/transcriptions/{job['id']}/transcript")
-    assert [hit["transcription_id"] for hit in await hits(house, answer.json()["text"])] == [job["id"]]
+async def test_a_result_of_the_pipeline_is_found_as_soon_as_it_is_completed(relay_app: RelayApp) -> None:
+    job = await relay_app.submit()
+    await relay_app.finished(job["id"])
+    answer = await relay_app.client.get(f"/v1/transcriptions/{job['id']}/transcript")
+    assert [hit["transcription_id"] for hit in await hits(relay_app, answer.json()["text"])] == [job["id"]]
 
 
 HOSTILE = [
@@ -206,10 +210,10 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-async def test_no_query_is_an_error_but_an_empty_or_a_too_long_one(house: House) -> None:
-    await put(house.relay, CALL)
+async def test_no_query_is_an_error_but_an_empty_or_a_too_long_one(relay_app: RelayApp) -> None:
+    await put(relay_app.relay, CALL)
     for q in HOSTILE:
-        answer = await house.client.get("/v1/search", params={"q": q})
+        answer = await relay_app.client.get("/v1/search", params={"q": q})
         assert answer.status_code == 200, (q, answer.text)
     wrong: list[tuple[dict[str, Any], str]] = [
         ({}, "query.q"),
@@ -221,10 +225,10 @@ async def test_no_query_is_an_error_but_an_empty_or_a_too_long_one(house: House)
         ({"q": "a", "transcription_id": "x"}, "query.transcription_id"),
     ]
     for params, location in wrong:
-        answer = await house.client.get("/v1/search", params=params)
+        answer = await relay_app.client.get("/v1/search", params=params)
         assert answer.status_code == 400, params
         assert [each["location"] for each in answer.json()["validation_errors"]] == [location]
-    answer = await house.client.get("/v1/search", params={"q": "a", "cursor": "nonsense"})
+    answer = await relay_app.client.get("/v1/search", params={"q": "a", "cursor": "nonsense"})
     assert (answer.status_code, answer.json()["error_type"]) == (400, "invalid_cursor")
 
 
@@ -234,17 +238,17 @@ letters = st.text(st.sampled_from("aAbBéÉßſİ 'ʼ-*\"你好が\u3099\u0301�
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(said_texts=st.lists(letters | st.text(max_size=8), min_size=1, max_size=6), q=letters | st.text(max_size=8))
 async def test_both_databases_find_exactly_the_passages_that_contain_the_words(
-    house: House, said_texts: list[str], q: str
+    relay_app: RelayApp, said_texts: list[str], q: str
 ) -> None:
     tokens = [spoken(said_text, 100 * n, speaker=str(n)) for n, said_text in enumerate(said_texts)]
-    transcription_id = await put(house.relay, document(tokens))
+    transcription_id = await put(relay_app.relay, document(tokens))
     phrases = parse(q)
     expected = [
         str(n)
         for n, said_text in enumerate(said_texts)
         if phrases and all(matches(composed(said_text), [phrase]) for phrase in phrases)
     ]
-    found = await hits(house, q, transcription_id=transcription_id) if q.strip() else []
+    found = await hits(relay_app, q, transcription_id=transcription_id) if q.strip() else []
     assert [hit["speaker"] for hit in found] == expected
 
 

@@ -26,10 +26,10 @@ from service.lifecycle import Stage
 from service.soniox import client
 from service.worker import LEASE_MS
 from tests.conftest import numbers
-from tests.support.mortal import Fuse, Ticking
 from tests.support.postgres import execute
-from tests.support.rules import Ground, Lifecycle
-from tests.support.world import BEGINNING_MS, open_neighbours
+from tests.support.simulation.harness import BEGINNING_MS, open_neighbours
+from tests.support.simulation.process import Fuse, Ticking
+from tests.support.simulation.rules import Ground, Lifecycle
 
 EXAMPLES = int(os.environ.get("RELAY_STATE_MACHINE_EXAMPLES", "0"))
 STEPS = 40
@@ -97,7 +97,9 @@ def test_whatever_happens_every_job_ends_once_on_postgresql(ground: Ground, post
     def new_database() -> str:
         made.append(f"relay_machine_{os.getpid()}_{next(numbers)}")
         template = f"relay_template_{os.getpid()}"
-        ground.runner.run(execute(postgres_url, f"CREATE DATABASE {made[-1]} TEMPLATE {template}"))
+        ground.runner.run(
+            execute(postgres_url, f"CREATE DATABASE {made[-1]} TEMPLATE {template} STRATEGY FILE_COPY")
+        )
         return f"{postgres_url}/{made[-1]}"
 
     ground.new_database = new_database
@@ -137,7 +139,7 @@ def test_a_worker_that_slept_after_its_upload_leaves_the_file_to_who_took_over(e
     example.work("submit", 1)
     example.wake(0, kill=False)
     example.work("cleanup", 3)
-    assert len(example.world.desk.soniox.files) == 1
+    assert len(example.simulation.desk.soniox.files) == 1
     example.nothing_happened_that_must_not()
 
 
@@ -152,4 +154,4 @@ def test_an_attempt_whose_create_is_in_doubt_does_not_adopt_what_an_earlier_atte
     example.let_time_pass(LEASE_MS + 3_000)
     example.work("submit", 1)
     example.nothing_happened_that_must_not()
-    assert len(example.world.desk.soniox.created) == 2
+    assert len(example.simulation.desk.soniox.created) == 2

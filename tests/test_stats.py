@@ -15,32 +15,32 @@ from service.store import counting, history, stats
 from service.store.changes import insert_all
 from service.store.history import Interval
 from service.tables import Delivery, Transcription
-from tests.support.house import House
+from tests.support.relay_app import RelayApp
 
 NOW_MS = 1_790_000_000_000
 MINUTE_MS = 60_000
 
 
-async def read(house: House, **params: str) -> dict[str, Any]:
-    answer = await house.client.get("/v1/stats", params=params)
+async def read(relay_app: RelayApp, **params: str) -> dict[str, Any]:
+    answer = await relay_app.client.get("/v1/stats", params=params)
     assert answer.status_code == 200, answer.text
     return dict(answer.json())
 
 
-async def test_what_happened_is_what_is_counted(house: House) -> None:
-    await house.add_endpoint()
+async def test_what_happened_is_what_is_counted(relay_app: RelayApp) -> None:
+    await relay_app.add_endpoint()
     for _ in range(2):
-        await house.finished((await house.submit())["id"])
-    bad = await house.submit(client_reference_id="outcome=error:invalid_audio_file")
-    await house.finished(bad["id"])
-    await house.until_received("/events", 3)
-    await house.until_soniox_is_empty()
+        await relay_app.finished((await relay_app.submit())["id"])
+    bad = await relay_app.submit(client_reference_id="outcome=error:invalid_audio_file")
+    await relay_app.finished(bad["id"])
+    await relay_app.until_received("/events", 3)
+    await relay_app.until_soniox_is_empty()
 
     async def are_settled() -> bool:
-        return bool((await read(house))["deliveries"]["delivered"] == 3)
+        return bool((await read(relay_app))["deliveries"]["delivered"] == 3)
 
-    await house.until(are_settled)
-    figures = await read(house)
+    await relay_app.until(are_settled)
+    figures = await read(relay_app)
     jobs = figures["jobs"]
     assert (jobs["completed"], jobs["failed"]) == (2, 1)
     assert jobs["learned_from"] == {"webhook": 3, "reconciler": 0, "submission": 0}
@@ -56,55 +56,55 @@ async def test_what_happened_is_what_is_counted(house: House) -> None:
         {"type": "transcription", "id": bad["id"]},
     )
     action = concern["action"]
-    assert (await house.client.request(action["method"], action["path"])).status_code == 200
+    assert (await relay_app.client.request(action["method"], action["path"])).status_code == 200
 
 
-async def test_what_waits_is_counted_with_the_age_of_the_oldest(house: House) -> None:
-    await house.faults(stick=True)
-    job = await house.submit()
-    await house.until(lambda: _is_at(house, "submitted"))
-    figures = {one["name"]: one for one in (await read(house))["stages"]}
+async def test_what_waits_is_counted_with_the_age_of_the_oldest(relay_app: RelayApp) -> None:
+    await relay_app.faults(stick=True)
+    job = await relay_app.submit()
+    await relay_app.until(lambda: _is_at(relay_app, "submitted"))
+    figures = {one["name"]: one for one in (await read(relay_app))["stages"]}
     assert figures["submitted"]["count"] == 1
     assert figures["submitted"]["oldest_s"] >= 0
     assert figures["accepted"] == {"name": "accepted", "count": 0, "oldest_s": None}
-    await house.client.delete(f"/v1/transcriptions/{job['id']}")
+    await relay_app.client.delete(f"/v1/transcriptions/{job['id']}")
 
 
-async def _is_at(house: House, stage: str) -> bool:
-    return any(one["name"] == stage and one["count"] for one in (await read(house))["stages"])
+async def _is_at(relay_app: RelayApp, stage: str) -> bool:
+    return any(one["name"] == stage and one["count"] for one in (await read(relay_app))["stages"])
 
 
-async def test_a_key_sees_its_own_figures_and_nothing_of_the_service(house: House) -> None:
-    made = await house.client.post("/v1/keys", json={"name": "mine", "scopes": ["submit", "read"]})
+async def test_a_key_sees_its_own_figures_and_nothing_of_the_service(relay_app: RelayApp) -> None:
+    made = await relay_app.client.post("/v1/keys", json={"name": "mine", "scopes": ["submit", "read"]})
     mine = {"Authorization": f"Bearer {made.json()['key']}"}
-    await house.finished((await house.submit())["id"])
-    async with httpx.AsyncClient(base_url=house.server.url, headers=mine) as client:
+    await relay_app.finished((await relay_app.submit())["id"])
+    async with httpx.AsyncClient(base_url=relay_app.server.url, headers=mine) as client:
         body = {"model": "stt-async-v5", "audio_url": "https://sandbox.invalid/tokens=3"}
         job = (await client.post("/v1/transcriptions", json={**body})).json()["id"]
         assert (await client.get(f"/v1/transcriptions/{job}?wait=15")).json()["status"] == "completed"
         own = (await client.get("/v1/stats")).json()
     assert own["jobs"]["completed"] == 1
     assert {"quotas", "reconciler_finds"} & set(own) == set()
-    assert (await read(house))["jobs"]["completed"] == 2
+    assert (await read(relay_app))["jobs"]["completed"] == 2
 
 
-async def test_without_the_scope_read_there_are_no_figures(house: House) -> None:
-    made = await house.client.post("/v1/keys", json={"name": "blind", "scopes": ["submit"]})
+async def test_without_the_scope_read_there_are_no_figures(relay_app: RelayApp) -> None:
+    made = await relay_app.client.post("/v1/keys", json={"name": "blind", "scopes": ["submit"]})
     headers = {"Authorization": f"Bearer {made.json()['key']}"}
-    assert (await house.client.get("/v1/stats", headers=headers)).status_code == 403
-    assert (await house.client.get("/v1/stats?window=2h")).status_code == 400
+    assert (await relay_app.client.get("/v1/stats", headers=headers)).status_code == 403
+    assert (await relay_app.client.get("/v1/stats?window=2h")).status_code == 400
 
 
-async def test_a_given_up_delivery_and_its_endpoint_need_attention(house: House) -> None:
-    endpoint = await house.add_endpoint()
-    house.receiver.answer = lambda _request: Response("gone", status_code=410)
-    await house.finished((await house.submit())["id"])
+async def test_a_given_up_delivery_and_its_endpoint_need_attention(relay_app: RelayApp) -> None:
+    endpoint = await relay_app.add_endpoint()
+    relay_app.receiver.answer = lambda _request: Response("gone", status_code=410)
+    await relay_app.finished((await relay_app.submit())["id"])
 
     async def is_disabled() -> bool:
-        return any(one["kind"] == "endpoint_disabled" for one in (await read(house))["attention"])
+        return any(one["kind"] == "endpoint_disabled" for one in (await read(relay_app))["attention"])
 
-    await house.until(is_disabled)
-    concern = next(one for one in (await read(house))["attention"] if one["kind"] == "endpoint_disabled")
+    await relay_app.until(is_disabled)
+    concern = next(one for one in (await read(relay_app))["attention"] if one["kind"] == "endpoint_disabled")
     assert concern["subject"] == {"type": "endpoint", "id": endpoint["id"]}
     assert concern["action"] == {"method": "PATCH", "path": f"/v1/endpoints/{endpoint['id']}"}
     assert concern["severity"] == "alarm"
@@ -202,20 +202,20 @@ async def test_the_oldest_of_a_stage_is_found_whoever_asks(db: Database, owner: 
     assert found["submitting"] == stats.Standing(0, None)
 
 
-async def test_a_worker_without_a_way_to_soniox_says_why(house: House) -> None:
+async def test_a_worker_without_a_way_to_soniox_says_why(relay_app: RelayApp) -> None:
     async def all_have_spoken() -> bool:
         """Also the reconciler, whose first sweep could not end any more."""
-        return not any(one["kind"].endswith("_silent") for one in (await read(house))["attention"])
+        return not any(one["kind"].endswith("_silent") for one in (await read(relay_app))["attention"])
 
-    await house.until(all_have_spoken)
-    await house.faults(refuse=[{"status": 401, "remaining": 1000}])
-    await house.submit()
+    await relay_app.until(all_have_spoken)
+    await relay_app.faults(refuse=[{"status": 401, "remaining": 1000}])
+    await relay_app.submit()
 
     async def is_told() -> bool:
-        return any(one["kind"] == "soniox_parked" for one in (await read(house))["attention"])
+        return any(one["kind"] == "soniox_parked" for one in (await read(relay_app))["attention"])
 
-    await house.until(is_told)
-    alarm = (await read(house))["attention"][0]
+    await relay_app.until(is_told)
+    alarm = (await read(relay_app))["attention"][0]
     assert (alarm["kind"], alarm["severity"]) == ("soniox_parked", "alarm")
     assert "401" in alarm["message"]
 

@@ -9,7 +9,7 @@ from service import rate_limit
 from service.rate_limit import Limits, spend
 from service.strangers import Strangers
 from service.vault import Vault
-from tests.support.house import ADMIN_KEY, MASTER_SECRET, House, open_house
+from tests.support.relay_app import ADMIN_KEY, MASTER_SECRET, RelayApp, open_relay_app
 
 JOB = "0197a1b2-0000-7000-8000-000000000001"
 NOTICE = {"id": "84c32fc6-4fb5-4e7a-b656-b5ec70493753", "status": "completed"}
@@ -17,18 +17,18 @@ BUDGET = 8
 
 
 @pytest.fixture
-async def tight(database_url: str) -> AsyncIterator[House]:
+async def tight(database_url: str) -> AsyncIterator[RelayApp]:
     """A relay that bears little from strangers."""
-    async with open_house(database_url, relay_anonymous_requests_per_minute=BUDGET) as house:
-        yield house
+    async with open_relay_app(database_url, relay_anonymous_requests_per_minute=BUDGET) as relay_app:
+        yield relay_app
 
 
-async def webhook(house: House, secret: str) -> httpx.Response:
+async def webhook(relay_app: RelayApp, secret: str) -> httpx.Response:
     headers = {"X-Soniox-Webhook-Secret": secret}
-    return await house.client.post(f"/webhooks/soniox?job={JOB}", json=NOTICE, headers=headers)
+    return await relay_app.client.post(f"/webhooks/soniox?job={JOB}", json=NOTICE, headers=headers)
 
 
-async def test_guesses_are_refused_before_the_database_is_asked_and_good_keys_are_not(tight: House) -> None:
+async def test_guesses_are_refused_before_the_database_is_asked_and_good_keys_are_not(tight: RelayApp) -> None:
     made = (await tight.client.post("/v1/keys", json={"name": "late", "scopes": ["read"]})).json()["key"]
     good, late = {"Authorization": f"Bearer {ADMIN_KEY}"}, {"Authorization": f"Bearer {made}"}
     async with httpx.AsyncClient(base_url=tight.server.url) as client:
@@ -48,7 +48,7 @@ async def test_guesses_are_refused_before_the_database_is_asked_and_good_keys_ar
         assert (await client.get("/livez")).status_code == 200
 
 
-async def test_good_keys_spend_nothing_and_one_that_was_good_does_not_make_a_guess_free(tight: House) -> None:
+async def test_good_keys_spend_nothing_and_one_that_was_good_does_not_make_a_guess_free(tight: RelayApp) -> None:
     keys = [
         (await tight.client.post("/v1/keys", json={"name": str(n), "scopes": ["read"]})).json()
         for n in range(BUDGET * 2)
@@ -63,7 +63,7 @@ async def test_good_keys_spend_nothing_and_one_that_was_good_does_not_make_a_gue
         assert (codes[0], codes[-1]) == (401, 429)
 
 
-async def test_a_verified_webhook_is_stored_whatever_strangers_do_from_its_address(tight: House) -> None:
+async def test_a_verified_webhook_is_stored_whatever_strangers_do_from_its_address(tight: RelayApp) -> None:
     async with httpx.AsyncClient(base_url=tight.server.url) as client:
         guesses = [await client.get("/v1/models", headers={"Authorization": "Bearer guess"}) for _ in range(20)]
     assert guesses[-1].status_code == 429
@@ -71,7 +71,7 @@ async def test_a_verified_webhook_is_stored_whatever_strangers_do_from_its_addre
     assert [(await webhook(tight, right)).status_code for _ in range(BUDGET * 2)] == [200] * BUDGET * 2
 
 
-async def test_a_forged_webhook_is_answered_401_however_often_and_counts_as_a_guess(tight: House) -> None:
+async def test_a_forged_webhook_is_answered_401_however_often_and_counts_as_a_guess(tight: RelayApp) -> None:
     forged = [await webhook(tight, "forged") for _ in range(BUDGET + 4)]
     assert {answer.status_code for answer in forged} == {401}
     assert len({without_id(answer) for answer in forged}) == 1
@@ -86,7 +86,7 @@ def without_id(answer: httpx.Response) -> str:
     return f"{said} {answer.json() | {'request_id': ''}}"
 
 
-async def test_guesses_at_the_sign_in_are_counted_too(tight: House) -> None:
+async def test_guesses_at_the_sign_in_are_counted_too(tight: RelayApp) -> None:
     async with httpx.AsyncClient(base_url=tight.server.url, headers={"Origin": tight.server.url}) as client:
         codes = [
             (await client.post("/ui/sign-in", data={"key": f"guess-{n}"})).status_code for n in range(BUDGET + 4)
@@ -94,7 +94,7 @@ async def test_guesses_at_the_sign_in_are_counted_too(tight: House) -> None:
         assert (codes[0], codes[-1]) == (401, 429)
 
 
-async def test_an_address_does_not_pay_for_another(tight: House) -> None:
+async def test_an_address_does_not_pay_for_another(tight: RelayApp) -> None:
     async with httpx.AsyncClient(base_url=tight.server.url) as client:  # the server trusts a proxy on its own host
 
         async def code_for(address: str) -> int:

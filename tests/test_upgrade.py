@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from service.revisions import HEAD, SCRIPTS
-from tests.chaos.trial import REPOSITORY, Theatre, open_theatre
-from tests.support.house import MASTER_SECRET
 from tests.support.postgres import execute
+from tests.support.relay_app import MASTER_SECRET
+from tests.support.relay_processes import REPOSITORY, RelayProcesses, open_relay_processes
 
 PARTS = ("service", "migrations", "tests/__init__.py", "tests/chaos", "tests/support")
 NEXT = f'''"""A made-up next revision: it adds what the newer release would use."""
@@ -92,9 +92,9 @@ def migrate(release: Path, database_url: str) -> None:
 
 
 @asynccontextmanager
-async def worker_of(theatre: Theatre, release: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+async def worker_of(processes: RelayProcesses, release: Path) -> AsyncIterator[asyncio.subprocess.Process]:
     """A worker of that release, gone in the end."""
-    process = await theatre.spawn("worker", cwd=release)
+    process = await processes.spawn("worker", cwd=release)
     try:
         yield process
     finally:
@@ -103,8 +103,8 @@ async def worker_of(theatre: Theatre, release: Path) -> AsyncIterator[asyncio.su
         await process.wait()
 
 
-async def submit_many(theatre: Theatre, first: int, number: int) -> None:
-    await asyncio.gather(*[theatre.submit(place, patience_s=60) for place in range(first, first + number)])
+async def submit_many(processes: RelayProcesses, first: int, number: int) -> None:
+    await asyncio.gather(*[processes.submit(place, patience_s=60) for place in range(first, first + number)])
 
 
 @pytest.mark.parametrize(
@@ -115,22 +115,22 @@ async def test_two_releases_share_a_backlog_while_the_schema_changes(
 ) -> None:
     older, newer = old(tmp_path), new(tmp_path)
     await asyncio.to_thread(migrate, older, empty_database)
-    async with open_theatre(empty_database) as theatre:
-        theatre.relay = await theatre.spawn("serve", "--no-worker", cwd=older)
-        await theatre.until_up(within_s=60)
-        await submit_many(theatre, 0, 10)  # a backlog: nobody works yet
-        async with worker_of(theatre, older) as outgoing:
-            submitting = asyncio.create_task(submit_many(theatre, 10, 10))
+    async with open_relay_processes(empty_database) as processes:
+        processes.relay = await processes.spawn("serve", "--no-worker", cwd=older)
+        await processes.until_up(within_s=60)
+        await submit_many(processes, 0, 10)  # a backlog: nobody works yet
+        async with worker_of(processes, older) as outgoing:
+            submitting = asyncio.create_task(submit_many(processes, 10, 10))
             await asyncio.to_thread(migrate, newer, empty_database)  # while the older release accepts and works
-            async with worker_of(theatre, newer):
+            async with worker_of(processes, newer):
                 await submitting
-                await submit_many(theatre, 20, 10)
+                await submit_many(processes, 20, 10)
                 assert outgoing.returncode is None
-                assert await theatre.stop() == 0
-                theatre.relay = await theatre.spawn("serve", "--no-worker", cwd=newer)
-                await theatre.until_up(within_s=60)
-                await submit_many(theatre, 30, 10)
-                account = await theatre.settled(within_s=60)
+                assert await processes.stop() == 0
+                processes.relay = await processes.spawn("serve", "--no-worker", cwd=newer)
+                await processes.until_up(within_s=60)
+                await submit_many(processes, 30, 10)
+                account = await processes.settled(within_s=60)
                 assert account.is_clean(), account
                 assert account.jobs == 40
 
@@ -142,9 +142,9 @@ async def test_an_older_process_may_start_again_after_the_migration_and_is_ready
     await asyncio.to_thread(
         migrate, REPOSITORY, empty_database
     )  # the older release's own job, run again: nothing to do
-    async with open_theatre(empty_database) as theatre:
-        await theatre.start()
-        await theatre.until_up(within_s=60)
-        await theatre.until_ready(within_s=60)
-        await theatre.submit(0)
-        assert (await theatre.settled()).is_clean()
+    async with open_relay_processes(empty_database) as processes:
+        await processes.start()
+        await processes.until_up(within_s=60)
+        await processes.until_ready(within_s=60)
+        await processes.submit(0)
+        assert (await processes.settled()).is_clean()

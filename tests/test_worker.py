@@ -19,7 +19,7 @@ from service.store.claims import Claimant
 from service.store.rows import as_models
 from service.tables import Removal, table_of
 from service.worker import LEASE_MS, POLL_EVERY_S, Lane, Worker
-from tests.support.house import settings_for
+from tests.support.relay_app import settings_for
 
 removals = table_of(Removal)
 Step = Callable[[Relay, Any], Awaitable[None]]

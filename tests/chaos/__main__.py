@@ -16,8 +16,8 @@ from pathlib import Path
 
 from service.migrate import upgrade
 from tests.chaos.points import POINTS
-from tests.chaos.trial import Account, Theatre, open_theatre
 from tests.support.postgres import own_server
+from tests.support.relay_processes import Account, RelayProcesses, open_relay_processes
 
 LONGEST_LIFE_S = 2.5
 JOBS_PER_LIFE = 2
@@ -25,35 +25,37 @@ JOBS_PER_LIFE = 2
 
 async def torment(database_url: str, kills: int, chance: random.Random) -> Account:
     """Kill the relay so many times while jobs come in, then let it live and count."""
-    async with open_theatre(database_url) as theatre:
+    async with open_relay_processes(database_url) as processes:
         number = 0
         for life in range(kills):
             point = chance.choice(["", *POINTS])
-            await theatre.start(point)
+            await processes.start(point)
             coming = [
-                asyncio.create_task(theatre.submit(number + place, with_file=chance.random() < 0.3, patience_s=60))
+                asyncio.create_task(
+                    processes.submit(number + place, with_file=chance.random() < 0.3, patience_s=60)
+                )
                 for place in range(JOBS_PER_LIFE)
             ]
             number += JOBS_PER_LIFE
-            if not await theatre.died(within_s=chance.uniform(0.8, LONGEST_LIFE_S)):
-                await theatre.kill()
+            if not await processes.died(within_s=chance.uniform(0.8, LONGEST_LIFE_S)):
+                await processes.kill()
             if life % 20 == 19:
-                await rest(theatre)
+                await rest(processes)
             await asyncio.wait(coming, timeout=0)
-        await theatre.start()
-        account = await theatre.settled(within_s=300)
-        await theatre.stop()
+        await processes.start()
+        account = await processes.settled(within_s=300)
+        await processes.stop()
         return account
 
 
-async def rest(theatre: Theatre) -> None:
+async def rest(processes: RelayProcesses) -> None:
     """A life long enough to work off what has gathered."""
-    await theatre.start()
-    account = await theatre.settled(within_s=60)
+    await processes.start()
+    account = await processes.settled(within_s=60)
     print(
         f"  {account.kills} kills, {account.jobs} jobs, lost={account.lost} doubled={account.doubled}", flush=True
     )
-    await theatre.kill()
+    await processes.kill()
 
 
 def main() -> int:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.house import ADMIN_KEY, AUDIO, House
 from tests.support.node import WITHOUT_NODE, installed_sdk
+from tests.support.relay_app import ADMIN_KEY, AUDIO, RelayApp
 
 HERE = Path(__file__).parent / "node"
 
@@ -22,13 +22,15 @@ def installed() -> Path:
 
 
 @pytest.mark.skipif(WITHOUT_NODE, reason="node and npm are not installed: the Node SDK was not driven")
-async def test_every_method_of_the_node_sdk_does_what_it_does_at_soniox(house: House, installed: Path) -> None:
+async def test_every_method_of_the_node_sdk_does_what_it_does_at_soniox(
+    relay_app: RelayApp, installed: Path
+) -> None:
     script = shutil.copy(HERE / "drive.mjs", installed / f"drive-{os.getpid()}.mjs")
     told = {
-        "RELAY_URL": house.server.url,
+        "RELAY_URL": relay_app.server.url,
         "RELAY_KEY": ADMIN_KEY,
         "AUDIO_URL": AUDIO,
-        "RECEIVER_URL": f"{house.receiver_url}/node",
+        "RECEIVER_URL": f"{relay_app.receiver_url}/node",
     }
     node = await asyncio.create_subprocess_exec(
         "node", script, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | told
@@ -37,5 +39,5 @@ async def test_every_method_of_the_node_sdk_does_what_it_does_at_soniox(house: H
     os.unlink(script)
     assert node.returncode == 0, errors.decode()
     assert "stt.transcribe" in json.loads(out)
-    await house.until_received("/node")
-    assert house.receiver.at("/node")[0].headers["x-mine"] == "abc"
+    await relay_app.until_received("/node")
+    assert relay_app.receiver.at("/node")[0].headers["x-mine"] == "abc"

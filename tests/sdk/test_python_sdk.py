@@ -17,22 +17,24 @@ from soniox.errors import (
 from soniox.types import CreateTranscriptionConfig, StructuredContext, WebhookAuthConfig
 
 from tests.sdk.clients import Sdk, sdk_of
-from tests.support.house import ADMIN_KEY, AUDIO, House, as_json, open_house
+from tests.support.relay_app import ADMIN_KEY, AUDIO, RelayApp, as_json, open_relay_app
 
 QUICK: dict[str, Any] = {"wait_interval_sec": 0.05, "wait_timeout_sec": 15}
 NOWHERE = "0b7f9c3e-6c0e-4f0e-9a53-2f0f8f1f7d11"
 
 
 @pytest.fixture(params=["sync", "async"])
-async def sdk(request: pytest.FixtureRequest, house: House) -> AsyncIterator[Sdk]:
-    async for opened in sdk_of(request.param, house.server.url, ADMIN_KEY):
+async def sdk(request: pytest.FixtureRequest, relay_app: RelayApp) -> AsyncIterator[Sdk]:
+    async for opened in sdk_of(request.param, relay_app.server.url, ADMIN_KEY):
         yield opened
 
 
-async def test_every_method_of_the_sdk_does_what_it_does_at_soniox(sdk: Sdk, house: House, tmp_path: Path) -> None:
+async def test_every_method_of_the_sdk_does_what_it_does_at_soniox(
+    sdk: Sdk, relay_app: RelayApp, tmp_path: Path
+) -> None:
     await _transcribe(sdk, tmp_path)
     await _translate(sdk)
-    await _callback(sdk, house)
+    await _callback(sdk, relay_app)
     await _list_and_delete(sdk)
     await _files(sdk)
     models = (await sdk.models.list()).models
@@ -100,15 +102,15 @@ async def _translate(sdk: Sdk) -> None:
     assert {token.translation_status for token in transcript.tokens} >= {"original", "translation"}
 
 
-async def _callback(sdk: Sdk, house: House) -> None:
+async def _callback(sdk: Sdk, relay_app: RelayApp) -> None:
     job = await sdk.stt.transcribe_file_with_webhook(
         file=b"audio",
-        webhook_url=f"{house.receiver_url}/mine",
+        webhook_url=f"{relay_app.receiver_url}/mine",
         webhook_auth=WebhookAuthConfig(name="X-Mine", value="abc"),
     )
     assert job.webhook_auth_header_value == "*" * 18
-    await house.until_received("/mine")
-    received = house.receiver.at("/mine")[0]
+    await relay_app.until_received("/mine")
+    received = relay_app.receiver.at("/mine")[0]
     assert as_json(received.body) == {"id": job.id, "status": "completed"}
     assert received.headers["x-mine"] == "abc"
 
@@ -153,7 +155,7 @@ async def _files(sdk: Sdk) -> None:
     assert missing.value.api_error.error_type == "file_not_found"
 
 
-async def test_refusals_arrive_as_the_sdks_own_exceptions(sdk: Sdk, house: House) -> None:
+async def test_refusals_arrive_as_the_sdks_own_exceptions(sdk: Sdk, relay_app: RelayApp) -> None:
     with pytest.raises(SonioxInvalidRequestError) as invalid:
         await sdk.stt.create(model="no-such-model", audio_url=AUDIO)
     error = invalid.value.api_error
@@ -166,7 +168,7 @@ async def test_refusals_arrive_as_the_sdks_own_exceptions(sdk: Sdk, house: House
     with pytest.raises(SonioxInvalidRequestError) as cursor:
         await sdk.stt.list(cursor="nonsense")
     assert cursor.value.api_error.error_type == "invalid_cursor"
-    await house.faults(slow=[{"ms": 3000, "match": "POST /v1/transcriptions"}])
+    await relay_app.faults(slow=[{"ms": 3000, "match": "POST /v1/transcriptions"}])
     waiting = await sdk.stt.create(audio_url=AUDIO)
     with pytest.raises(SonioxConflictError) as unfinished:
         await sdk.stt.get_transcript(waiting.id)
@@ -175,13 +177,13 @@ async def test_refusals_arrive_as_the_sdks_own_exceptions(sdk: Sdk, house: House
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 async def test_trouble_with_the_key_arrives_as_the_sdks_own_exceptions(database_url: str, kind: str) -> None:
-    async with open_house(database_url, relay_key_requests_per_minute=3) as house:
-        made = await house.client.post("/v1/keys", json={"name": "reader", "scopes": ["read"]})
-        async for stranger in sdk_of(kind, house.server.url, "srk_nobody"):
+    async with open_relay_app(database_url, relay_key_requests_per_minute=3) as relay_app:
+        made = await relay_app.client.post("/v1/keys", json={"name": "reader", "scopes": ["read"]})
+        async for stranger in sdk_of(kind, relay_app.server.url, "srk_nobody"):
             with pytest.raises(SonioxAuthenticationError) as unknown:
                 await stranger.stt.count()
             assert unknown.value.api_error.error_type == "unauthenticated"
-        async for reader in sdk_of(kind, house.server.url, made.json()["key"]):
+        async for reader in sdk_of(kind, relay_app.server.url, made.json()["key"]):
             with pytest.raises(SonioxPermissionDeniedError):
                 await reader.stt.create(audio_url=AUDIO)
             await reader.stt.count()

@@ -19,11 +19,17 @@ from service.cli.demo.household import free_port
 NOBODY = "nobody"  # initdb refuses to run as root
 
 
+MEMORY = Path("/dev/shm")  # noqa: S108  # a folder of our own in it, where this system has one
+# A test that kills the relay, never the machine, learns the same without a disk behind its database.
+WITHOUT_DISK = "-c fsync=off -c full_page_writes=off -c synchronous_commit=off -c max_wal_size=256MB"
+
+
 class PostgresServer:
     """A server of the tests' own, in a folder that is thrown away; may be stopped and started again."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, durable: bool) -> None:
         self._home = home
+        self._durable = durable
         self._binaries = _binaries(home)
         self._port = free_port()
         self.url = f"postgresql://postgres@127.0.0.1:{self._port}"
@@ -42,6 +48,8 @@ class PostgresServer:
     def start(self) -> None:
         """Start and wait until it answers."""
         options = f"-h 127.0.0.1 -p {self._port} -k {self._home} -c max_connections=200 -c shared_buffers=64MB"
+        if not self._durable:
+            options += f" {WITHOUT_DISK}"
         self._control("-o", options, "-l", self._home / "log", "-w", "start")
 
     def stop(self) -> None:
@@ -53,12 +61,13 @@ class PostgresServer:
 
 
 @contextmanager
-def own_server() -> Iterator[PostgresServer]:
-    """A running server that nobody else uses."""
-    with tempfile.TemporaryDirectory(prefix="relay-postgres-") as folder:
+def own_server(*, durable: bool = True) -> Iterator[PostgresServer]:
+    """A running server that nobody else uses: on the disk with fsync, or in memory without."""
+    memory = None if durable or not MEMORY.is_dir() else MEMORY
+    with tempfile.TemporaryDirectory(prefix="relay-postgres-", dir=memory) as folder:
         home = Path(folder)
         _hand_over(home)
-        server = PostgresServer(home)
+        server = PostgresServer(home, durable=durable)
         server.start()
         try:
             yield server
@@ -73,7 +82,7 @@ def postgres_server() -> Iterator[str]:
     if given:
         yield given.rsplit("/", 1)[0]
         return
-    with own_server() as server:
+    with own_server(durable=False) as server:
         yield server.url
 
 

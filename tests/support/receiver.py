@@ -18,12 +18,22 @@ class Received:
     body: bytes
 
 
+def accept(_request: Received) -> Response:
+    """The usual answer."""
+    return Response()
+
+
 @dataclass
 class Receiver:
     """Its memory, and how it answers: `answer` is called with each request, 200 by default."""
 
     requests: list[Received] = field(default_factory=list)
-    answer: Callable[[Received], Response] = lambda _request: Response()
+    answer: Callable[[Received], Response] = accept
+
+    def reset(self) -> None:
+        """Forget every request, and answer 200 again."""
+        self.requests.clear()
+        self.answer = accept
 
     def app(self) -> Starlette:
         """The server."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from tests.support.house import ADMIN_KEY, House
+from tests.support.relay_app import ADMIN_KEY, RelayApp
 
 
 @dataclass
@@ -38,9 +38,9 @@ class Visitor:
 
 
 @asynccontextmanager
-async def visiting(house: House, key: str = ADMIN_KEY) -> AsyncIterator[Visitor]:
+async def visiting(relay_app: RelayApp, key: str = ADMIN_KEY) -> AsyncIterator[Visitor]:
     """Sign in with this key."""
-    url = house.server.url
+    url = relay_app.server.url
     async with httpx.AsyncClient(base_url=url, headers={"Origin": url}, trust_env=False, timeout=30) as client:
         answer = await client.post("/ui/sign-in", data={"key": key, "next": "/ui"})
         assert answer.status_code == 303, answer.text

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 
-from tests.support.house import ADMIN_KEY
+from tests.support.relay_app import ADMIN_KEY, ThreadedRelayApp, new_sqlite, relay_app_in_thread
 from tests.ui.chromium import MISSING, find_chromium, open_browser
-from tests.ui.home import Home, open_home
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -20,8 +19,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="package")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
-    with open_home(tmp_path_factory.mktemp("ui")) as opened:
+def threaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ThreadedRelayApp]:
+    with relay_app_in_thread(new_sqlite(tmp_path_factory.mktemp("ui"))) as opened:
         yield opened
 
 
@@ -63,11 +62,11 @@ class Visit:
 
 
 @pytest.fixture
-def stranger(home: Home, chromium: Browser) -> Iterator[Visit]:
+def stranger(threaded: ThreadedRelayApp, chromium: Browser) -> Iterator[Visit]:
     """A browser that is not signed in. At the end: no error in its console, no request to another host."""
     context = chromium.new_context(viewport={"width": 1280, "height": 860}, color_scheme="light")
     context.set_default_timeout(10_000)
-    visit = Visit(context.new_page(), home.url)
+    visit = Visit(context.new_page(), threaded.url)
     visit.page.on("console", visit.hear)
     visit.page.on("pageerror", lambda error: visit.complaints.append(f"uncaught: {error}"))
     visit.page.on("request", visit.watch)

@@ -9,8 +9,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.responses import Response
 
-from tests.support.house import House
 from tests.support.receiver import Received
+from tests.support.relay_app import RelayApp
 from tests.support.transcripts import put
 from tests.ui.conversation import conversation
 
@@ -30,26 +30,26 @@ class Sights:
     delivery: str
 
 
-async def fill(house: House) -> Sights:
+async def fill(relay_app: RelayApp) -> Sights:
     """Make a day of work."""
     dice = random.Random(7)
-    house.receiver.answer = answer_like_a_receiver
-    await house.add_endpoint("/billing", description="Billing", event_types=["transcription.completed"])
-    await house.add_endpoint("/crm", description="CRM, with the text", include="text")
-    archive = await house.add_endpoint("/archive-down", description="Archive, often down")
+    relay_app.receiver.answer = answer_like_a_receiver
+    await relay_app.add_endpoint("/billing", description="Billing", event_types=["transcription.completed"])
+    await relay_app.add_endpoint("/crm", description="CRM, with the text", include="text")
+    archive = await relay_app.add_endpoint("/archive-down", description="Archive, often down")
     for name in ("call centre", "web shop", "analyst"):
-        await house.client.post("/v1/keys", json={"name": name, "scopes": ["submit", "read"]})
-    shown = await submit(house, dice, "tokens=900,speakers=3")
-    ids = [await submit(house, dice, script_for(dice)) for _ in range(JOBS)]
+        await relay_app.client.post("/v1/keys", json={"name": name, "scopes": ["submit", "read"]})
+    shown = await submit(relay_app, dice, "tokens=900,speakers=3")
+    ids = [await submit(relay_app, dice, script_for(dice)) for _ in range(JOBS)]
     for transcription_id in ids:
-        await house.finished(transcription_id, 40)
+        await relay_app.finished(transcription_id, 40)
     await asyncio.sleep(1)
-    await spread(house, dice, ids)
+    await spread(relay_app, dice, ids)
     recording = {"audio_url": "https://media.example.com/council-14.mp3", "enable_speaker_diarization": True}
-    talk = await put(house.relay, conversation(dice), filename="council-14.mp3", request=recording)
-    await leave_some_open(house, dice)
+    talk = await put(relay_app.relay, conversation(dice), filename="council-14.mp3", request=recording)
+    await leave_some_open(relay_app, dice)
     tried = {"endpoint_id": archive["id"], "status": "exhausted"}
-    given_up = (await house.client.get("/v1/deliveries", params=tried)).json()["deliveries"]
+    given_up = (await relay_app.client.get("/v1/deliveries", params=tried)).json()["deliveries"]
     return Sights(shown, talk, archive["id"], given_up[0]["id"])
 
 
@@ -61,7 +61,7 @@ def script_for(dice: random.Random) -> str:
     )
 
 
-async def submit(house: House, dice: random.Random, script: str) -> str:
+async def submit(relay_app: RelayApp, dice: random.Random, script: str) -> str:
     """One job with a name that could be real."""
     name = f"{dice.choice(NAMES)}-{dice.randint(100, 999)}.mp3"
     fields: dict[str, Any] = {
@@ -71,7 +71,7 @@ async def submit(house: House, dice: random.Random, script: str) -> str:
         "client_reference_id": f"ticket-{dice.randint(10_000, 99_999)}",
         "metadata": {"customer": f"C-{dice.randint(100, 999)}"},
     }
-    job = await house.submit(**fields)
+    job = await relay_app.submit(**fields)
     return str(job["id"])
 
 
@@ -81,9 +81,9 @@ def answer_like_a_receiver(request: Received) -> Response:
     return Response("upstream is restarting" if is_down else "", 503 if is_down else 200)
 
 
-async def spread(house: House, dice: random.Random, ids: list[str]) -> None:
+async def spread(relay_app: RelayApp, dice: random.Random, ids: list[str]) -> None:
     """Move each job and what belongs to it back in time; busier in the middle of the day."""
-    now_ms = house.relay.clock()
+    now_ms = relay_app.relay.clock()
 
     async def move(connection: AsyncConnection) -> None:
         for transcription_id in ids:
@@ -92,8 +92,8 @@ async def spread(house: House, dice: random.Random, ids: list[str]) -> None:
             by_reconciler = dice.random() < (0.25 if 0.45 < back_ms / DAY_MS < 0.52 else 0.01)
             await shift(connection, transcription_id, back_ms, slower_ms, by_reconciler=by_reconciler)
 
-    await house.relay.db.write(move)
-    assert house.relay.clock() >= now_ms
+    await relay_app.relay.db.write(move)
+    assert relay_app.relay.clock() >= now_ms
 
 
 async def shift(
@@ -123,12 +123,12 @@ async def shift(
         await connection.execute(text("UPDATE webhooks SET source = 'reconciler' WHERE job = :id"), values)
 
 
-async def leave_some_open(house: House, dice: random.Random) -> None:
+async def leave_some_open(relay_app: RelayApp, dice: random.Random) -> None:
     """So that the flow has something in it."""
-    await house.faults(duplicate_webhook={"probability": 0.5})
+    await relay_app.faults(duplicate_webhook={"probability": 0.5})
     for _ in range(6):
-        await submit(house, dice, f"processing_ms={dice.randint(40_000, 90_000)}")
-    await house.client.post("/webhooks/soniox?job=somebody", json={"id": "x", "status": "completed"})
+        await submit(relay_app, dice, f"processing_ms={dice.randint(40_000, 90_000)}")
+    await relay_app.client.post("/webhooks/soniox?job=somebody", json={"id": "x", "status": "completed"})
     for _ in range(4):
-        job = await submit(house, dice, "tokens=60,speakers=2")
-        await house.finished(job)
+        job = await submit(relay_app, dice, "tokens=60,speakers=2")
+        await relay_app.finished(job)

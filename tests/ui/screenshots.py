@@ -8,9 +8,8 @@ from typing import Any
 from playwright.sync_api import Browser, Page
 
 from service.telemetry import configure_logs
-from tests.support.house import ADMIN_KEY
+from tests.support.relay_app import ADMIN_KEY, ThreadedRelayApp, new_sqlite, relay_app_in_thread
 from tests.ui.chromium import MISSING, find_chromium, open_browser
-from tests.ui.home import Home, open_home
 from tests.ui.scenery import Sights, fill
 
 FOLDER = Path(__file__).parents[2] / "docs" / "img"
@@ -51,23 +50,23 @@ def main() -> None:
     configure_logs("error", "console")
     with tempfile.TemporaryDirectory() as folder:
         settings: dict[str, Any] = {"relay_reconcile_interval_s": 5.0, "relay_max_requests_per_minute": 4_000}
-        with open_home(Path(folder), **settings) as home, open_browser() as browser:
-            for shot in shots(home.do(fill, 400)):
-                take(home, browser, shot)
+        with relay_app_in_thread(new_sqlite(Path(folder)), **settings) as threaded, open_browser() as browser:
+            for shot in shots(threaded.do(fill, 400)):
+                take(threaded, browser, shot)
 
 
-def take(home: Home, browser: Browser, shot: Shot) -> None:
+def take(threaded: ThreadedRelayApp, browser: Browser, shot: Shot) -> None:
     """One picture, in a browser of its own."""
     name, path, scheme, size = shot
     options: dict[str, Any] = {"viewport": size, "color_scheme": scheme, "reduced_motion": "reduce"}
     context = browser.new_context(**options)
     page = context.new_page()
-    page.goto(f"{home.url}/ui/sign-in")
+    page.goto(f"{threaded.url}/ui/sign-in")
     if path != "/ui/sign-in":
         page.get_by_label("API key").fill(ADMIN_KEY)
         page.get_by_role("button", name="Sign in").click()
         page.wait_for_url("**/ui")
-        page.goto(home.url + path)
+        page.goto(threaded.url + path)
     page.wait_for_timeout(900)
     fit(page, size)
     page.screenshot(path=FOLDER / f"{name}.png")

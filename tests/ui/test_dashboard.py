@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.support.house import House
+from tests.support.relay_app import RelayApp, ThreadedRelayApp
 from tests.ui.conftest import Visit
-from tests.ui.home import Home
 
 AXE = (Path(__file__).parent / "vendor" / "axe-4.14.1.min.js").read_text()
 RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice")
@@ -28,26 +27,26 @@ def faults_of(page: Page) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def jobs(home: Home) -> list[str]:
+def jobs(threaded: ThreadedRelayApp) -> list[str]:
     """Some that went well, one that failed, one with scripts in every field."""
 
-    async def submit(house: House) -> list[str]:
-        await house.add_endpoint("/ui-events", description=f"planted {SCRIPT}")
+    async def submit(relay_app: RelayApp) -> list[str]:
+        await relay_app.add_endpoint("/ui-events", description=f"planted {SCRIPT}")
         made = [
-            await house.submit(),
-            await house.submit(client_reference_id="outcome=error:invalid_audio_file"),
-            await house.submit(
+            await relay_app.submit(),
+            await relay_app.submit(client_reference_id="outcome=error:invalid_audio_file"),
+            await relay_app.submit(
                 client_reference_id=f"planted {SCRIPT}",
                 metadata={SCRIPT: SCRIPT},
                 audio_url=f"https://sandbox.invalid/{SCRIPT.replace(' ', '%20')}/outcome=error:unplanned",
-                webhook_url=f"{house.receiver_url}/?planted={SCRIPT.replace(' ', '%20')}",
+                webhook_url=f"{relay_app.receiver_url}/?planted={SCRIPT.replace(' ', '%20')}",
             ),
         ]
         for job in made:
-            await house.finished(job["id"])
+            await relay_app.finished(job["id"])
         return [job["id"] for job in made]
 
-    return home.do(submit)
+    return threaded.do(submit)
 
 
 def test_a_person_signs_in_looks_around_and_signs_out(stranger: Visit) -> None:
@@ -62,21 +61,23 @@ def test_a_person_signs_in_looks_around_and_signs_out(stranger: Visit) -> None:
     expect(page.get_by_label("API key")).to_be_visible()
 
 
-def test_a_job_is_watched_from_accepted_to_finished_without_a_reload(home: Home, visit: Visit) -> None:
+def test_a_job_is_watched_from_accepted_to_finished_without_a_reload(
+    threaded: ThreadedRelayApp, visit: Visit
+) -> None:
     page = visit.open("/ui?window=1h")
     expect(page.get_by_role("button", name="Live")).to_be_visible()
     page.evaluate("document.body.dataset.same = 'yes'")
     at_soniox = page.locator(".step:nth-child(3) .step-count")
     expect(at_soniox).to_have_text("0")
-    job = home.do(lambda house: house.submit(client_reference_id="processing_ms=1500"))
+    job = threaded.do(lambda relay_app: relay_app.submit(client_reference_id="processing_ms=1500"))
     expect(at_soniox).to_have_text("1")
     expect(at_soniox).to_have_text("0")
-    home.do(lambda house: house.finished(job["id"]))
+    threaded.do(lambda relay_app: relay_app.finished(job["id"]))
     expect(page.locator(".tile", has_text="Completed").locator(".tile-value")).not_to_have_text("0")
     assert page.evaluate("document.body.dataset.same") == "yes"
 
 
-def test_a_paused_view_stands_still_until_it_is_let_go(home: Home, visit: Visit) -> None:
+def test_a_paused_view_stands_still_until_it_is_let_go(threaded: ThreadedRelayApp, visit: Visit) -> None:
     page = visit.open("/ui?window=1h")
     page.get_by_role("button", name="Live").click()
     paused = page.get_by_role("button", name="Paused")
@@ -84,8 +85,8 @@ def test_a_paused_view_stands_still_until_it_is_let_go(home: Home, visit: Visit)
     page.evaluate("document.querySelector('main h1').dataset.same = 'yes'")
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
-    job = home.do(lambda house: house.submit())
-    home.do(lambda house: house.finished(job["id"]))
+    job = threaded.do(lambda relay_app: relay_app.submit())
+    threaded.do(lambda relay_app: relay_app.finished(job["id"]))
     page.wait_for_timeout(1_500)
     assert requests == []
     with page.expect_request("**/ui?window=1h"):

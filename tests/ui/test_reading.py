@@ -9,10 +9,9 @@ from playwright.sync_api import Route, expect
 from starlette.responses import Response
 
 from service.sandbox.speech import recording_path
-from tests.support.house import House
+from tests.support.relay_app import RelayApp, ThreadedRelayApp
 from tests.support.transcripts import document, put, said
 from tests.ui.conftest import Visit
-from tests.ui.home import Home
 from tests.ui.test_dashboard import SCRIPT, faults_of
 
 FAILING = "https://sandbox.invalid/outcome=error:invalid_audio_file/broken.mp3"
@@ -68,28 +67,30 @@ TALK = document(
 
 
 @pytest.fixture(scope="module")
-def scene(home: Home) -> Scene:
-    async def make(house: House) -> Scene:
-        house.receiver.answer = lambda request: Response(f"no {SCRIPT}", 503 if request.path == "/down" else 200)
-        talk = await put(house.relay, TALK, filename="talk.wav", request={"audio_url": RECORDING})
+def scene(threaded: ThreadedRelayApp) -> Scene:
+    async def make(relay_app: RelayApp) -> Scene:
+        relay_app.receiver.answer = lambda request: Response(
+            f"no {SCRIPT}", 503 if request.path == "/down" else 200
+        )
+        talk = await put(relay_app.relay, TALK, filename="talk.wav", request={"audio_url": RECORDING})
         words = " ".join(f"zulu{n}" for n in range(2_500))
-        long = await put(house.relay, document(said(words, speaker="1")), filename="long.wav")
-        failed = await house.submit(audio_url=FAILING, client_reference_id=SCRIPT)
-        await house.finished(failed["id"])
-        endpoint = await house.add_endpoint("/down", description=SCRIPT)
-        told = await house.submit(metadata={SCRIPT: SCRIPT})
-        await house.finished(told["id"])
+        long = await put(relay_app.relay, document(said(words, speaker="1")), filename="long.wav")
+        failed = await relay_app.submit(audio_url=FAILING, client_reference_id=SCRIPT)
+        await relay_app.finished(failed["id"])
+        endpoint = await relay_app.add_endpoint("/down", description=SCRIPT)
+        told = await relay_app.submit(metadata={SCRIPT: SCRIPT})
+        await relay_app.finished(told["id"])
         found: dict[str, Any] = {}
 
         async def is_exhausted() -> bool:
-            answer = await house.client.get("/v1/deliveries", params={"endpoint_id": endpoint["id"]})
+            answer = await relay_app.client.get("/v1/deliveries", params={"endpoint_id": endpoint["id"]})
             found.update(answer.json()["deliveries"][0])
             return bool(found["status"] == "exhausted")
 
-        await house.until(is_exhausted)
+        await relay_app.until(is_exhausted)
         return Scene(talk, long, failed["id"], told["id"], endpoint["id"], found["id"])
 
-    return home.do(make)
+    return threaded.do(make)
 
 
 def test_a_transcript_is_opened_from_the_list_and_its_words_tell_time_and_confidence(
@@ -162,7 +163,7 @@ def test_the_reason_of_a_planted_fault_is_read_on_its_job(visit: Visit, scene: S
 
 
 def test_a_delivery_that_was_given_up_is_sent_again_and_seen_to_arrive(
-    home: Home, visit: Visit, scene: Scene
+    threaded: ThreadedRelayApp, visit: Visit, scene: Scene
 ) -> None:
     page = visit.open(f"/ui/jobs/{scene.told}")
     expect(page.get_by_role("region", name="Why it is not done yet")).to_contain_text("the receiver answered 503")
@@ -170,18 +171,18 @@ def test_a_delivery_that_was_given_up_is_sent_again_and_seen_to_arrive(
     expect(row).to_contain_text("exhausted")
     row.get_by_role("link").click()
     expect(page.get_by_text("the receiver answered 503").first).to_be_visible()
-    home.house.receiver.answer = lambda _request: Response("thanks")
+    threaded.relay_app.receiver.answer = lambda _request: Response("thanks")
     page.get_by_role("button", name="Send again").click()
     expect(page.get_by_role("status")).to_have_text("It is being sent again.")
     expect(page.locator(".facts").get_by_text("delivered", exact=True)).to_be_visible()  # without a reload
     expect(page.get_by_text("thanks")).to_be_visible()
 
 
-def test_ticked_jobs_are_deleted_only_after_a_question(home: Home, visit: Visit) -> None:
-    async def make(house: House) -> list[str]:
-        return [await put(house.relay, document(said("word")), filename=f"doomed-{n}.wav") for n in range(2)]
+def test_ticked_jobs_are_deleted_only_after_a_question(threaded: ThreadedRelayApp, visit: Visit) -> None:
+    async def make(relay_app: RelayApp) -> list[str]:
+        return [await put(relay_app.relay, document(said("word")), filename=f"doomed-{n}.wav") for n in range(2)]
 
-    home.do(make)
+    threaded.do(make)
     page = visit.open("/ui/jobs")
     for n in range(2):
         page.get_by_role("checkbox", name=f"Tick doomed-{n}.wav").check()
@@ -195,10 +196,12 @@ def test_ticked_jobs_are_deleted_only_after_a_question(home: Home, visit: Visit)
     expect(page.get_by_role("link", name="doomed")).to_have_count(0)
 
 
-def test_an_endpoint_is_added_and_its_secret_is_shown_once(home: Home, visit: Visit, scene: Scene) -> None:
+def test_an_endpoint_is_added_and_its_secret_is_shown_once(
+    threaded: ThreadedRelayApp, visit: Visit, scene: Scene
+) -> None:
     page = visit.open("/ui/endpoints")
     page.get_by_role("link", name="Add an endpoint").click()
-    page.get_by_label("URL").fill(f"{home.house.receiver_url}/new")
+    page.get_by_label("URL").fill(f"{threaded.relay_app.receiver_url}/new")
     page.get_by_label("transcription.completed").check()
     page.get_by_role("button", name="Add").click()
     secret = page.locator(".secret").inner_text()

@@ -1,4 +1,4 @@
-"""A whole world on one event loop that stands still between two calls: Soniox's double, receivers, a database.
+"""A whole simulation on one event loop that stands still between two calls: Soniox's double, receivers, a database.
 
 No worker runs in it. Whoever holds it claims rows and runs steps, and can have the process die or stand still in
 the middle. The double's own webhooks are all dropped: they are delivered by hand, when and as often as wanted.
@@ -38,12 +38,12 @@ from service.tables import Endpoint, Event, File, Passage, Transcript, Transcrip
 from service.vault import new_endpoint_secret
 from service.wakeups import Wakeups
 from service.worker import LEASE_MS, Lane
-from tests.support import witness
-from tests.support.house import settings_for
-from tests.support.model import RESULTS, Creation, Sight
-from tests.support.mortal import Death, Fuse, Process, Ticking, new_process
 from tests.support.receiver import Received, Receiver
+from tests.support.relay_app import settings_for
 from tests.support.servers import serving
+from tests.support.simulation import witness
+from tests.support.simulation.model import RESULTS, Creation, Sight
+from tests.support.simulation.process import Death, Fuse, Process, Ticking, new_process
 
 OWNER = "key-of-the-tests"
 BEGINNING_MS = 1_800_000_000_000
@@ -85,7 +85,7 @@ class Sleeper:
 
 
 @dataclass
-class World:
+class Simulation:
     """One database and the processes on it, one after the other."""
 
     neighbours: Neighbours
@@ -254,8 +254,8 @@ def _creation(job: Any) -> Creation:
 
 
 @asynccontextmanager
-async def open_world(neighbours: Neighbours, database_url: str, clock: Ticking) -> AsyncIterator[World]:
-    """A world with nothing in it but two endpoints that want to hear of everything."""
+async def open_simulation(neighbours: Neighbours, database_url: str, clock: Ticking) -> AsyncIterator[Simulation]:
+    """A simulation with nothing in it but two endpoints that want to hear of everything."""
     settings = settings_for(
         database_url,
         neighbours.soniox_url,
@@ -271,28 +271,28 @@ async def open_world(neighbours: Neighbours, database_url: str, clock: Ticking) 
     hook = httpx.AsyncClient(transport=transport, base_url="http://relay")
     sender = Sender(Guard(settings.relay_allowed_destinations), settings.relay_delivery_timeout_s)
     async with open_database(database_url, Wakeups()) as db:
-        world = World(neighbours, settings, db, clock, sender, hook, door)
-        neighbours.receiver.answer = world.answer
-        world.faults()
-        world.start_process()
+        simulation = Simulation(neighbours, settings, db, clock, sender, hook, door)
+        neighbours.receiver.answer = simulation.answer
+        simulation.faults()
+        simulation.start_process()
         try:
             await db.write(witness.install)
             for path in ENDPOINTS:
-                await _subscribe(world, path)
-            yield world
+                await _subscribe(simulation, path)
+            yield simulation
         finally:
-            for sleeper in list(world.sleepers):
-                await world.wake(sleeper, kill=True)
+            for sleeper in list(simulation.sleepers):
+                await simulation.wake(sleeper, kill=True)
             await sender.close()
             await hook.aclose()
 
 
-async def _subscribe(world: World, path: str) -> None:
+async def _subscribe(simulation: Simulation, path: str) -> None:
     endpoint = Endpoint(
         id=f"ep_{path[1:]}",
         owner=OWNER,
-        url=world.neighbours.receiver_url + path,
-        secret_sealed=world.process.relay.vault.seal(new_endpoint_secret()),
-        created_at_ms=world.clock(),
+        url=simulation.neighbours.receiver_url + path,
+        secret_sealed=simulation.process.relay.vault.seal(new_endpoint_secret()),
+        created_at_ms=simulation.clock(),
     )
-    await world.db.write(lambda connection: endpoints.add(connection, endpoint))
+    await simulation.db.write(lambda connection: endpoints.add(connection, endpoint))

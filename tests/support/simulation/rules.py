@@ -32,18 +32,18 @@ from service.sandbox.script import scripted
 from service.store import endpoints, files, recoveries
 from service.tables import Delivery, Event, File, FileChunk, Recovery, Removal, Transcription, Webhook
 from service.worker import LEASE_MS
-from tests.support.house import MODEL
-from tests.support.model import RESULTS, Model
-from tests.support.mortal import Fuse, Ticking
-from tests.support.world import (
+from tests.support.relay_app import MODEL
+from tests.support.simulation.harness import (
     BEGINNING_MS,
     ENDPOINTS,
     GRACE_S,
     OWNER,
     Neighbours,
-    World,
-    open_world,
+    Simulation,
+    open_simulation,
 )
+from tests.support.simulation.model import RESULTS, Model
+from tests.support.simulation.process import Fuse, Ticking
 
 LANES = ("submit", "collect", "notify", "cleanup", "recover")
 AUDIOS = ("tokens=3", "tokens=3", "outcome=empty", "outcome=error:invalid_audio_file", "stuck", "vanish")
@@ -97,22 +97,22 @@ class Lifecycle(RuleBasedStateMachine):
         super().__init__()
         self.ground = ground
         ground.clock.now_ms = BEGINNING_MS
-        self.opening: AbstractAsyncContextManager[World] = open_world(
+        self.opening: AbstractAsyncContextManager[Simulation] = open_simulation(
             ground.neighbours, ground.new_database(), ground.clock
         )
-        self.world: World = ground.runner.run(self.opening.__aenter__())
+        self.simulation: Simulation = ground.runner.run(self.opening.__aenter__())
         self.model = Model()
 
     def run(self, call: Any) -> Any:
         return self.ground.runner.run(call)
 
     def jobs(self) -> list[Transcription]:
-        return sorted(self.run(self.world.rows(Transcription)), key=lambda job: job.id)
+        return sorted(self.run(self.simulation.rows(Transcription)), key=lambda job: job.id)
 
     def step(self, call: Any, fuse: Fuse | None = None) -> str:
         """Let the process do something that is not a lane's work."""
-        end: str = self.run(self.world.run(call, fuse))
-        self.run(self.world.soniox_is_idle())
+        end: str = self.run(self.simulation.run(call, fuse))
+        self.run(self.simulation.soniox_is_idle())
         return end
 
     # the caller
@@ -124,11 +124,11 @@ class Lifecycle(RuleBasedStateMachine):
 
     @rule(audio=st.sampled_from(AUDIOS), way=st.sampled_from(["url", "file", "kept file"]), fuse=fuses, back=some)
     def submit(self, audio: str, way: str, fuse: Fuse | None, back: int) -> None:
-        callback = self.world.neighbours.receiver_url + "/callback" if back % 4 == 0 else None
+        callback = self.simulation.neighbours.receiver_url + "/callback" if back % 4 == 0 else None
         self.step(self._submit(audio, way, callback), fuse)
 
     async def _submit(self, audio: str, way: str, callback: str | None) -> None:
-        relay = self.world.process.relay
+        relay = self.simulation.process.relay
         request: dict[str, Any] = {"model": MODEL}
         order = Order(OWNER, OWNER, request, audio, callback_url=callback)
         if way == "url":
@@ -140,12 +140,12 @@ class Lifecycle(RuleBasedStateMachine):
         await accept(relay, order)
 
     async def _keep_file(self, name: str, *, part_of_it: bool) -> File:
-        now_ms = self.world.clock()
+        now_ms = self.simulation.clock()
         fields: dict[str, Any] = {"owner": OWNER, "filename": name, "size": 4, "created_at_ms": now_ms}
         file = File(id=new_uuid(now_ms), complete=not part_of_it, **fields)
         chunk = FileChunk(file_id=file.id, position=0, data=b"RIFF")
-        await self.world.db.write(lambda connection: files.begin(connection, file))
-        await self.world.db.write(lambda connection: files.add_chunk(connection, chunk))
+        await self.simulation.db.write(lambda connection: files.begin(connection, file))
+        await self.simulation.db.write(lambda connection: files.add_chunk(connection, chunk))
         return file
 
     @precondition(lambda self: self.model.lives)
@@ -161,7 +161,7 @@ class Lifecycle(RuleBasedStateMachine):
             assert job.id not in {left.id for left in self.jobs()}
 
     async def _delete(self, job: Transcription) -> None:
-        await discard(self.world.process.relay, job)
+        await discard(self.simulation.process.relay, job)
 
     @precondition(lambda self: any(life.stage == Stage.FAILED for life in self.model.lives.values()))
     @rule(which=some, fuse=fuses, twice=st.booleans())
@@ -172,50 +172,50 @@ class Lifecycle(RuleBasedStateMachine):
             return
         job = failed[which % len(failed)]
         self.model.lives[job.id].retries_asked += 1
-        end = self.step(retry(self.world.process.relay, job), fuse)
+        end = self.step(retry(self.simulation.process.relay, job), fuse)
         if twice and end == "done":
             with pytest.raises(InvalidState):
-                self.run(retry(self.world.process.relay, job))
+                self.run(retry(self.simulation.process.relay, job))
 
     # the workers
 
     @rule(lane=st.sampled_from(LANES), limit=few)
     def work(self, lane: str, limit: int) -> None:
-        self.run(self.world.work(lane, limit))
+        self.run(self.simulation.work(lane, limit))
 
     @rule(limit=few, fuse=breaks)
     def break_down_submitting(self, limit: int, fuse: Fuse) -> None:
-        self.run(self.world.work("submit", limit, fuse))
+        self.run(self.simulation.work("submit", limit, fuse))
 
     @rule(limit=few, fuse=breaks)
     def break_down_collecting(self, limit: int, fuse: Fuse) -> None:
-        self.run(self.world.work("collect", limit, fuse))
+        self.run(self.simulation.work("collect", limit, fuse))
 
     @rule(lane=st.sampled_from(["cleanup", "notify", "recover"]), limit=few, fuse=breaks)
     def break_down_later(self, lane: str, limit: int, fuse: Fuse) -> None:
-        self.run(self.world.work(lane, limit, fuse))
+        self.run(self.simulation.work(lane, limit, fuse))
 
     @rule(limit=few, fuse=fuses)
     def submit_and_tell(self, limit: int, fuse: Fuse | None) -> None:
         """The usual way, so that much gets far; perhaps the collector stops half-way."""
-        self.run(self.world.work("submit", limit))
+        self.run(self.simulation.work("submit", limit))
         self.deliver(0, 1, late=False, lie=False)
-        self.run(self.world.work("collect", limit, fuse))
+        self.run(self.simulation.work("collect", limit, fuse))
 
-    @precondition(lambda self: self.world.sleepers)
+    @precondition(lambda self: self.simulation.sleepers)
     @rule(which=some, kill=st.sampled_from([False, False, True]))
     def wake(self, which: int, kill: bool) -> None:
-        sleeper = self.world.sleepers[which % len(self.world.sleepers)]
-        self.run(self.world.wake(sleeper, kill=kill))
-        self.run(self.world.soniox_is_idle())
+        sleeper = self.simulation.sleepers[which % len(self.simulation.sleepers)]
+        self.run(self.simulation.wake(sleeper, kill=kill))
+        self.run(self.simulation.soniox_is_idle())
 
     @rule()
     def restart(self) -> None:
         """All are killed; the new process frees all leases, as it does on SQLite."""
-        for sleeper in list(self.world.sleepers):
-            self.run(self.world.wake(sleeper, kill=True))
-        self.world.start_process()
-        self.run(self.world.end_leases())
+        for sleeper in list(self.simulation.sleepers):
+            self.run(self.simulation.wake(sleeper, kill=True))
+        self.simulation.start_process()
+        self.run(self.simulation.end_leases())
 
     @rule(all_submitted=st.booleans(), times=st.integers(1, 2), fuse=fuses)
     def look_for_silent_ones(self, all_submitted: bool, times: int, fuse: Fuse | None) -> None:
@@ -224,23 +224,25 @@ class Lifecycle(RuleBasedStateMachine):
 
     async def _sweep(self, all_submitted: bool) -> None:
         with contextlib.suppress(SonioxError):
-            await sweep(self.world.process.relay, all_submitted=all_submitted)
+            await sweep(self.simulation.process.relay, all_submitted=all_submitted)
 
     @rule(fuse=fuses)
     def reconcile(self, fuse: Fuse | None) -> None:
         """The reconciler's own tick, leaks included."""
-        self.step(run_when_due(self.world.process.relay, self.world.process.rhythm), fuse)
+        self.step(run_when_due(self.simulation.process.relay, self.simulation.process.rhythm), fuse)
 
     @rule(ms=st.sampled_from(PAUSES_MS))
     def let_time_pass(self, ms: int) -> None:
-        self.world.clock.now_ms += ms
+        self.simulation.clock.now_ms += ms
 
     # Soniox
 
     @rule(which=some, times=st.integers(1, 3), late=st.booleans(), lie=st.booleans())
     def deliver(self, which: int, times: int, late: bool, lie: bool) -> None:
         """A webhook of the newest or of an older one, of deleted ones too; perhaps of the opposite."""
-        told = [job for job in self.world.desk.soniox.created.values() if job.status in {"completed", "error"}]
+        told = [
+            job for job in self.simulation.desk.soniox.created.values() if job.status in {"completed", "error"}
+        ]
         if not told:
             return
         job = told[which % len(told)] if late else told[-1]
@@ -248,53 +250,53 @@ class Lifecycle(RuleBasedStateMachine):
         request = job.request
         for _ in range(times):
             url, secret = str(request.webhook_url), str(request.webhook_auth_header_value)
-            job.webhook_status_code = self.run(self.world.post_webhook(url, secret, job.id, status))
+            job.webhook_status_code = self.run(self.simulation.post_webhook(url, secret, job.id, status))
             assert job.webhook_status_code == 200
-            self.world.counts["webhook"] += 1
+            self.simulation.counts["webhook"] += 1
 
-    @precondition(lambda self: self.world.desk.soniox.created)
+    @precondition(lambda self: self.simulation.desk.soniox.created)
     @rule(which=some, other=some, collect=st.booleans())
     def forge(self, which: int, other: int, collect: bool) -> None:
         """Who has the header of one job can speak for that job alone."""
-        created = list(self.world.desk.soniox.created.values())[::-1]
+        created = list(self.simulation.desk.soniox.created.values())[::-1]
         mine, theirs = created[which % len(created)].request, created[other % len(created)]
         is_own = mine.webhook_url == theirs.request.webhook_url
         secret, named = str(mine.webhook_auth_header_value), str(uuid.UUID(int=other)) if is_own else theirs.id
-        code = self.run(self.world.post_webhook(str(mine.webhook_url), secret, named, "completed"))
+        code = self.run(self.simulation.post_webhook(str(mine.webhook_url), secret, named, "completed"))
         assert code == 200
         if not is_own:
             url = str(theirs.request.webhook_url)
-            assert self.run(self.world.post_webhook(url, secret, theirs.id, "completed")) == 401
+            assert self.run(self.simulation.post_webhook(url, secret, theirs.id, "completed")) == 401
         if collect:
             self.work("collect", 3)
 
     @rule(name=st.sampled_from(sorted(FAULTS)))
     def soniox_misbehaves(self, name: str) -> None:
-        self.world.counts["fault"] += 1
-        self.world.faults(**FAULTS[name])
+        self.simulation.counts["fault"] += 1
+        self.simulation.faults(**FAULTS[name])
 
     @rule()
     def soniox_finishes_slow_ones(self) -> None:
-        for job in self.world.living():
+        for job in self.simulation.living():
             if job.script.stuck:
                 job.script = replace(job.script, stuck=False)
-                self.world.desk.processing.enqueue(job)
-        self.run(self.world.soniox_is_idle())
+                self.simulation.desk.processing.enqueue(job)
+        self.run(self.simulation.soniox_is_idle())
 
     # the receivers
 
     @rule(path=st.sampled_from([*ENDPOINTS, "/callback"]), code=st.sampled_from([500, 410, 302]), times=some)
     def receiver_refuses(self, path: str, code: int, times: int) -> None:
-        self.world.answers[path] += [code] * (1 + times)
+        self.simulation.answers[path] += [code] * (1 + times)
 
     @rule(path=st.sampled_from(ENDPOINTS), since_ms=st.sampled_from([0, 60_000]))
     def recover_endpoint(self, path: str, since_ms: int) -> None:
         """Its receiver works again: enable it and order what it missed."""
-        self.world.answers[path].clear()
-        self.run(self._recover(f"ep_{path[1:]}", self.world.clock() - since_ms if since_ms else BEGINNING_MS))
+        self.simulation.answers[path].clear()
+        self.run(self._recover(f"ep_{path[1:]}", self.simulation.clock() - since_ms if since_ms else BEGINNING_MS))
 
     async def _recover(self, endpoint_id: str, since_ms: int) -> None:
-        now_ms = self.world.clock()
+        now_ms = self.simulation.clock()
         order = Recovery(
             id=new_id("rcv", now_ms),
             endpoint_id=endpoint_id,
@@ -305,15 +307,15 @@ class Lifecycle(RuleBasedStateMachine):
             created_at_ms=now_ms,
             due_at_ms=now_ms,
         )
-        await self.world.db.write(lambda connection: endpoints.enable(connection, endpoint_id))
-        await self.world.db.write(lambda connection: recoveries.order(connection, order))
+        await self.simulation.db.write(lambda connection: endpoints.enable(connection, endpoint_id))
+        await self.simulation.db.write(lambda connection: recoveries.order(connection, order))
 
     # what must hold
 
     @invariant()
     def nothing_happened_that_must_not(self) -> None:
         self.ground.counts["rules"] += 1
-        self.model.see(self.run(self.world.sight()))
+        self.model.see(self.run(self.simulation.sight()))
 
     @override
     def teardown(self) -> None:
@@ -321,23 +323,23 @@ class Lifecycle(RuleBasedStateMachine):
             if sys.exc_info()[0] is None:  # else the example has failed already, or was given up
                 self.everything_ends_well()
         finally:
-            self.ground.counts += self.world.counts
+            self.ground.counts += self.simulation.counts
             self.run(self.opening.__aexit__(None, None, None))
 
     def everything_ends_well(self) -> None:
         """The storm is over: time alone must bring everything to its end."""
-        self.world.faults()
-        self.world.answers.clear()
-        for number, sleeper in enumerate(list(self.world.sleepers)):
-            self.run(self.world.wake(sleeper, kill=number % 2 == 1))
+        self.simulation.faults()
+        self.simulation.answers.clear()
+        for number, sleeper in enumerate(list(self.simulation.sleepers)):
+            self.run(self.simulation.wake(sleeper, kill=number % 2 == 1))
         for path in ENDPOINTS:
             self.run(self._recover(f"ep_{path[1:]}", BEGINNING_MS))
         for _ in range(60):
             self.soniox_finishes_slow_ones()
             self.reconcile(None)
             for lane in LANES:
-                self.run(self.world.work(lane, 100))
-            self.model.see(self.run(self.world.sight()))
+                self.run(self.simulation.work(lane, 100))
+            self.model.see(self.run(self.simulation.sight()))
             if not (left := self.run(self._left_over())):
                 break
             self.let_time_pass(11_000)
@@ -347,23 +349,26 @@ class Lifecycle(RuleBasedStateMachine):
 
     async def _left_over(self) -> list[Any]:
         due = [
-            row for model in (Webhook, Delivery, Recovery) for row in await self.world.rows(model) if row.due_at_ms
+            row
+            for model in (Webhook, Delivery, Recovery)
+            for row in await self.simulation.rows(model)
+            if row.due_at_ms
         ]
         open_jobs = [
-            job for job in await self.world.rows(Transcription) if job.stage not in {"completed", "failed"}
+            job for job in await self.simulation.rows(Transcription) if job.stage not in {"completed", "failed"}
         ]
-        at_soniox = [*self.world.living(), *self.world.desk.soniox.files.values()]
-        return [*open_jobs, *due, *await self.world.rows(Removal), *at_soniox]
+        at_soniox = [*self.simulation.living(), *self.simulation.desk.soniox.files.values()]
+        return [*open_jobs, *due, *await self.simulation.rows(Removal), *at_soniox]
 
     async def _check_outcomes(self) -> None:
-        for job in await self.world.rows(Transcription):
+        for job in await self.simulation.rows(Transcription):
             script = scripted(None, job.request.get("audio_url"), job.filename)
             usual = script.error_type or ("transcription_not_found" if script.vanish else None)
             expected = {usual, "invalid_request"} | ({"deadline_exceeded"} if script.stuck else set())
             assert job.error_type in expected, f"{job.error_type}: {job.error_message}"
             self.ground.counts[f"ended {job.stage}"] += 1
-        received = {(one.path, one.headers["webhook-id"]) for one in self.world.neighbours.receiver.requests}
-        results = [event.id for event in await self.world.rows(Event) if event.type in TOLD_TO_ALL]
+        received = {(one.path, one.headers["webhook-id"]) for one in self.simulation.neighbours.receiver.requests}
+        results = [event.id for event in await self.simulation.rows(Event) if event.type in TOLD_TO_ALL]
         assert {(path, event_id) for path in ENDPOINTS for event_id in results} <= received
-        for delivery in await self.world.rows(Delivery):
+        for delivery in await self.simulation.rows(Delivery):
             assert delivery.endpoint_id is None or delivery.status == DeliveryStatus.DELIVERED

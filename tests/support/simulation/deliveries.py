@@ -24,7 +24,7 @@ from service.store.parcels import Parcel
 from service.store.rows import as_models
 from service.tables import Attempt, Delivery, Endpoint, Event, Recovery, table_of
 from service.vault import new_endpoint_secret
-from tests.support.house import settings_for
+from tests.support.relay_app import settings_for
 
 LEASE_MS = 20_000
 OWNER = "key-of-the-tests"
@@ -49,7 +49,7 @@ class Moment:
 
 
 @dataclass
-class Dispatch:
+class DeliverySimulation:
     """What a test holds in its hands."""
 
     relay: Relay
@@ -185,13 +185,13 @@ class Dispatch:
 
 
 @asynccontextmanager
-async def open_dispatch(database_url: str, **changes: Any) -> AsyncIterator[Dispatch]:
+async def open_deliveries(database_url: str, **changes: Any) -> AsyncIterator[DeliverySimulation]:
     """A relay on its database, loopback allowed; `changes` are settings."""
     settings = settings_for(database_url, "http://127.0.0.1:9", 0, **changes)
     async with open_relay(settings) as relay:
         clock = Moment(relay.clock())
         sender = Sender(Guard(settings.relay_allowed_destinations), settings.relay_delivery_timeout_s)
         try:
-            yield Dispatch(dataclasses.replace(relay, clock=clock, sender=sender), clock)
+            yield DeliverySimulation(dataclasses.replace(relay, clock=clock, sender=sender), clock)
         finally:
             await sender.close()

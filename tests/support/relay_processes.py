@@ -22,8 +22,8 @@ from service.store import endpoints
 from service.tables import Endpoint
 from service.vault import Vault, new_endpoint_secret
 from service.wakeups import Wakeups
-from tests.support.house import ADMIN_KEY, AUDIO, MASTER_SECRET, MODEL
 from tests.support.receiver import Receiver
+from tests.support.relay_app import ADMIN_KEY, AUDIO, MASTER_SECRET, MODEL
 from tests.support.servers import Server, serving
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -47,7 +47,7 @@ class Account:
 
 
 @dataclass
-class Theatre:
+class RelayProcesses:
     """The neighbours, which live on while the relay dies, and the relay's present process."""
 
     soniox: Server
@@ -216,7 +216,7 @@ def _body(*, with_file: bool) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def open_theatre(database_url: str) -> AsyncIterator[Theatre]:
+async def open_relay_processes(database_url: str) -> AsyncIterator[RelayProcesses]:
     """The double (its webhooks are repeated quickly) and the receiver; the relay is started by the trial."""
     config = SandboxConfig(
         recognise="script", processing_ms=30, requests_per_minute=None, webhook_schedule=(0, 0.5, 1)
@@ -230,12 +230,12 @@ async def open_theatre(database_url: str) -> AsyncIterator[Theatre]:
         client = await stack.enter_async_context(
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=20)
         )
-        theatre = Theatre(soniox, receiver, downstream.url, database_url, port, client)
+        processes = RelayProcesses(soniox, receiver, downstream.url, database_url, port, client)
         await _subscribe(database_url, f"{downstream.url}/events")
         try:
-            yield theatre
+            yield processes
         finally:
-            await theatre.kill()
+            await processes.kill()
 
 
 async def _subscribe(database_url: str, url: str) -> None:
