@@ -86,18 +86,22 @@ async def add_work(connection: AsyncConnection) -> None:
     job: dict[str, Any] = {"owner": "o", "filename": "f", "model": "m", "stage": Stage.SUBMITTED}
     job |= {"soniox_status": "processing", "check_at_ms": NOW_MS - 1}
     for number in range(OPEN):
-        created = {"created_at_ms": NOW_MS + number}
+        created: dict[str, Any] = {"created_at_ms": NOW_MS + number}
         mine = Transcription(id=f"t{number}", soniox_id=f"x{number}", **job, **created)
         await insert_all(connection, [mine])
         await insert_all(connection, [_webhook(f"w{number}", due_at_ms=NOW_MS - number)])
-        to = {"event_id": "none", "endpoint_id": f"to-{number % 10}", "receiver": f"to-{number % 10}"}
+        to: dict[str, Any] = {
+            "event_id": "none",
+            "endpoint_id": f"to-{number % 10}",
+            "receiver": f"to-{number % 10}",
+        }
         await insert_all(
             connection, [Delivery(id=f"d{number}", owner="o", due_at_ms=NOW_MS - number, **to, **created)]
         )
 
 
 def _webhook(name: str, due_at_ms: int) -> Webhook:
-    row = {"source": "webhook", "received_at_ms": NOW_MS, "last_seen_at_ms": NOW_MS}
+    row: dict[str, Any] = {"source": "webhook", "received_at_ms": NOW_MS, "last_seen_at_ms": NOW_MS}
     return Webhook(id=name, job=name, soniox_id=name, status="completed", due_at_ms=due_at_ms, **row)
 
 
@@ -135,8 +139,8 @@ async def pair(empty_url: str, full_url: str, jobs: int, number: int) -> AsyncIt
 async def measure(jobs: int, number: int) -> list[Row]:
     """All rows; one kind of database after the other, to need less disk."""
     with tempfile.TemporaryDirectory(prefix="relay-growing-") as folder:
-        urls = [f"sqlite:///{Path(folder) / name}.db" for name in ("empty", "full")]
-        async with pair(*urls, jobs, number) as both:
+        empty_url, full_url = (f"sqlite:///{Path(folder) / name}.db" for name in ("empty", "full"))
+        async with pair(empty_url, full_url, jobs, number) as both:
             found = await compare("SQLite", *both)
     with postgres_server() as server:
         for name in ("relay_empty_bench", "relay_full_bench"):

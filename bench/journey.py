@@ -9,19 +9,22 @@ import statistics
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from typing import Any
 
 import httpx
 import uvloop
 from soniox import SonioxClient
+from typing_extensions import override
 
 from bench.load import request
 from bench.memory import running
 from bench.neighbour import END_OF_HEAD, beside, content_length
 from bench.pipeline import put_submitted
-from bench.served import API_KEY, MASTER_SECRET, free_port, ready_databases, relay
+from bench.served import API_KEY, MASTER_SECRET, ready_databases, relay
 from bench.sink import Sink
 from bench.table import Row, show
 from bench.vendor import Vendor
+from service.cli.demo.household import free_port
 from service.db import open_database
 from service.vault import Vault
 from service.wakeups import Wakeups
@@ -40,6 +43,7 @@ class Noting(Sink):
         super().__init__()
         self._accepted = accepted
 
+    @override
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
         if not self._waiting:
@@ -112,7 +116,7 @@ def _each(soniox: str, job: Callable[[], None]) -> tuple[float, float]:
 
 def _wait(client: httpx.Client) -> None:
     with open(FILE, "rb") as file:
-        parts = {"file": file, "request": (None, '{"model":"stt-async-v5"}')}
+        parts: dict[str, Any] = {"file": file, "request": (None, '{"model":"stt-async-v5"}')}
         job = client.post("/v1/transcriptions", files=parts).raise_for_status().json()["id"]
     assert client.get(f"/v1/transcriptions/{job}", params={"wait": 30}).json()["status"] == "completed"
     client.get(f"/v1/transcriptions/{job}/transcript").raise_for_status()
@@ -126,7 +130,7 @@ def _poll(sdk: SonioxClient) -> None:
 
 
 def _calls(soniox: str) -> float:
-    return sum(httpx.get(f"{soniox}/_sandbox/state").json()["calls"].values())
+    return float(sum(httpx.get(f"{soniox}/_sandbox/state").json()["calls"].values()))
 
 
 def _until_up(url: str) -> None:

@@ -14,6 +14,7 @@ from multiprocessing.context import SpawnContext
 from typing import Any, NamedTuple
 
 import uvloop
+from typing_extensions import override
 
 from bench.neighbour import END_OF_HEAD, content_length
 
@@ -125,9 +126,11 @@ class _Connection(asyncio.Protocol):
         self.began: asyncio.Future[None] = loop.create_future()  # with the first answer
         self.ended: asyncio.Future[None] = loop.create_future()
 
+    @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport: Any = transport
 
+    @override
     def data_received(self, data: bytes) -> None:
         self._got += data
         end = self._got.find(END_OF_HEAD)
@@ -143,7 +146,8 @@ class _Connection(asyncio.Protocol):
         else:
             self._transport.close()
 
-    def connection_lost(self, _error: Exception | None) -> None:
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
         if not self.ended.done():
             self.ended.set_result(None)
 

@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import TypedDict
 
 import httpx
 import psutil
@@ -43,6 +44,13 @@ class Figures:
     @property
     def within_targets(self) -> bool:
         return self.idle < IDLE_TARGET and max(self.added_by_upload, self.added_by_forwarding) < ADDED_TARGET
+
+
+class Upload(TypedDict):
+    """What httpx is to send."""
+
+    content: Iterator[bytes]
+    headers: dict[str, str]
 
 
 class Gauge:
@@ -108,7 +116,7 @@ def _figures(client: httpx.Client, gauge: Gauge, megabytes: int) -> Figures:
     return Figures(idle, stored - idle, gauge.highest() - idle)
 
 
-def body_of(megabytes: int) -> dict[str, object]:
+def body_of(megabytes: int) -> Upload:
     """Content and headers of a multipart request with a file of so many MB, the most Soniox takes being 1024."""
     request = json.dumps({"model": "stt-async-v5"})
     head = (

@@ -9,9 +9,8 @@ import asyncio
 import logging
 import statistics
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
 
 import httpx
 import structlog
@@ -89,9 +88,18 @@ class OneHttpxClient(Client):
         self._client, self._headers = client, headers
 
     @override
-    async def exchange(self, method: str, url: str, _caps: Caps, **request: Any) -> Answer:
-        headers = {**self._headers, **(request.get("headers") or {})}
-        answer = await self._client.request(method, url, headers=headers, content=request.get("body"))
+    async def exchange(
+        self,
+        method: str,
+        url: str,
+        caps: Caps,
+        *,
+        headers: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        body: bytes | AsyncIterable[bytes] | None = None,
+    ) -> Answer:
+        both = {**self._headers, **(headers or {})}
+        answer = await self._client.request(method, url, headers=both, params=params, content=body)
         return Answer(answer.status_code, answer.headers, answer.content)
 
 

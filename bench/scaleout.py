@@ -11,6 +11,8 @@ import statistics
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
 
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -74,14 +76,17 @@ async def claim_rate(database: Database, number: int) -> float:
     now_ms = int(time.time() * 1000)
     new = [_webhook(now_ms - number, place) for place in range(number)]
     for begin in range(0, number, 500):
-        await database.write(lambda connection, some=new[begin : begin + 500]: insert_all(connection, some))  # type: ignore[misc]
+        await database.write(partial(insert_all, rows=new[begin : begin + 500]))
     claim, left, spent_s = onwards(oldest_due(Webhook)), number, 0.0
+
+    async def claim_batch(connection: AsyncConnection) -> Sequence[Webhook]:
+        return await claim(connection, Claimant("bench", int(time.time() * 1000), 20_000), BATCH)
+
     while left:
-        who = Claimant("bench", int(time.time() * 1000), 20_000)
         begun = time.perf_counter()
-        rows = await database.write(lambda connection, who=who: claim(connection, who, BATCH))  # type: ignore[misc]
+        rows = await database.write(claim_batch)
         spent_s += time.perf_counter() - begun
-        await database.write(lambda connection, rows=rows: finish(connection, rows))  # type: ignore[misc]
+        await database.write(partial(finish, rows=rows))
         left -= len(rows)
     return number / spent_s
 
@@ -95,7 +100,7 @@ def _webhook(since_ms: int, place: int) -> Webhook:
     """One that came so many milliseconds later."""
     now_ms = since_ms + place
     name = f"{now_ms}-{time.perf_counter_ns()}-{place:06d}"
-    times = {"received_at_ms": now_ms, "last_seen_at_ms": now_ms, "due_at_ms": now_ms}
+    times: dict[str, Any] = {"received_at_ms": now_ms, "last_seen_at_ms": now_ms, "due_at_ms": now_ms}
     return Webhook(id=name, job=name, soniox_id=name, status="completed", source="webhook", **times)
 
 

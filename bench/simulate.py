@@ -10,6 +10,8 @@ clock, and now and then a vacuum. What the database then holds is compared with 
 import argparse
 import asyncio
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -45,11 +47,21 @@ BODY = b'{"type": "transcription.completed", "data": {' + b" " * 600 + b"}}"
 async def write_job(relay: Relay, at_ms: int, packed: Packed) -> None:
     """One finished job with all that belongs to it."""
     job, event, delivery = new_uuid(at_ms), new_id("evt", at_ms), new_id("dlv", at_ms)
-    times = {"created_at_ms": at_ms, "submitted_at_ms": at_ms + 300, "finished_at_ms": at_ms + 9_000}
+    times: dict[str, Any] = {
+        "created_at_ms": at_ms,
+        "submitted_at_ms": at_ms + 300,
+        "finished_at_ms": at_ms + 9_000,
+    }
     request = {"model": "stt-async-v5", "audio_url": "https://example.com/calls/recording.wav"}
-    done = {"stage": Stage.COMPLETED, "soniox_id": new_uuid(at_ms), "soniox_status": "completed"}
-    seen = {"received_at_ms": at_ms, "last_seen_at_ms": at_ms, "handled_at_ms": at_ms, "outcome": "stored"}
-    of = {"owner": "o", "transcription_id": job}
+    soniox_id = new_uuid(at_ms)
+    done: dict[str, Any] = {"stage": Stage.COMPLETED, "soniox_id": soniox_id, "soniox_status": "completed"}
+    seen: dict[str, Any] = {
+        "received_at_ms": at_ms,
+        "last_seen_at_ms": at_ms,
+        "handled_at_ms": at_ms,
+        "outcome": "stored",
+    }
+    of: dict[str, Any] = {"owner": "o", "transcription_id": job}
 
     async def write(connection: AsyncConnection) -> None:
         row = Transcription(
@@ -57,7 +69,7 @@ async def write_job(relay: Relay, at_ms: int, packed: Packed) -> None:
         )
         await insert_all(connection, [row])
         hint = Webhook(
-            id=new_uuid(at_ms), job=job, soniox_id=row.soniox_id, status="completed", source="webhook", **seen
+            id=new_uuid(at_ms), job=job, soniox_id=soniox_id, status="completed", source="webhook", **seen
         )
         await insert_all(connection, [hint])
         await timeline.note(
@@ -69,7 +81,12 @@ async def write_job(relay: Relay, at_ms: int, packed: Packed) -> None:
         )
         told = Event(id=event, type="transcription.completed", created_at_ms=at_ms, body=BODY, **of)
         await insert_all(connection, [told])
-        sent = {"endpoint_id": "ep", "receiver": "ep", "status": DeliveryStatus.DELIVERED, "tries": 1}
+        sent: dict[str, Any] = {
+            "endpoint_id": "ep",
+            "receiver": "ep",
+            "status": DeliveryStatus.DELIVERED,
+            "tries": 1,
+        }
         await insert_all(
             connection,
             [Delivery(id=delivery, event_id=event, created_at_ms=at_ms, delivered_at_ms=at_ms, **sent, **of)],
@@ -77,6 +94,11 @@ async def write_job(relay: Relay, at_ms: int, packed: Packed) -> None:
         await insert_all(connection, [Attempt(delivery_id=delivery, at_ms=at_ms, duration_ms=20, status_code=200)])
 
     await relay.db.write(write)
+
+
+def stopped_at(now_ms: int) -> Callable[[], int]:
+    """A clock that does not go."""
+    return lambda: now_ms
 
 
 async def live_a_year(relay: Relay, url: str, scale: int) -> int:
@@ -88,7 +110,7 @@ async def live_a_year(relay: Relay, url: str, scale: int) -> int:
         until = round(each * day / STEP_DAYS)
         await asyncio.gather(*(write_job(relay, now_ms - place, packed) for place in range(until - number)))
         number = until
-        await purge_once(dataclasses.replace(relay, clock=lambda now_ms=now_ms: now_ms))
+        await purge_once(dataclasses.replace(relay, clock=stopped_at(now_ms)))
         if day % VACUUM_EACH == 0:
             await on(url, "VACUUM (ANALYZE)")
     return number

@@ -3,6 +3,8 @@
 import asyncio
 from typing import Any
 
+from typing_extensions import override
+
 from bench.neighbour import END_OF_HEAD, content_length
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -14,9 +16,11 @@ class Sink(asyncio.Protocol):
     def __init__(self) -> None:
         self._waiting = b""
 
+    @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport: Any = transport  # uvloop's is no asyncio.Transport
 
+    @override
     def data_received(self, data: bytes) -> None:
         self._waiting += data
         while (end := self._waiting.find(END_OF_HEAD)) >= 0:

@@ -100,7 +100,7 @@ async def _connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWrite
 
 def _is_cut_off(writer: asyncio.StreamWriter) -> bool:
     """Reset or closed by the other side, seen without reading: TCP_INFO begins with the state."""
-    states = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+    states: bytes = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
     return states[0] != 1  # TCP_ESTABLISHED
 
 

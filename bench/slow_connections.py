@@ -19,6 +19,8 @@ import urllib.request
 from collections.abc import Iterator
 from typing import ClassVar
 
+from typing_extensions import override
+
 from service.vault import Vault
 
 SECRET = "webhook-secret-of-the-benchmark"  # noqa: S105  # of a relay that lives for a minute
@@ -97,12 +99,14 @@ class Nuisance(asyncio.Protocol):
     cut_off = 0
     drips = False
 
+    @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         transport.write(BEGINNING if Nuisance.drips else b"")
         Nuisance.open.add(self)
 
+    @override
     def connection_lost(self, exc: Exception | None) -> None:
         Nuisance.open.discard(self)
         Nuisance.cut_off += 1

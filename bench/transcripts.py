@@ -102,7 +102,12 @@ async def store_and_serve(document: bytes) -> None:
 def read_window(packed: Packed, from_ms: int, to_ms: int) -> int:
     """Unpack only the chunks of a time window; return how many tokens are in it."""
     window = TokenFilter(from_ms=from_ms, to_ms=to_ms)
-    inside = [c for c in packed.chunks if c.start_ms is not None and c.start_ms < to_ms and c.end_ms > from_ms]
+    inside = [
+        chunk
+        for chunk in packed.chunks
+        if chunk.start_ms is not None and chunk.start_ms < to_ms
+        if chunk.end_ms is not None and chunk.end_ms > from_ms
+    ]
     return sum(len(window.apply(unpack_tokens(chunk.data))) for chunk in inside)
 
 

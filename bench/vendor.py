@@ -8,6 +8,8 @@ import itertools
 import json
 from typing import Any
 
+from typing_extensions import override
+
 from bench.neighbour import END_OF_HEAD, content_length
 
 TOKENS = 500
@@ -50,9 +52,11 @@ class Vendor(asyncio.Protocol):
     def __init__(self) -> None:
         self._waiting = b""
 
+    @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport: Any = transport  # uvloop's is no asyncio.Transport
 
+    @override
     def data_received(self, data: bytes) -> None:
         self._waiting += data
         while (end := self._waiting.find(END_OF_HEAD)) >= 0:

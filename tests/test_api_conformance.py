@@ -13,6 +13,8 @@ import pytest
 
 from tests.support.relay_app import ADMIN_KEY, AUDIO, MODEL, RelayApp
 
+pytestmark = pytest.mark.one_database  # shapes of HTTP
+
 DOCUMENT = json.loads((Path(__file__).parent / "data" / "soniox-openapi.json").read_text())
 LATER = {"402", "403", "413", "415", "422", "429", "503"}  # codes that answer with the error body, too
 NOWHERE = "0b7f9c3e-6c0e-4f0e-9a53-2f0f8f1f7d11"

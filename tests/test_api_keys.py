@@ -10,6 +10,8 @@ from sqlalchemy import select
 from service.tables import ApiKey, table_of
 from tests.support.relay_app import ADMIN_KEY, AUDIO, MODEL, RelayApp, open_relay_app
 
+pytestmark = pytest.mark.one_database  # scopes and headers; a lookup by hash is the same everywhere
+
 NOWHERE = "0b7f9c3e-6c0e-4f0e-9a53-2f0f8f1f7d11"
 BODY = {"model": MODEL, "audio_url": AUDIO}
 METHODS = ("get", "post", "patch", "put", "delete")

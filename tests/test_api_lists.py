@@ -72,7 +72,7 @@ async def test_pages_neither_repeat_nor_skip_while_rows_come_and_go(relay_app: R
     for one_id in gone:
         assert (await relay_app.client.delete(f"/v1/transcriptions/{one_id}")).status_code == 204
     await put(relay_app, row(-20), row(900))
-    params = {"limit": 7, "order": order}
+    params: dict[str, Any] = {"limit": 7, "order": order}
     while page["next_page_cursor"]:
         params["cursor"] = page["next_page_cursor"]
         page = (await relay_app.client.get("/v1/transcriptions", params=params)).json()
@@ -174,8 +174,16 @@ async def test_a_waiting_request_ends_with_its_time_or_with_the_transcription(
     path = f"/v1/transcriptions/{job['id']}"
     answer = await relay_app.client.get(path, params={"wait": 0.2})
     assert answer.json()["status"] in {"queued", "processing"}
+    waits = asyncio.Event()
+    wait_for = waiting.Endings.wait_for
+
+    async def noted(endings: waiting.Endings, transcription_id: str, longest_s: float) -> None:
+        waits.set()
+        await wait_for(endings, transcription_id, longest_s)
+
+    monkeypatch.setattr(waiting.Endings, "wait_for", noted)
     waiting_one = asyncio.create_task(relay_app.client.get(path, params={"wait": 30}))
-    await asyncio.sleep(0.2)
+    await asyncio.wait_for(waits.wait(), 10)
     await relay_app.client.delete(path)
     assert (await asyncio.wait_for(waiting_one, 10)).status_code == 404
 
@@ -192,8 +200,9 @@ async def test_a_waiting_request_costs_one_query_however_many_wait(
         return await still_open(connection, ids)
 
     monkeypatch.setattr(browse, "still_open", count_looks)
+    monkeypatch.setattr(waiting, "LOOK_EVERY_S", 0.3)
     job = await relay_app.submit(client_reference_id="processing_ms=60000")
-    many = [relay_app.client.get(f"/v1/transcriptions/{job['id']}", params={"wait": 2.5}) for _ in range(50)]
+    many = [relay_app.client.get(f"/v1/transcriptions/{job['id']}", params={"wait": 1.5}) for _ in range(50)]
     answers = await asyncio.gather(*many)
     assert {answer.json()["stage"] for answer in answers} == {"submitted"}
     assert 2 <= looks < 40

@@ -16,6 +16,8 @@ from service.app import create_app
 from service.settings import WEBHOOK_PATH, Settings
 from tests.support.relay_app import RelayApp
 
+pytestmark = pytest.mark.one_database  # one document
+
 COMMITTED = Path(__file__).parents[1] / "docs" / "openapi.json"
 OPERATIONS = {"get", "put", "post", "patch", "delete"}
 

@@ -210,7 +210,7 @@ async def test_a_special_claim_asks_its_own_question_and_sets_its_own_columns(db
     claimant = Claimant("w1", NOW_MS, LEASE_MS)
 
     async def step(connection: AsyncConnection) -> list[Removal]:
-        special = {"statement": statement, "after": "r000", "file": "f"}
+        special: dict[str, Any] = {"statement": statement, "after": "r000", "file": "f"}
         return await claims.claim(connection, Removal, claimant, limit=9, **special)
 
     rows = await db.write(step)

@@ -7,6 +7,8 @@ import pytest
 
 from tests.support.relay_app import ADMIN_KEY, RelayApp, open_relay_app
 
+pytestmark = pytest.mark.one_database  # sessions and headers
+
 OTHER_SITE = {"Origin": "https://evil.example"}
 
 

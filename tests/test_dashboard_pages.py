@@ -4,6 +4,7 @@ import re
 from html import unescape
 from typing import Any
 
+import pytest
 from starlette.responses import Response
 
 from service.store import keys
@@ -12,6 +13,8 @@ from service.vault import hash_api_key
 from tests.support.relay_app import AUDIO, RelayApp, open_relay_app
 from tests.support.transcripts import document, put, said
 from tests.support.visitor import Visitor, visiting
+
+pytestmark = pytest.mark.one_database  # what pages show; test_stats.py and test_api_lists.py have the queries
 
 SCRIPT = "<script>alert(1)</script>"
 FAILING = "https://sandbox.invalid/outcome=error:invalid_audio_file"
@@ -43,13 +46,14 @@ async def test_jobs_are_listed_filtered_found_and_paged_by_links(relay_app: Rela
     async with visiting(relay_app) as visitor:
         everything = await visitor.page("/ui/jobs")
         assert {f"/ui/jobs/{done['id']}", f"/ui/jobs/{failed['id']}"} <= set(links(everything, "/ui/jobs/"))
-        for params, expected in [
+        filtered: list[tuple[dict[str, Any], list[str]]] = [
             ({"stage": "failed"}, [failed["id"]]),
             ({"status": "completed"}, [done["id"]]),
             ({"reference": "call-1", "stage": "", "after": ""}, [done["id"]]),
             ({"before": "2020-01-01T00:00"}, []),
             ({"after": "2020-01-01T00:00"}, [failed["id"], done["id"]]),
-        ]:
+        ]
+        for params, expected in filtered:
             shown = await visitor.page("/ui/jobs", **params)
             assert [url[9:] for url in links(shown, "/ui/jobs/")] == expected, params
         for sought in (done["id"], f" {done['id'].upper()} "):

@@ -25,22 +25,34 @@ HOUR = 3_600_000
 
 
 def step(name: str, at_ms: int, **more: Any) -> TimelineEntry:
-    values = {"transcription_id": "t", "at_ms": NOON + at_ms, "step": name, "source": "worker"}
+    values: dict[str, Any] = {"transcription_id": "t", "at_ms": NOON + at_ms, "step": name, "source": "worker"}
     return TimelineEntry(**values | more)
 
 
 def a_job(**fields: Any) -> Transcription:
-    values = {"id": "job", "owner": "key_1", "created_at_ms": NOON, "filename": "a.wav", "model": "stt-async-v5"}
+    values: dict[str, Any] = {
+        "id": "job",
+        "owner": "key_1",
+        "created_at_ms": NOON,
+        "filename": "a.wav",
+        "model": "stt-async-v5",
+    }
     return Transcription(**values | fields)
 
 
 def a_delivery(**fields: Any) -> Delivery:
-    values = {"id": "dlv", "event_id": "evt", "owner": "key_1", "receiver": "ep_1", "created_at_ms": NOON}
+    values: dict[str, Any] = {
+        "id": "dlv",
+        "event_id": "evt",
+        "owner": "key_1",
+        "receiver": "ep_1",
+        "created_at_ms": NOON,
+    }
     return Delivery(**values | {"endpoint_id": "ep_1"} | fields)
 
 
 def a_hint(**fields: Any) -> Webhook:
-    values = {"id": "w", "soniox_id": "s", "status": "completed", "source": "webhook"}
+    values: dict[str, Any] = {"id": "w", "soniox_id": "s", "status": "completed", "source": "webhook"}
     return Webhook(**values | {"received_at_ms": NOON, "last_seen_at_ms": NOON} | fields)
 
 

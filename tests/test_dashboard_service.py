@@ -1,6 +1,7 @@
 """The dashboard's pages about the service itself, over plain HTTP: overview, inbox, reconciler, system, keys."""
 
 import re
+from typing import Any
 
 import httpx
 from sqlalchemy import text
@@ -110,7 +111,7 @@ async def test_the_inbox_is_gone_through_page_by_page(relay_app: RelayApp) -> No
 
 
 async def test_a_dry_run_tells_what_a_run_would_find_and_changes_nothing(database_url: str) -> None:
-    slow = {"relay_reconcile_interval_s": 3_600.0, "relay_reconcile_grace_s": 0.0}
+    slow: dict[str, Any] = {"relay_reconcile_interval_s": 3_600.0, "relay_reconcile_grace_s": 0.0}
     async with open_relay_app(database_url, **slow) as relay_app, browser(relay_app) as client:
         await relay_app.faults(drop_webhook=True)
         await sign_in(client)

@@ -69,7 +69,9 @@ def counted(pytestconfig: pytest.Config) -> Iterator[None]:
     """Print what was tried when the search was a long one."""
     yield
     reporter = pytestconfig.pluginmanager.get_plugin("terminalreporter")
-    for name, number in sorted(tried.items()) if EXAMPLES else ():
+    if reporter is None or not EXAMPLES:
+        return
+    for name, number in sorted(tried.items()):
         reporter.write_line(f"{name}: {number:,} tried, 0 uncaught, 0 answered 5xx")
 
 
@@ -190,7 +192,13 @@ class Door:
     async def _ask(
         self, method: str, path: str, query: bytes, headers: list[tuple[bytes, bytes]], body: bytes
     ) -> int:
-        scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": query}
+        scope: dict[str, Any] = {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": query,
+        }
         scope |= {"headers": headers, "http_version": "1.1", "scheme": "http", "root_path": ""}
         scope |= {"asgi": {"version": "3.0"}, "client": ("127.0.0.1", 1), "server": ("relay", 80), "state": {}}
         to_send = [{"type": "http.request", "body": body}, {"type": "http.disconnect"}]

@@ -142,12 +142,17 @@ async def used(database_url: str) -> AsyncIterator[Database]:
 
 async def _add_work(connection: AsyncConnection) -> None:
     job: dict[str, Any] = {"owner": "o", "filename": "f", "model": "m", "created_at_ms": NOW_MS}
-    submitted = {"stage": Stage.SUBMITTED, "check_at_ms": NOW_MS - 1}
-    hint = {"status": "completed", "source": "webhook", "received_at_ms": NOW_MS, "last_seen_at_ms": NOW_MS}
-    due = {"due_at_ms": NOW_MS - 1}
+    submitted: dict[str, Any] = {"stage": Stage.SUBMITTED, "check_at_ms": NOW_MS - 1}
+    hint: dict[str, Any] = {
+        "status": "completed",
+        "source": "webhook",
+        "received_at_ms": NOW_MS,
+        "last_seen_at_ms": NOW_MS,
+    }
+    due: dict[str, Any] = {"due_at_ms": NOW_MS - 1}
     for number in range(OPEN):
         to = f"endpoint-{number % 3}"
-        of = {"event_id": f"e{number + 1:036d}", "endpoint_id": to, "receiver": to}
+        of: dict[str, Any] = {"event_id": f"e{number + 1:036d}", "endpoint_id": to, "receiver": to}
         await insert_all(connection, [Transcription(id=f"t{number}", **job, **due)])
         await insert_all(connection, [Transcription(id=f"u{number}", soniox_id=f"x{number}", **job, **submitted)])
         await insert_all(

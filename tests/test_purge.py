@@ -25,7 +25,7 @@ DAYS = 3
 
 @pytest.fixture
 async def keeping(database_url: str) -> AsyncIterator[RelayApp]:
-    """A relay_app that keeps finished transcriptions for some days."""
+    """A relay that keeps finished transcriptions for some days."""
     async with open_relay_app(database_url, relay_retention_days=DAYS) as opened:
         yield opened
 

@@ -31,7 +31,9 @@ def test_a_light_row_has_the_values_of_its_model(model: type[SQLModel]) -> None:
 
 
 def test_what_is_given_counts_and_lists_are_nobody_elses() -> None:
-    first, second = (new(tables.Transcription, id=name, filename="a", owner="b", model="c") for name in "xy")
+    first, second = (
+        new(tables.Transcription, id=name, filename="a", owner="b", model="c", created_at_ms=1) for name in "xy"
+    )
     first.past_soniox_ids.append("z")
     assert (second.past_soniox_ids, first.id, second.attempt) == ([], "x", 1)
     assert new(tables.Removal, id="r", transcription_id="t", created_at_ms=1, unsettled=True).unsettled

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +28,8 @@ from service.soniox import client
 from service.worker import LEASE_MS
 from tests.conftest import numbers
 from tests.support.postgres import execute
-from tests.support.simulation.harness import BEGINNING_MS, open_neighbours
+from tests.support.relay_app import open_neighbours
+from tests.support.simulation.harness import BEGINNING_MS, INSTANT, one_client
 from tests.support.simulation.process import Fuse, Ticking
 from tests.support.simulation.rules import Ground, Lifecycle
 
@@ -45,11 +47,12 @@ def ground(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
     monkeypatch.setattr(governor, "asyncio", SimpleNamespace(sleep=clock.sleep))
     monkeypatch.setattr(client, "AsyncRetrying", partial(AsyncRetrying, sleep=clock.sleep))
     with asyncio.Runner() as runner:
-        opening = open_neighbours()
-        neighbours = runner.run(opening.__aenter__())
-        monkeypatch.setattr(client, "new_client", lambda **_: neighbours.soniox_client)
+        stack = AsyncExitStack()
+        neighbours = runner.run(stack.enter_async_context(open_neighbours(INSTANT)))
+        shared = runner.run(stack.enter_async_context(one_client()))
+        monkeypatch.setattr(client, "new_client", lambda **_: shared)
         yield Ground(runner, neighbours, clock, lambda: "", Counter())
-        runner.run(opening.__aexit__(None, None, None))
+        runner.run(stack.aclose())
 
 
 @contextlib.contextmanager
@@ -87,7 +90,7 @@ def explore(ground: Ground, examples: int) -> None:
 @pytest.mark.timeout(0 if EXAMPLES else 120)
 def test_whatever_happens_every_job_ends_once_on_sqlite(ground: Ground, sqlite_template: Path) -> None:
     with sqlite_files(sqlite_template) as ground.new_database:
-        explore(ground, examples=28)
+        explore(ground, examples=14)
 
 
 @pytest.mark.timeout(0 if EXAMPLES else 120)

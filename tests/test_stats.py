@@ -159,7 +159,7 @@ async def test_each_end_is_counted_once_and_in_its_interval(db: Database) -> Non
 
 async def test_deliveries_are_counted_by_what_came_of_them(db: Database) -> None:
     def delivery(number: int, status: DeliveryStatus, delivered_at_ms: int | None) -> Delivery:
-        names = {"id": f"dl-{number}", "event_id": "evt", "receiver": "ep", "owner": "me"}
+        names: dict[str, Any] = {"id": f"dl-{number}", "event_id": "evt", "receiver": "ep", "owner": "me"}
         return Delivery(**names, status=status, created_at_ms=NOW_MS - 500, delivered_at_ms=delivered_at_ms)
 
     await put(

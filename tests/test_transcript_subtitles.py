@@ -195,7 +195,7 @@ def test_pysubs2_reads_the_srt_as_it_was_meant() -> None:
 def test_webvtt_reads_the_vtt_as_it_was_meant() -> None:
     tokens = lecture(400)
     read = webvtt.from_string(render("vtt", tokens))
-    assert [(caption.text, caption.voice) for caption in read] == [
+    assert [(caption.text, caption.voice) for caption in read.captions] == [
         ("\n".join(cue.lines), f"Speaker {cue.speaker}") for cue in cues(tokens)
     ]
     assert read[0].start == "00:00:00.030"

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 STORE = ROOT / ".run" / "images"
@@ -18,14 +19,14 @@ OF_THIS_MACHINE = ("/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt")  # how
 TAG = "soniox-relay-check"
 
 
-def run(*command: object, **options: object) -> str:
+def run(*command: object, **options: Any) -> str:
     """Run a program to its end and give back what it printed."""
     words = [str(word) for word in command]
-    done = subprocess.run(words, check=True, text=True, stdout=subprocess.PIPE, **options)  # type: ignore[call-overload]  # noqa: S603  # fixed programs
+    done = subprocess.run(words, check=True, text=True, stdout=subprocess.PIPE, **options)  # noqa: S603  # fixed programs
     return str(done.stdout).strip()
 
 
-def buildah(*arguments: object, **options: object) -> str:
+def buildah(*arguments: object, **options: Any) -> str:
     """buildah with a store of its own."""
     return run(
         "buildah",

@@ -82,7 +82,8 @@ def _of_operator(node: ast.AST) -> list[Change]:
             return [(f"{_name(operator)} to {turned.__name__}", lambda: setattr(node, "op", turned()))]
         case ast.UnaryOp(op=ast.Not()):
             return [("without not", lambda: _affirm(node))]
-    return []
+        case _:
+            return []
 
 
 def _of_value(node: ast.AST) -> list[Change]:
@@ -95,7 +96,8 @@ def _of_value(node: ast.AST) -> list[Change]:
             return [(f"{text[:20]!r} spoilt", lambda: setattr(node, "value", "XX" + text))]
         case ast.Constant(value=bytes() as raw) if raw:
             return [(f"{raw[:20]!r} spoilt", lambda: setattr(node, "value", b"XX" + raw))]
-    return []
+        case _:
+            return []
 
 
 def _of_statement(node: ast.AST) -> list[Change]:
@@ -106,7 +108,8 @@ def _of_statement(node: ast.AST) -> list[Change]:
             return [("returns None", _setter(node, "value", ast.Constant(None)))]
         case ast.Raise():
             return [("raises nothing", lambda: _become_pass(node))]
-    return []
+        case _:
+            return []
 
 
 def _unheard(tree: ast.Module) -> set[int]:
@@ -126,6 +129,8 @@ def _unheard(tree: ast.Module) -> set[int]:
                 roots += arguments
             case ast.ClassDef():
                 roots += node.decorator_list
+            case _:
+                pass
     return {id(inner) for root in roots for inner in ast.walk(root)}
 
 

@@ -46,7 +46,7 @@ def build(folder: Path) -> Path:
 def install(folder: Path, what: str) -> Path:
     """A fresh environment with this, in the versions that were tested; gives back where its programs are."""
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)  # noqa: S603
-    pip = [folder / "bin" / "python", "-m", "pip"]
+    pip: list[str | Path] = [folder / "bin" / "python", "-m", "pip"]
     subprocess.run([*pip, "install", "--quiet", "-c", CONSTRAINTS, what], check=True)  # noqa: S603
     subprocess.run([*pip, "check"], check=True, stdout=subprocess.DEVNULL)  # noqa: S603
     return folder / "bin"

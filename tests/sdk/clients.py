@@ -5,7 +5,10 @@ import inspect
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 from soniox import AsyncSonioxClient, SonioxClient
+from soniox.errors import SonioxAPIError
+from soniox.types import ApiError
 
 Client = SonioxClient | AsyncSonioxClient
 
@@ -55,9 +58,21 @@ class Sdk:
             await self.client.aclose()
 
 
+def details_of(error: SonioxAPIError) -> ApiError:
+    """The parsed body of a refusal."""
+    assert error.api_error is not None
+    return error.api_error
+
+
+def headers_of(error: SonioxAPIError) -> httpx.Headers:
+    """The headers of a refusal."""
+    assert error.response is not None
+    return error.response.headers
+
+
 async def sdk_of(kind: str, base_url: str, key: str) -> AsyncIterator[Sdk]:
     """The SDK with only base URL and key changed."""
-    client_class = {"sync": SonioxClient, "async": AsyncSonioxClient}[kind]
-    sdk = Sdk(client_class(api_key=key, api_base_url=f"{base_url}/v1"))
+    clients: dict[str, type[Client]] = {"sync": SonioxClient, "async": AsyncSonioxClient}
+    sdk = Sdk(clients[kind](api_key=key, api_base_url=f"{base_url}/v1"))
     yield sdk
     await sdk.close()

@@ -12,6 +12,8 @@ import pytest
 from tests.support.node import WITHOUT_NODE, installed_sdk
 from tests.support.relay_app import ADMIN_KEY, AUDIO, RelayApp
 
+pytestmark = pytest.mark.one_database  # an SDK meets HTTP alone
+
 HERE = Path(__file__).parent / "node"
 
 

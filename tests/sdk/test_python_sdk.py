@@ -16,8 +16,10 @@ from soniox.errors import (
 )
 from soniox.types import CreateTranscriptionConfig, StructuredContext, WebhookAuthConfig
 
-from tests.sdk.clients import Sdk, sdk_of
+from tests.sdk.clients import Sdk, details_of, headers_of, sdk_of
 from tests.support.relay_app import ADMIN_KEY, AUDIO, RelayApp, as_json, open_relay_app
+
+pytestmark = pytest.mark.one_database  # an SDK meets HTTP alone
 
 QUICK: dict[str, Any] = {"wait_interval_sec": 0.05, "wait_timeout_sec": 15}
 NOWHERE = "0b7f9c3e-6c0e-4f0e-9a53-2f0f8f1f7d11"
@@ -127,7 +129,7 @@ async def _list_and_delete(sdk: Sdk) -> None:
     await sdk.stt.delete(ids[0])
     with pytest.raises(SonioxNotFoundError) as missing:
         await sdk.stt.delete(ids[0])
-    assert missing.value.api_error.error_type == "transcription_not_found"
+    assert details_of(missing.value).error_type == "transcription_not_found"
     await sdk.stt.delete_if_exists(ids[0])
     with_file = next(job for job in everything[1:] if job.file_id)
     await sdk.stt.destroy(with_file.id)
@@ -152,27 +154,26 @@ async def _files(sdk: Sdk) -> None:
     await sdk.files.delete_if_exists(first.id)
     with pytest.raises(SonioxNotFoundError) as missing:
         await sdk.files.delete(first.id)
-    assert missing.value.api_error.error_type == "file_not_found"
+    assert details_of(missing.value).error_type == "file_not_found"
 
 
 async def test_refusals_arrive_as_the_sdks_own_exceptions(sdk: Sdk, relay_app: RelayApp) -> None:
     with pytest.raises(SonioxInvalidRequestError) as invalid:
         await sdk.stt.create(model="no-such-model", audio_url=AUDIO)
-    error = invalid.value.api_error
-    assert error is not None
+    error = details_of(invalid.value)
     assert (error.error_type, error.status_code) == ("invalid_request", 400)
     assert [problem.location for problem in error.validation_errors] == ["body.payload.model"]
     assert error.request_id
-    assert invalid.value.request_id == error.request_id == invalid.value.response.headers["x-request-id"]
+    assert invalid.value.request_id == error.request_id == headers_of(invalid.value)["x-request-id"]
 
     with pytest.raises(SonioxInvalidRequestError) as cursor:
         await sdk.stt.list(cursor="nonsense")
-    assert cursor.value.api_error.error_type == "invalid_cursor"
+    assert details_of(cursor.value).error_type == "invalid_cursor"
     await relay_app.faults(slow=[{"ms": 3000, "match": "POST /v1/transcriptions"}])
     waiting = await sdk.stt.create(audio_url=AUDIO)
     with pytest.raises(SonioxConflictError) as unfinished:
         await sdk.stt.get_transcript(waiting.id)
-    assert unfinished.value.api_error.error_type == "transcription_invalid_state"
+    assert details_of(unfinished.value).error_type == "transcription_invalid_state"
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
@@ -182,7 +183,7 @@ async def test_trouble_with_the_key_arrives_as_the_sdks_own_exceptions(database_
         async for stranger in sdk_of(kind, relay_app.server.url, "srk_nobody"):
             with pytest.raises(SonioxAuthenticationError) as unknown:
                 await stranger.stt.count()
-            assert unknown.value.api_error.error_type == "unauthenticated"
+            assert details_of(unknown.value).error_type == "unauthenticated"
         async for reader in sdk_of(kind, relay_app.server.url, made.json()["key"]):
             with pytest.raises(SonioxPermissionDeniedError):
                 await reader.stt.create(audio_url=AUDIO)
@@ -190,5 +191,5 @@ async def test_trouble_with_the_key_arrives_as_the_sdks_own_exceptions(database_
             await reader.stt.count()
             with pytest.raises(SonioxRateLimitError) as spent:
                 await reader.stt.count()
-            assert spent.value.api_error.error_type == "limit_exceeded"
-            assert int(spent.value.response.headers["retry-after"]) <= 20
+            assert details_of(spent.value).error_type == "limit_exceeded"
+            assert int(headers_of(spent.value)["retry-after"]) <= 20

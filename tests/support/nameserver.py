@@ -11,6 +11,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from typing_extensions import override
+
 IPV4, IPV6 = 1, 28  # query types
 COUNT, FIRST = 16, 20  # offsets in glibc's struct __res_state: nscount, nsaddr_list
 
@@ -26,6 +28,7 @@ class NameServer(threading.Thread):
         self._socket.bind(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
 
+    @override
     def run(self) -> None:
         """Until an empty question comes."""
         with self._socket:

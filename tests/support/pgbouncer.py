@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from service.cli.demo.household import free_port
@@ -43,8 +44,9 @@ def pgbouncer(database_url: str) -> Iterator[str]:
         path = Path(folder) / "pgbouncer.ini"
         path.write_text(text, "utf-8")
         Path(folder).chmod(0o755)
-        user = {"user": NOBODY, "group": pwd.getpwnam(NOBODY).pw_gid} if os.geteuid() == 0 else {}
-        process = subprocess.Popen([PROGRAM, "-q", str(path)], stderr=subprocess.DEVNULL, **user)  # type: ignore[call-overload]  # noqa: S603  # our own program
+        is_root = os.geteuid() == 0
+        user: dict[str, Any] = {"user": NOBODY, "group": pwd.getpwnam(NOBODY).pw_gid} if is_root else {}
+        process = subprocess.Popen([PROGRAM, "-q", str(path)], stderr=subprocess.DEVNULL, **user)  # noqa: S603  # our own program
         try:
             _until_listening(port)
             yield given._replace(netloc=f"postgres@127.0.0.1:{port}").geturl()

@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import select, text
+from sqlmodel import SQLModel
 
 from service.downstream.guard import Guard
 from service.downstream.send import Sender
@@ -25,6 +26,8 @@ from service.store.rows import as_models
 from service.tables import Attempt, Delivery, Endpoint, Event, Recovery, table_of
 from service.vault import new_endpoint_secret
 from tests.support.relay_app import settings_for
+
+M = TypeVar("M", bound=SQLModel)
 
 LEASE_MS = 20_000
 OWNER = "key-of-the-tests"
@@ -135,7 +138,7 @@ class DeliverySimulation:
         async with self.relay.db.read() as connection:
             return await claims.next_due_ms(connection, Delivery, self.clock())
 
-    async def all_of(self, model: Any) -> list[Any]:
+    async def all_of(self, model: type[M]) -> list[M]:
         """Every row of a table."""
         async with self.relay.db.read() as connection:
             return list(as_models(model, await connection.execute(select(table_of(model)))))
@@ -165,7 +168,7 @@ class DeliverySimulation:
     async def delivery_to(self, endpoint: Endpoint) -> Delivery:
         """The only delivery of an endpoint."""
         (found,) = [row for row in await self.all_of(Delivery) if row.endpoint_id == endpoint.id]
-        return found  # type: ignore[no-any-return]
+        return found
 
     async def attempts_at(self, endpoint: Endpoint) -> list[Attempt]:
         """All tries at an endpoint."""
@@ -175,7 +178,7 @@ class DeliverySimulation:
     async def endpoint(self, endpoint_id: str) -> Endpoint:
         """An endpoint as it is now."""
         (found,) = [row for row in await self.all_of(Endpoint) if row.id == endpoint_id]
-        return found  # type: ignore[no-any-return]
+        return found
 
     def _event(self, index: int, **fields: Any) -> Event:
         event_type = fields.get("type", "transcription.completed")

@@ -1,4 +1,4 @@
-"""A whole simulation on one event loop that stands still between two calls: Soniox's double, receivers, a database.
+"""A simulation on one event loop that stands still between two calls: the double, receivers, a database.
 
 No worker runs in it. Whoever holds it claims rows and runs steps, and can have the process die or stand still in
 the middle. The double's own webhooks are all dropped: they are delivered by hand, when and as often as wanted.
@@ -26,7 +26,7 @@ from service.downstream.send import Sender
 from service.http import Client, new_client
 from service.inbound import no_calls
 from service.lanes import lanes_of
-from service.sandbox import SandboxConfig, create_sandbox
+from service.sandbox import SandboxConfig
 from service.sandbox.desk import Desk
 from service.sandbox.faults import Faults
 from service.settings import Settings
@@ -38,9 +38,8 @@ from service.tables import Endpoint, Event, File, Passage, Transcript, Transcrip
 from service.vault import new_endpoint_secret
 from service.wakeups import Wakeups
 from service.worker import LEASE_MS, Lane
-from tests.support.receiver import Received, Receiver
-from tests.support.relay_app import settings_for
-from tests.support.servers import serving
+from tests.support.receiver import Received
+from tests.support.relay_app import Neighbours, settings_for
 from tests.support.simulation import witness
 from tests.support.simulation.model import RESULTS, Creation, Sight
 from tests.support.simulation.process import Death, Fuse, Process, Ticking, new_process
@@ -52,28 +51,17 @@ GRACE_S = 30.0
 OF_A_JOB = (Transcript, TranscriptChunk, Passage, File)  # what DELETE must take along
 
 
-@dataclass
-class Neighbours:
-    """What is not the relay's: they outlive the databases."""
-
-    soniox_url: str
-    soniox_client: Client  # shared by all processes: each new one would read all certificates again
-    desk: Desk
-    receiver: Receiver
-    receiver_url: str
+INSTANT = SandboxConfig(recognise="script", processing_ms=0, requests_per_minute=None)
 
 
 @asynccontextmanager
-async def open_neighbours() -> AsyncIterator[Neighbours]:
-    """Serve them until the block ends."""
-    sandbox = create_sandbox(SandboxConfig(recognise="script", processing_ms=0, requests_per_minute=None))
-    receiver = Receiver()
-    async with serving(sandbox) as soniox, serving(receiver.app()) as downstream:
-        shared = new_client(headers={"Authorization": "Bearer sandbox-key"}, connections=64)
-        try:
-            yield Neighbours(soniox.url, shared, sandbox.state.desk, receiver, downstream.url)
-        finally:
-            await shared.close()
+async def one_client() -> AsyncIterator[Client]:
+    """The client that all processes share: each new one would open connections of its own."""
+    client = new_client(headers={"Authorization": "Bearer sandbox-key"}, connections=64)
+    try:
+        yield client
+    finally:
+        await client.close()
 
 
 @dataclass
@@ -264,8 +252,7 @@ async def open_simulation(neighbours: Neighbours, database_url: str, clock: Tick
         relay_reconcile_grace_s=GRACE_S,
         relay_delivery_schedule_s=(5.0, 60.0),
     )
-    await neighbours.desk.reset()
-    neighbours.receiver.requests.clear()
+    await neighbours.reset()
     door = State({"strangers": Strangers(0), "webhook_calls": no_calls()})
     transport = httpx.ASGITransport(functools.partial(hooks.take_in, door))
     hook = httpx.AsyncClient(transport=transport, base_url="http://relay")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from service.lifecycle import MOVES, Stage
-from tests.support.witness import Note
+from tests.support.simulation.witness import Note
 
 RESULTS = ("transcription.completed", "transcription.failed")
 TERMINAL = {Stage.COMPLETED, Stage.FAILED}

@@ -32,13 +32,12 @@ from service.sandbox.script import scripted
 from service.store import endpoints, files, recoveries
 from service.tables import Delivery, Event, File, FileChunk, Recovery, Removal, Transcription, Webhook
 from service.worker import LEASE_MS
-from tests.support.relay_app import MODEL
+from tests.support.relay_app import MODEL, Neighbours
 from tests.support.simulation.harness import (
     BEGINNING_MS,
     ENDPOINTS,
     GRACE_S,
     OWNER,
-    Neighbours,
     Simulation,
     open_simulation,
 )
