@@ -4,8 +4,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-JOBS ?= 2
+# Most tests wait for servers and processes, so that four keep two processors busy.
+JOBS ?= 4
 ARGS ?=
+LONG_FUZZ ?= 1000
+LONG_SEARCH ?= 100
+LONG_KILLS ?= 60
 
 # Programs that the deeper checks use and no package registry of Python has; nothing to do where they are.
 from-debian = @for name in $(1); do command -v $${name%:*} > /dev/null \
@@ -14,7 +18,7 @@ from-debian = @for name in $(1); do command -v $${name%:*} > /dev/null \
 unexport PYTHONDONTWRITEBYTECODE  # the tests start hundreds of processes; compiling anew each time doubles that
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run test test-ui browser screenshots chaos timing fuzz mutate audit check docker-check
+.PHONY: help install demo run test test-long coverage test-ui browser screenshots chaos timing fuzz mutate audit check docker-check
 .PHONY: deploy-check package-check format bench clean
 
 help: ## Show what there is
@@ -37,8 +41,19 @@ demo: $(INSTALLED) ## Run the whole job for real, offline; ARGS=--crash kills th
 run: $(INSTALLED) ## Run sandbox and relay until Ctrl-C, and print how to reach them
 	@$(BIN)/soniox-relay run $(ARGS)
 
-test: $(INSTALLED) ## Run every test, on SQLite and on PostgreSQL; ARGS goes to pytest
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+test: $(INSTALLED) ## Run every test of behaviour, on SQLite and PostgreSQL, in 12 minutes; ARGS goes to pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not long" $(ARGS)
+
+test-long: $(INSTALLED) ## Run the long forms: each crash point, many processes, fuzzing, package, image; an hour
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m long $(ARGS)
+	FUZZ_EXAMPLES=$(LONG_FUZZ) $(BIN)/python -m pytest --timeout 0 tests/test_fuzz.py
+	RELAY_STATE_MACHINE_EXAMPLES=$(LONG_SEARCH) $(BIN)/python -m pytest --timeout 0 -k every_job_ends_once tests/test_state_machine.py
+	$(BIN)/python -m tests.chaos --kills $(LONG_KILLS)
+	$(BIN)/python -m tests.package
+	$(MAKE) docker-check
+
+coverage: $(INSTALLED) ## Measure by branch what the tests run through, and list the modules that are not whole
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not long" --cov --cov-report=term $(ARGS)
 
 browser: ## Install Debian's Chromium for the tests of the dashboard (as root, on Debian)
 	$(call from-debian,chromium)

@@ -1,7 +1,7 @@
-"""Databases and the relay app. A test that takes `database_url`, `db` or `relay_app` runs on SQLite and PostgreSQL.
+"""Databases and the relay app. Tests that take `database_url`, `db` or `relay_app` run on SQLite and PostgreSQL.
 
-Where the database makes no difference (the shapes of HTTP, pages), the mark `one_database` has it run on SQLite alone.
-All tests of a process share one event loop, and on it the Soniox double and the receiver.
+The mark `one_database` has a test run on SQLite alone, where the database makes no difference (the shapes of HTTP,
+pages). All tests of a process share one event loop, and on it the Soniox double and the receiver.
 """
 
 import itertools

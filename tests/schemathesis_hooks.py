@@ -30,6 +30,7 @@ RULES = (
     "the number is too large",
     "over 16384 bytes",
     "Idempotency-Key",
+    "should match pattern '^https?://[^",  # white space: Unicode's here, JSON Schema's has other characters
 )
 KNOWN = re.compile("|".join(map(re.escape, RULES)))
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 MOST_HEADERS = 20
-LONGEST_NAME = 128
+LONGEST_NAME = 256  # as Soniox takes for the header of its webhooks
 LONGEST_VALUE = 2048
 
 NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)  # RFC 9110: a token

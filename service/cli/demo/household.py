@@ -1,12 +1,13 @@
 """Sandbox and relay in a folder of their own, with fresh secrets and nothing of the visitor's environment."""
 
 import os
+import random
 import secrets
 import signal
 import socket
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from service.settings import Settings
 from service.vault import new_api_key
 
 HERE = "127.0.0.1"
+FIRST_EPHEMERAL = 32_768  # Linux takes ports from here on for outgoing connections
 
 
 @dataclass(frozen=True)
@@ -66,9 +68,12 @@ def open_household(
 
 
 def free_port() -> int:
-    """A port that nobody listens on at the moment."""
-    with socket.create_server((HERE, 0)) as listener:
-        return int(listener.getsockname()[1])
+    """A port that nobody listens on, and that the system gives to no outgoing connection before we do."""
+    while True:
+        port = random.randrange(10_000, FIRST_EPHEMERAL)  # noqa: S311  # a guess, no secret
+        with suppress(OSError):
+            socket.create_server((HERE, port)).close()
+            return port
 
 
 @contextmanager
