@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -54,13 +55,14 @@ async def test_a_postgresql_dump_taken_while_it_works_can_be_restored(postgres_d
         jobs = await some_work(relay_app)
         transcript = (await relay_app.client.get(f"/v1/transcriptions/{jobs[0]}/transcript")).json()
         dump = await output_of(client("pg_dump"), "--format=custom", "--dbname", postgres_database)
-    await execute(server, "CREATE DATABASE relay_restored")
+    restored_name = f"relay_restored_{os.getpid()}"
+    await execute(server, f"CREATE DATABASE {restored_name}")
     try:
-        await output_of(client("pg_restore"), "--no-owner", "--dbname", f"{server}/relay_restored", given=dump)
-        async with open_relay_app(f"{server}/relay_restored") as restored:
+        await output_of(client("pg_restore"), "--no-owner", "--dbname", f"{server}/{restored_name}", given=dump)
+        async with open_relay_app(f"{server}/{restored_name}") as restored:
             await is_all_there(restored, *jobs, transcript)
     finally:
-        await execute(server, "DROP DATABASE relay_restored WITH (FORCE)")
+        await execute(server, f"DROP DATABASE {restored_name} WITH (FORCE)")
 
 
 def client(program: str) -> str:

@@ -11,6 +11,7 @@ from bench.__main__ import SHORT
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", SHORT)
 def test_a_benchmark_runs_in_its_short_form_and_every_row_has_a_figure(name: str) -> None:

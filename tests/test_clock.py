@@ -2,19 +2,20 @@
 
 import time
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
 from service.clock import iso, steady_clock, wall_ms
 
 
-def test_the_clock_begins_at_the_given_moment_and_runs_in_milliseconds() -> None:
+def test_the_clock_begins_at_the_given_moment_and_runs_in_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_ns = 7_000_000_000
+    monkeypatch.setattr("service.clock.time", SimpleNamespace(monotonic_ns=lambda: now_ns))
     clock = steady_clock(1_700_000_000_000)
-    first = clock()
-    time.sleep(0.05)
-    passed = clock() - first
-    assert 0 <= first - 1_700_000_000_000 < 1_000
-    assert 45 <= passed < 1_000
+    assert clock() == 1_700_000_000_000
+    now_ns += 50_000_000
+    assert clock() == 1_700_000_000_050
 
 
 def test_a_wall_clock_that_is_set_back_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

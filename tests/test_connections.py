@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from typing_extensions import override
 
 from service.api import bounds
 from service.app import create_app
@@ -18,6 +19,7 @@ from service.cli.demo.household import free_port
 from service.vault import Vault
 from tests.support.relay_app import ADMIN_KEY, MASTER_SECRET, settings_for
 from tests.support.servers import serving
+from tests.support.waiting import stays, until
 
 JOB = "0197a1b2-0000-7000-8000-000000000001"
 NOTICE = json.dumps({"id": "84c32fc6-4fb5-4e7a-b656-b5ec70493753", "status": "completed"})
@@ -56,9 +58,12 @@ async def honest(port: int) -> int:
 
 async def drip(writer: asyncio.StreamWriter, piece: bytes) -> None:
     """A piece now and then, until nobody takes it."""
-    while not writer.is_closing():
+
+    def is_over() -> bool:
         writer.write(piece)
-        await asyncio.sleep(0.02)
+        return writer.is_closing()
+
+    await until(is_over)
 
 
 @pytest.mark.parametrize("beginning", [b"", b"POST /webhooks/soniox HTTP/1.1\r\nX-Slow: "])
@@ -75,12 +80,12 @@ async def test_who_does_not_finish_the_head_of_a_request_is_cut_off(
 async def test_a_connection_may_rest_between_requests_but_not_for_long(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "HEAD_WITHIN_S", 0.5)
+    monkeypatch.setattr(connections, "HEAD_WITHIN_S", 1.0)
     async with connected(port) as (reader, writer):
-        for _ in range(6):
+        for _ in range(3):
             writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
             assert (await asyncio.wait_for(reader.readuntil(b"}"), 10)).startswith(b"HTTP/1.1 200")
-            await asyncio.sleep(0.2)
+            await stays(lambda: not reader.at_eof(), 0.4)
         rested_since_s = asyncio.get_running_loop().time()
         assert await asyncio.wait_for(reader.read(), 10) == b""
         assert asyncio.get_running_loop().time() - rested_since_s < 5
@@ -159,6 +164,7 @@ async def test_an_answer_that_nobody_reads_is_given_up(port: int, monkeypatch: p
     lost = asyncio.Event()
 
     class Watched(BoundedHttp):
+        @override
         def connection_lost(self, exc: Exception | None) -> None:
             super().connection_lost(exc)
             lost.set()

@@ -44,7 +44,13 @@ def left_behind(folder: Path) -> list[str]:
     return files + [found.info["name"] for found in processes if str(folder / "tmp") in (found.info["cwd"] or "")]
 
 
-@pytest.mark.parametrize("arguments", [(), ("--crash",)], ids=["straight", "with crashes"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param((), id="straight"),
+        pytest.param(("--crash",), id="with crashes", marks=pytest.mark.long),
+    ],
+)
 def test_the_demo_shows_every_step_and_leaves_nothing_behind(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     done = run(tmp_path, "-m", "service", "demo", *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -57,6 +63,7 @@ def test_the_demo_shows_every_step_and_leaves_nothing_behind(tmp_path: Path, arg
     assert left_behind(tmp_path) == []
 
 
+@pytest.mark.long
 def test_the_demo_fails_when_the_transcript_is_not_the_recordings(tmp_path: Path) -> None:
     broken = "from service.cli.demo import ending, story; ending.recording_text = str; story.tell(crash=False)"
     done = run(tmp_path, "-c", broken)

@@ -131,3 +131,17 @@ def test_the_reading_order_names_modules_that_exist() -> None:
     for name in named:
         place = ROOT / "service" / name.replace(".", "/")
         assert place.is_dir() or place.with_suffix(".py").exists(), name
+
+
+def test_no_test_sleeps_instead_of_waiting_for_what_it_means() -> None:
+    """Neighbours may dawdle on purpose, and `sleep(0)` gives way; anything else is a condition for `until`."""
+    dawdling = {"waiting.py", "hostile.py"}
+    sleeping = re.compile(r"(?:asyncio|time)\.sleep\((?!0\))")
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        if path.name not in dawdling
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        if sleeping.search(line)
+    ]
+    assert found == []

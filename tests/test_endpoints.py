@@ -1,6 +1,5 @@
 """Endpoints over the API: what may be said of one, what is shown, and what follows from a change."""
 
-import asyncio
 import json
 from typing import Any
 
@@ -10,8 +9,9 @@ from standardwebhooks import WebhookVerificationError
 from starlette.responses import Response
 
 from tests.support.relay_app import RelayApp, as_json, open_relay_app
+from tests.support.waiting import until
 
-EVERYTHING = {
+EVERYTHING: dict[str, Any] = {
     "event_types": ["transcription.completed", "transcription.failed"],
     "include": "text",
     "description": "the archive",
@@ -188,8 +188,9 @@ async def test_a_rotated_secret_signs_beside_the_new_one_until_it_expires(relay_
     assert _verifies(made["secret"], both)
     assert _verifies(rotated["secret"], both)
 
-    third = (await relay_app.client.post(path, json={"overlap_s": 0.2})).json()
-    await asyncio.sleep(0.25)
+    third = (await relay_app.client.post(path, json={"overlap_s": 0.05})).json()
+    rotated_ms = relay_app.relay.clock()
+    await until(lambda: relay_app.relay.clock() > rotated_ms + 50)
     await relay_app.client.post(f"/v1/endpoints/{made['id']}/test")
     later = relay_app.receiver.at("/events")[1]
     assert _verifies(third["secret"], later)
@@ -215,8 +216,8 @@ async def test_a_ping_goes_the_way_of_deliveries_and_its_try_is_the_answer(relay
     assert failed["attempt"]["answer"] == "\ufffdno\ufffd[0m\ufffd"
     kept = (await relay_app.client.get(f"/v1/deliveries/{failed['delivery_id']}")).json()
     assert kept["attempts"] == [failed["attempt"]]
-    await asyncio.sleep(0.3)
-    assert len(relay_app.receiver.at("/events")) == 2  # a ping is not tried again
+    assert (kept["status"], kept["next_attempt_at"]) == ("exhausted", None)  # a ping is not tried again
+    assert len(relay_app.receiver.at("/events")) == 2
 
 
 async def test_a_ping_cannot_reach_what_deliveries_cannot(database_url: str) -> None:
@@ -276,10 +277,14 @@ async def test_a_deleted_endpoint_gets_nothing_more_and_its_deliveries_say_why(r
     made = await relay_app.add_endpoint(enabled=False)
     await relay_app.finished((await relay_app.submit())["id"])
     assert (await relay_app.client.delete(f"/v1/endpoints/{made['id']}")).status_code == 204
-    await asyncio.sleep(0.3)
-    listed = (await relay_app.client.get("/v1/deliveries", params={"endpoint_id": made["id"]})).json()[
-        "deliveries"
-    ]
+    listed: list[dict[str, Any]] = []
+
+    async def is_given_up() -> bool:
+        answer = await relay_app.client.get("/v1/deliveries", params={"endpoint_id": made["id"]})
+        listed[:] = answer.json()["deliveries"]
+        return [row["next_attempt_at"] for row in listed] == [None] and listed[0]["status"] != "pending"
+
+    await relay_app.until(is_given_up)
     assert [(row["status"], row["last_error"]) for row in listed] == [("exhausted", "the endpoint was deleted")]
     assert relay_app.receiver.requests == []
     assert (await relay_app.client.post(f"/v1/deliveries/{listed[0]['id']}/retry")).status_code == 409

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from service.app import create_app
@@ -21,6 +22,7 @@ from service.tables import Event
 from tests.support.relay_app import ADMIN_KEY, RelayApp, open_relay_app, settings_for
 from tests.support.servers import serving
 from tests.support.simulation.deliveries import open_deliveries
+from tests.support.waiting import until
 
 
 class Follower:
@@ -48,9 +50,7 @@ class Follower:
 
     async def until(self, number: int, within_s: float = 10) -> list[dict[str, Any]]:
         """The first so many events."""
-        async with asyncio.timeout(within_s):
-            while len(self.events) < number:  # noqa: ASYNC110  # they come from elsewhere
-                await asyncio.sleep(0.01)
+        await until(lambda: len(self.events) >= number, within_s)
         return self.events
 
     async def ended(self) -> None:
@@ -159,9 +159,7 @@ async def test_the_stream_sends_a_comment_when_nothing_happens_and_ends_when_the
     monkeypatch.setattr("service.api.events.KEEP_ALIVE_S", 0.1)
     monkeypatch.setattr("service.api.events.LOOK_EVERY_S", 0.05)
     async with Follower(relay_app.client) as follower:
-        async with asyncio.timeout(5):
-            while follower.comments < 3:  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
+        await until(lambda: follower.comments >= 3)
         relay_app.server.config.app.state.draining = True  # type: ignore[union-attr]
         await follower.ended()
     relay_app.server.config.app.state.draining = False  # type: ignore[union-attr]
@@ -194,7 +192,12 @@ async def test_a_reader_may_change_to_another_replica_at_any_time(postgres_datab
 
 def _event(name: str) -> Event:
     body = event_body("transcription.completed", 1, {"id": name})
-    values = {"type": "transcription.completed", "owner": "o", "transcription_id": name, "created_at_ms": 1}
+    values: dict[str, Any] = {
+        "type": "transcription.completed",
+        "owner": "o",
+        "transcription_id": name,
+        "created_at_ms": 1,
+    }
     return Event(id=new_id("evt", 1), body=body, **values)
 
 
@@ -245,7 +248,8 @@ async def test_readers_beside_many_writers_miss_nothing_and_read_nothing_twice(p
                 for part in range(2):
                     name = f"{writer}-{number}-{part}"
                     await events.put(connection, [_event(name)])
-                    await asyncio.sleep(0.001 * (writer % 3))
+                    for _ in range(writer % 3):  # their transactions are not equally long
+                        await connection.execute(text("SELECT 1"))
                     written.append(name)
 
     async def follow() -> None:

@@ -2,12 +2,23 @@
 
 import asyncio
 import os
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from service import governor as governor_module
+from service import worker
+from service.errors import SonioxError
+from service.governor import Governor
+from service.pipeline import cleanup, collect, submit
+from service.reconcile import clock as sweeping
 from service.sandbox import SandboxConfig
 from tests.support.relay_app import RelayApp, open_relay_app
+from tests.support.simulation.deliveries import Moment
+from tests.support.waiting import stays, until
 
 SMALL = SandboxConfig(
     recognise="script",
@@ -17,8 +28,62 @@ SMALL = SandboxConfig(
     max_transcriptions=60,
     max_files=30,
 )
-BURST = int(os.environ.get("BURST_JOBS", "400"))  # 5000 for the long form
-SMALL_LIMITS = {"relay_max_pending": 20, "relay_max_transcriptions": 60, "relay_max_files": 30}
+MANY = int(os.environ.get("BURST_JOBS", "400"))  # of the long form; 5000 pass too, with pytest's --timeout 0
+SMALL_LIMITS: dict[str, Any] = {"relay_max_pending": 20, "relay_max_transcriptions": 60, "relay_max_files": 30}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pauses of the relay are short: what waits here waits for Soniox."""
+    monkeypatch.setattr(governor_module, "LOOK_AGAIN_S", 0.02)
+    monkeypatch.setattr(worker, "POLL_EVERY_S", 0.05)
+    monkeypatch.setattr(worker, "STOP_WITHIN_S", 0.2)
+    monkeypatch.setattr(submit, "SETTLE_AFTER_MS", 300)
+    monkeypatch.setattr(submit, "AGAIN_AFTER_MS", 300)
+    monkeypatch.setattr(cleanup, "LONGEST_WAIT_MS", 300)
+
+
+@dataclass
+class Parked:
+    """A relay whose governor has the clock of the test, so that a closed gate stays closed."""
+
+    relay_app: RelayApp
+    clock: Moment
+    heard: list[SonioxError | None]  # what each call came to
+
+    @property
+    def calls(self) -> int:
+        """Every request that the relay has sent to Soniox."""
+        return self.relay_app.relay.soniox.made.total()
+
+    async def until_quiet(self, more_than: int = 0) -> int:
+        """Wait until more calls than that were made and each has its answer; how many more."""
+        await until(lambda: self.calls == len(self.heard) > more_than)
+        return self.calls - more_than
+
+    async def let_pass(self, seconds: float) -> int:
+        """Let time pass in which something is sent; how many calls that are."""
+        before = self.calls
+        self.clock.forward(seconds)
+        return await self.until_quiet(before)
+
+
+@pytest.fixture
+async def parked(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Parked]:
+    """One whose sweeps often ask for Soniox's list: they are the probes."""
+    monkeypatch.setattr(sweeping, "LEAKS_EVERY", 2)
+    heard: list[SonioxError | None] = []
+    hear = Governor.hear
+
+    def counted(governor: Governor, error: SonioxError | None) -> None:
+        heard.append(error)
+        hear(governor, error)
+
+    monkeypatch.setattr(Governor, "hear", counted)
+    async with open_relay_app(database_url, relay_reconcile_interval_s=0.05) as relay_app:
+        clock = Moment(relay_app.relay.clock())
+        relay_app.relay.governor.clock = clock
+        yield Parked(relay_app, clock, heard)
 
 
 async def submit_many(relay_app: RelayApp, number: int, **fields: Any) -> list[str]:
@@ -54,33 +119,51 @@ async def assert_created_once_each(relay_app: RelayApp, number: int) -> None:
     assert sorted(creates.values()) == [1] * number
 
 
-async def test_a_burst_waits_here_and_never_meets_a_quota(database_url: str) -> None:
+@pytest.mark.parametrize("number", [120, pytest.param(MANY, marks=pytest.mark.long)])
+async def test_a_burst_waits_here_and_never_meets_a_quota(database_url: str, number: int) -> None:
     async with open_relay_app(database_url, SMALL, **SMALL_LIMITS) as relay_app:
         uploaded = await relay_app.client.post("/v1/files", files={"file": ("tokens=7.wav", b"audio" * 100)})
         file_id = uploaded.json()["id"]
         await asyncio.gather(
-            submit_many(relay_app, 3 * BURST // 4),
-            submit_many(relay_app, BURST // 4, audio_url=None, file_id=file_id),
+            submit_many(relay_app, 3 * number // 4),
+            submit_many(relay_app, number // 4, audio_url=None, file_id=file_id),
         )
-        await until_completed(relay_app, BURST, within_s=BURST / 5)
+        await until_completed(relay_app, number, within_s=max(60, number / 4))
         await relay_app.until_soniox_is_empty()
         state = await relay_app.at_soniox()
         assert state["high_water"]["pending"] <= 20
         assert state["high_water"]["transcriptions"] <= 60
         assert state["high_water"]["files"] <= 30
         assert set(state["quota_refusals"].values()) == {0}
-        await assert_created_once_each(relay_app, BURST)
+        await assert_created_once_each(relay_app, number)
 
 
-async def test_no_rolling_minute_sees_more_requests_than_allowed(database_url: str) -> None:
+async def test_no_rolling_minute_sees_more_requests_than_allowed(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     limit = 60
+    refused = count_refusals(monkeypatch)
     sandbox = SandboxConfig(recognise="script", processing_ms=10, requests_per_minute=limit)
     async with open_relay_app(database_url, sandbox, relay_max_requests_per_minute=limit) as relay_app:
         await submit_many(relay_app, 40)
-        await asyncio.sleep(5)
+        await until(lambda: refused["live"] >= 100)  # all that wait have asked again and again
         state = await relay_app.at_soniox()
         assert limit * 0.6 <= state["high_water"]["requests_per_minute"] <= limit
         assert state["quota_refusals"]["rate"] == 0
+
+
+def count_refusals(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often the governor had no permit left, by share."""
+    refused: Counter[str] = Counter()
+    is_given = Governor._is_given
+
+    async def counted(governor: Governor, share: str, more: int) -> bool:
+        given = await is_given(governor, share, more)
+        refused[share] += not given
+        return given
+
+    monkeypatch.setattr(Governor, "_is_given", counted)
+    return refused
 
 
 async def test_jobs_go_to_soniox_in_the_order_they_came(relay_app: RelayApp) -> None:
@@ -93,7 +176,10 @@ async def test_jobs_go_to_soniox_in_the_order_they_came(relay_app: RelayApp) -> 
     assert displaced < 16  # as many are submitted at once
 
 
-async def test_a_storm_of_every_fault_loses_nothing_and_doubles_nothing(database_url: str) -> None:
+async def test_a_storm_of_every_fault_loses_nothing_and_doubles_nothing(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(governor_module, "LONGEST_PROBE_WAIT_MS", 200)
     async with open_relay_app(database_url, relay_reconcile_grace_s=1.0) as relay_app:
         await live_through_a_storm(relay_app)
 
@@ -107,59 +193,75 @@ async def live_through_a_storm(relay_app: RelayApp) -> None:
         drop_webhook=0.5,
         duplicate_webhook={"probability": 0.5},
     )
-    relay_app.relay.governor.rate_pause_ms = 200
+    relay_app.relay.governor.rate_pause_ms = 50
     await submit_many(relay_app, 60)
-    await asyncio.sleep(6)
+    await relay_app.until(lambda: has_met_every_fault(relay_app, 5), within_s=60)
     await relay_app.faults()
     await until_completed(relay_app, 60, within_s=60)
     await relay_app.until_soniox_is_empty()
     await assert_created_once_each(relay_app, 60)
 
 
-async def test_while_soniox_is_out_of_order_only_probes_go_out(relay_app: RelayApp) -> None:
+async def has_met_every_fault(relay_app: RelayApp, times: int) -> bool:
+    """The webhooks' too, which come late in the life of a job."""
+    knobs = (await relay_app.soniox.get("/_sandbox/faults")).json()
+    fired = [rule["fired"] for rules in knobs.values() if isinstance(rules, list) for rule in rules]
+    assert len(fired) >= 9
+    return bool(min(fired) >= times)
+
+
+async def test_while_soniox_is_out_of_order_only_probes_go_out(parked: Parked) -> None:
+    relay_app = parked.relay_app
     await relay_app.faults(refuse=[{"status": 503}])
     await submit_many(relay_app, 50)
-    await asyncio.sleep(6)
+    await until(lambda: not relay_app.relay.governor.may_submit())
+    await parked.until_quiet()
     before = await calls_made(relay_app)
-    await asyncio.sleep(3)
-    assert await calls_made(relay_app) - before <= 6
+    assert [await parked.let_pass(20) for _ in range(5)] == [1] * 5
+    assert await calls_made(relay_app) - before == 5
     assert "out of order" in (relay_app.relay.governor.trouble() or "")
     await relay_app.faults()
+    await parked.let_pass(20)
     await until_completed(relay_app, 50)
     await assert_created_once_each(relay_app, 50)
 
 
 @pytest.mark.parametrize("status", [401, 402, 403])
-async def test_a_refused_key_parks_all_work_and_its_cure_resumes_it(relay_app: RelayApp, status: int) -> None:
-    relay_app.relay.governor.key_probe_every_ms = 500
+async def test_a_refused_key_parks_all_work_and_its_cure_resumes_it(parked: Parked, status: int) -> None:
+    relay_app, governor = parked.relay_app, parked.relay_app.relay.governor
     await relay_app.faults(
         refuse=[{"status": status, "error_type": "permission_denied", "message": "ask your admin"}]
     )
     await submit_many(relay_app, 30)
-    await asyncio.sleep(2)
+    await until(lambda: not governor.may_submit())
+    await parked.until_quiet()
+    assert [await parked.let_pass(15) for _ in range(3)] == [1] * 3
     assert await calls_made(relay_app) < 30
-    assert "ask your admin" in (relay_app.relay.governor.trouble() or "")
+    assert "ask your admin" in (governor.trouble() or "")
     assert "relay_soniox_parked 1.0" in (await relay_app.client.get("/metrics")).text
     await relay_app.faults()
+    await parked.let_pass(15)
     await until_completed(relay_app, 30)
-    assert relay_app.relay.governor.trouble() is None
+    assert governor.trouble() is None
     assert "relay_soniox_parked 0.0" in (await relay_app.client.get("/metrics")).text
 
 
-async def test_a_rate_limit_is_waited_out_for_as_long_as_soniox_asks(relay_app: RelayApp) -> None:
+async def test_a_rate_limit_is_waited_out_for_as_long_as_soniox_asks(parked: Parked) -> None:
     refusal = {"status": 429, "message": "Requests per minute limit exceeded", "retry_after": "2", "remaining": 1}
-    await relay_app.faults(refuse=[refusal])
-    await submit_many(relay_app, 1)
-    await asyncio.sleep(0.5)
-    before = await calls_made(relay_app)
-    await submit_many(relay_app, 5)
-    await asyncio.sleep(1)
-    assert await calls_made(relay_app) == before
-    await until_completed(relay_app, 6)
+    await parked.relay_app.faults(refuse=[refusal])
+    await submit_many(parked.relay_app, 1)
+    await until(lambda: not parked.relay_app.relay.governor.may_submit())
+    await parked.until_quiet()
+    before = await calls_made(parked.relay_app)
+    await submit_many(parked.relay_app, 5)
+    parked.clock.forward(1.999)
+    await stays(lambda: parked.calls == before, 0.3)
+    parked.clock.forward(0.001)
+    await until_completed(parked.relay_app, 6)
 
 
 async def test_a_full_quota_stops_submissions_raises_an_alarm_and_looks_for_leaks(relay_app: RelayApp) -> None:
-    relay_app.relay.governor.room_pause_ms = 1_000
+    relay_app.relay.governor.room_pause_ms = 300
     leaked = {
         "model": "stt-async-v5",
         "audio_url": "https://sandbox.invalid/leaked.wav",
@@ -194,14 +296,25 @@ async def test_clean_up_removes_the_transcription_before_its_file_and_waits_for_
 
 
 async def test_a_transcript_that_stays_unreadable_fails_with_the_reason_and_is_left_at_soniox(
-    relay_app: RelayApp,
+    relay_app: RelayApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(collect, "LOOKS_AT_A_MALFORMED_ONE", 2)
     await relay_app.faults(truncate=[{"match": "GET /v1/transcriptions/{id}/transcript"}])
     job = await relay_app.submit()
     done = await relay_app.finished(job["id"], within_s=60)
     assert (done["status"], done["error_type"]) == ("error", "malformed_transcript")
-    await asyncio.sleep(1)
-    assert (await relay_app.at_soniox())["counts"]["transcriptions"] == 1
+    await relay_app.faults()
+    await relay_app.finished((await relay_app.submit())["id"])
+
+    left: list[str] = []
+
+    async def one_is_removed() -> bool:
+        remotes = await relay_app.created_at_soniox()
+        left[:] = [remote["webhook_url"] for remote in remotes if not remote["deleted"]]
+        return len(left) < len(remotes)
+
+    await relay_app.until(one_is_removed)  # the good one, whose turn came after the bad one's
+    assert left == [relay_app.relay.settings.webhook_url(job["id"])]
 
 
 async def test_the_timeline_tells_every_step_with_its_source_and_code(relay_app: RelayApp) -> None:
@@ -213,7 +326,7 @@ async def test_the_timeline_tells_every_step_with_its_source_and_code(relay_app:
     async def whole() -> bool:
         """The receiver has the event a moment before we note that it has."""
         told[:] = (await relay_app.client.get(f"/v1/transcriptions/{job['id']}")).json()["timeline"]
-        return told[-1]["step"] == "delivered"
+        return bool(told[-1]["step"] == "delivered")
 
     await relay_app.until(whole)
     steps = [(entry["step"], entry["source"], entry["http_status"]) for entry in told]

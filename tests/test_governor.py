@@ -5,6 +5,8 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -33,10 +35,13 @@ from service.store.claims import Claimant
 from service.store.room import Held, Quotas
 from service.tables import Transcription
 from service.wakeups import Wakeups
+from tests.support.waiting import until
 
 NOW_MS = 1_732_060_800_000
 PLENTY = Quotas(1000, 1000, 1000)
 SHARES = list(FLOORS)
+OFTEN = 3
+looks: Counter[asyncio.Task[Any] | None] = Counter()  # in vain, of each who asks
 
 
 class Time:
@@ -49,9 +54,20 @@ class Time:
         return self.now_ms
 
 
+async def rest(_seconds: float) -> None:
+    """The pause between two looks of who got no permit. After some looks it lasts until the task is given up."""
+    task = asyncio.current_task()
+    looks[task] += 1
+    if looks[task] < OFTEN:
+        await asyncio.sleep(0)
+    else:
+        await asyncio.Event().wait()
+
+
 @pytest.fixture(autouse=True)
-def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(governor_module, "LOOK_AGAIN_S", 0.005)
+def looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks.clear()
+    monkeypatch.setattr(governor_module, "asyncio", SimpleNamespace(sleep=rest))
 
 
 @pytest.fixture
@@ -72,18 +88,18 @@ async def databases(database_url: str) -> AsyncIterator[list[Database]]:
         yield [await stack.enter_async_context(open_database(database_url, Wakeups())) for _ in range(number)]
 
 
-async def granted(governors: Sequence[Governor], shares: Sequence[str], within_s: float = 0.4) -> Counter[str]:
-    """How many of each share get their permit soon, when all ask at once."""
+async def granted(governors: Sequence[Governor], shares: Sequence[str]) -> Counter[str]:
+    """How many of each share get their permit, when all ask at once; the others have looked often by then."""
     asking = {
         asyncio.create_task(governors[number % len(governors)].permit(share)): share
         for number, share in enumerate(shares)
     }
-    done, waiting = await asyncio.wait(asking, timeout=within_s)
+    await until(lambda: all(task.done() or looks[task] == OFTEN for task in asking))
+    waiting = [task for task in asking if not task.done()]
     for task in waiting:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
-    await asyncio.sleep(0.2)  # what was being asked for when it was given up is through before the time moves on
-    return Counter(asking[task] for task in done)
+    return Counter(share for task, share in asking.items() if task not in waiting)
 
 
 async def test_all_processes_together_stay_within_the_rate(databases: list[Database], time: Time) -> None:
@@ -98,7 +114,7 @@ async def test_after_a_minute_there_are_permits_again(databases: list[Database],
     governors = [Governor(database, time, 20, PLENTY) for database in databases]
     assert (await granted(governors, ["live"] * 30))["live"] == 14
     time.now_ms += 59_000
-    assert not await granted(governors, ["live"] * 5, within_s=0.1)
+    assert not await granted(governors, ["live"] * 5)
     time.now_ms += 2_000
     assert (await granted(governors, ["live"] * 30))["live"] == 14
 
@@ -107,7 +123,7 @@ async def test_what_processes_spend_at_once_while_there_is_plenty_is_counted_all
     databases: list[Database], time: Time
 ) -> None:
     governors = [Governor(database, time, 100_000, PLENTY) for database in databases]
-    assert await granted(governors, ["live", "live", "clean", "clean"] * 75, within_s=5) == {
+    assert await granted(governors, ["live", "live", "clean", "clean"] * 75) == {
         "live": 150,
         "clean": 150,
     }
@@ -131,7 +147,7 @@ async def test_a_permit_that_took_long_counts_in_the_minute_in_which_it_is_used(
     blocking = asyncio.create_task(db.write(block))
     await asyncio.wait_for(begun.wait(), 10)
     asking = asyncio.create_task(governor.permit("live"))
-    await asyncio.sleep(0.2)
+    await until(lambda: governor._ahead._asking["live"] == 1)  # in the second that ends now
     time.now_ms += 70_000
     go_on.set()
     go_on_in_thread.set()
@@ -181,12 +197,12 @@ async def test_a_refused_key_parks_all_work_and_says_why_until_a_probe_comes_thr
     governor.hear(SonioxKeyTrouble("pay first", status_code=status, error_type="payment_required"))
     assert not governor.may_submit()
     assert governor.trouble() == f"{status} payment_required: pay first"
-    assert not await granted([governor], ["live"] * 5, within_s=0.1)
+    assert not await granted([governor], ["live"] * 5)
 
     time.now_ms += governor.key_probe_every_ms
     assert await granted([governor], ["live"] * 5) == {"live": 1}  # the probe
     governor.hear(SonioxKeyTrouble("pay first", status_code=status, error_type="payment_required"))
-    assert not await granted([governor], ["live"] * 5, within_s=0.1)
+    assert not await granted([governor], ["live"] * 5)
 
     time.now_ms += governor.key_probe_every_ms
     assert await granted([governor], ["live"] * 5) == {"live": 1}
@@ -212,7 +228,7 @@ async def test_a_rate_limit_is_waited_out_even_if_an_older_request_succeeds(
     governor.hear(None)
     time.now_ms += wait_ms - 1
     assert not governor.may_submit()
-    assert not await granted([governor], ["live"], within_s=0.1)
+    assert not await granted([governor], ["live"])
     time.now_ms += 1
     assert await granted([governor], ["live"]) == {"live": 1}
     governor.hear(None)
@@ -231,7 +247,7 @@ async def test_only_many_failures_in_a_row_are_an_outage(
     for _ in range(OUTAGE_AFTER):
         governor.hear(kind("away"))
     assert governor.trouble() == "Soniox is out of order: away"
-    assert not await granted([governor], ["live"] * 3, within_s=0.1)
+    assert not await granted([governor], ["live"] * 3)
     time.now_ms += 60_000
     assert await granted([governor], ["live"] * 3) == {"live": 1}
     governor.hear(None)

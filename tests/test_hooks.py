@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import select, text
 from structlog.testing import capture_logs
 
-from service import hooks
+from service import engines, hooks
 from service.relay import Relay
 from service.store.rows import as_models
 from service.tables import Webhook, table_of
@@ -82,10 +82,16 @@ def derived(job: str, master: str = MASTER_SECRET) -> str:
     return Vault([master.encode()]).webhook_secret(job) if job else master
 
 
+@pytest.fixture(autouse=True)
+def gives_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a file of SQLite that another program has locked."""
+    monkeypatch.setattr(engines, "LONGEST_LOCK_S", 0.3)
+
+
 @pytest.fixture
 async def webhooks(database_url: str, capfd: pytest.CaptureFixture[str]) -> AsyncIterator[WebhookClient]:
     """A client of a relay without a worker; whatever a test does to it, no secret may come out in the log."""
-    settings = {"soniox_api_webhook_secret_previous": PREVIOUS_SECRET}
+    settings: dict[str, Any] = {"soniox_api_webhook_secret_previous": PREVIOUS_SECRET}
     async with (
         open_relay_app(database_url, with_worker=False, **settings) as app,
         http_client(app.server.url, timeout=15) as client,
@@ -219,7 +225,7 @@ async def test_a_missing_header_is_refused(webhooks: WebhookClient) -> None:
 
 
 async def test_a_header_that_is_not_ascii_is_refused(webhooks: WebhookClient) -> None:
-    headers = {HEADER: derived(JOB).encode() + b"\xff\xc3\xa4"}
+    headers = {HEADER.encode(): derived(JOB).encode() + b"\xff\xc3\xa4"}
     await webhooks.refuses(
         await webhooks.client.post(f"/webhooks/soniox?job={JOB}", json=NOTICE, headers=headers),
         401,

@@ -18,7 +18,7 @@ from service.locks import only_process
 from service.settings import Settings
 from service.store import moving, search
 from service.wakeups import Wakeups
-from tests.support.commands import Cli
+from tests.support.command_line import Cli
 from tests.support.postgres import execute
 from tests.support.relay_processes import open_relay_processes
 
@@ -104,11 +104,18 @@ async def test_new_rows_are_numbered_after_all_that_ever_were(source_file: Path,
             " VALUES (41, 0, 'e', 't', 'o', 1, '')",
             "DELETE FROM events",  # whoever has read up to 41 must see the next one
         ):
-            await db.write(lambda connection, statement=statement: connection.execute(text(statement)))
+            await db.write(run(statement))
     assert (await migrate_data(f"sqlite:///{source_file}", target)).returncode == 0
     async with open_database(target, Wakeups()) as db:
         assert await db.write(next_of("events", "seq")) == 42
         assert await db.write(next_of("timeline", "id")) == 1
+
+
+def run(statement: str) -> Step[object]:
+    async def step(connection: AsyncConnection) -> object:
+        return await connection.execute(text(statement))
+
+    return step
 
 
 def next_of(table: str, serial: str) -> Step[int]:

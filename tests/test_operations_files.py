@@ -13,6 +13,8 @@ import yaml
 from service import telemetry
 from tests.support.relay_app import RelayApp
 
+pytestmark = pytest.mark.one_database  # names of metrics
+
 DEPLOY = Path(__file__).parents[1] / "deploy"
 RULES = DEPLOY / "prometheus" / "alerts.yaml"
 RUNBOOK = DEPLOY.parent / "docs" / "runbook.md"

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,8 +13,9 @@ import pytest
 
 from service import packer as module
 from service.packer import LARGEST, MANY, Packer
-from service.transcripts.codec import MalformedTranscript, pack
+from service.transcripts.codec import MalformedTranscript, Packed, pack
 from tests.support.transcripts import document
+from tests.support.waiting import until
 
 BODY = json.dumps(document([{"text": f"word {number} ", "start_ms": number} for number in range(50)])).encode()
 MALFORMED = b'{"id": "x", "text": "", "tokens": [1]}'
@@ -23,6 +25,18 @@ def helpers() -> list[psutil.Process]:
     """The processes that pack for this one."""
     children = psutil.Process().children()
     return [child for child in children if "service.packer" in " ".join(child.cmdline())]
+
+
+def count_packed_here(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The lengths of what is packed on the spot from now on."""
+    lengths: list[int] = []
+
+    async def noted(body: bytes) -> Packed:
+        lengths.append(len(body))
+        return await pack(body)
+
+    monkeypatch.setattr(module, "pack", noted)
+    return lengths
 
 
 @asynccontextmanager
@@ -68,13 +82,15 @@ async def test_on_a_single_processor_all_are_packed_on_the_spot() -> None:
     ],
     ids=["speech", "silence", "odd values", "more fields"],
 )
-async def test_the_process_gives_what_packing_on_the_spot_gives(body: bytes) -> None:
+async def test_the_process_gives_what_packing_on_the_spot_gives(
+    monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
     async with open_packer() as packer:
-        helper = await until_it_helps(packer)
-        before = helper.cpu_times().user
+        await until_it_helps(packer)
+        packed_here = count_packed_here(monkeypatch)
         packed = await asyncio.gather(*(packer.pack(body) for _ in range(300)))
         assert packed == [await pack(body)] * 300
-        assert helper.cpu_times().user > before
+        assert packed_here == []
 
 
 async def test_what_is_not_a_transcript_is_refused_alike_and_harms_no_other() -> None:
@@ -93,7 +109,7 @@ async def test_a_process_that_is_killed_loses_no_transcript_and_is_not_started_a
         helper = await until_it_helps(packer)
         helper.suspend()  # so that all of them wait for it
         waiting = [asyncio.create_task(packer.pack(BODY)) for _ in range(50)]
-        await asyncio.sleep(0.05)
+        await until(lambda: packer._helper is not None and len(packer._helper._asked) == 50)
         assert not any(task.done() for task in waiting)
         helper.kill()
         assert await asyncio.gather(*waiting) == [await pack(BODY)] * 50
@@ -103,9 +119,10 @@ async def test_a_process_that_is_killed_loses_no_transcript_and_is_not_started_a
 
 
 async def test_a_process_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ANSWER_WITHIN_S", 3.0)
     async with open_packer() as packer:
         helper = await until_it_helps(packer)
+        monkeypatch.setattr(module, "ANSWER_WITHIN_S", 0.5)
+        await packer.pack(BODY)  # with the next wait the shorter time is in force
         helper.suspend()
         assert await packer.pack(BODY) == await pack(BODY)
         assert not helpers()
@@ -114,16 +131,33 @@ async def test_a_process_that_says_nothing_is_given_up(monkeypatch: pytest.Monke
 async def test_a_process_that_was_asked_just_before_a_pause_ends_is_not_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "ANSWER_WITHIN_S", 2.0)
+    waits = count_waits(monkeypatch)
     async with open_packer() as packer:
         helper = await until_it_helps(packer)
-        await asyncio.sleep(1.5)
+        monkeypatch.setattr(module, "ANSWER_WITHIN_S", 2.0)
+        await packer.pack(BODY)
+        since_s = time.monotonic()
+        await until(lambda: time.monotonic() > since_s + 0.7)
         helper.suspend()
+        waited = len(waits)
         waiting = asyncio.create_task(packer.pack(BODY))
-        await asyncio.sleep(1.0)
+        await until(lambda: len(waits) > waited)  # the pause that began before the question is over
         helper.resume()
         assert await waiting == await pack(BODY)
         assert helper.is_running()
+
+
+def count_waits(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Grows with each wait for an answer; one ends with it, or when it has lasted too long."""
+    waits: list[object] = []
+    next_frame = module._next
+
+    async def noted(reader: asyncio.StreamReader) -> bytes:
+        waits.append(reader)
+        return await next_frame(reader)
+
+    monkeypatch.setattr(module, "_next", noted)
+    return waits
 
 
 async def test_a_process_of_another_release_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,11 +182,13 @@ async def test_the_process_is_never_taken_from_the_working_directory(
 
 
 async def test_a_process_that_has_nothing_to_do_is_ended_and_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ANSWER_WITHIN_S", 3.0)
-    monkeypatch.setattr(module, "NOTHING_FOR_S", 1.0)
     async with open_packer() as packer:
         first = await until_it_helps(packer)
-        await asyncio.to_thread(first.wait, 10)
+        with monkeypatch.context() as soon:
+            soon.setattr(module, "ANSWER_WITHIN_S", 0.2)
+            soon.setattr(module, "NOTHING_FOR_S", 0.1)
+            await packer.pack(BODY)  # with the next wait the shorter times are in force
+            await asyncio.to_thread(first.wait, 10)
         assert (await until_it_helps(packer)).pid != first.pid
 
 
@@ -173,12 +209,12 @@ async def test_the_process_knows_no_secret(monkeypatch: pytest.MonkeyPatch) -> N
         assert "stays-here" not in " ".join(helper.cmdline())
 
 
-async def test_a_very_long_transcript_is_packed_slice_by_slice_here() -> None:
+async def test_a_very_long_transcript_is_packed_slice_by_slice_here(monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = [{"text": f"word {number} ", "start_ms": number, "end_ms": number + 1} for number in range(30_000)]
     body = json.dumps(document(tokens)).encode()
     assert len(body) > LARGEST
     async with open_packer() as packer:
-        helper = await until_it_helps(packer)
-        before = helper.cpu_times().user
+        await until_it_helps(packer)
+        packed_here = count_packed_here(monkeypatch)
         assert await packer.pack(body) == await pack(body)
-        assert helper.cpu_times().user - before < 0.05
+        assert packed_here == [len(body)]

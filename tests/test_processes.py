@@ -7,29 +7,28 @@ import signal
 import sqlite3
 from pathlib import Path
 
+import asyncpg
+import psutil
 import pytest
 
 from service.clock import wall_ms
 from service.db import open_database
 from service.migrate import upgrade
 from service.wakeups import Wakeups
+from tests.chaos.child import SHORT_TIMES
 from tests.support.postgres import own_server
 from tests.support.relay_app import RelayApp, open_relay_app
-from tests.support.relay_processes import RelayProcesses, open_relay_processes
+from tests.support.relay_processes import SWEEP_INTERVAL_S, Process, RelayProcesses, open_relay_processes
+from tests.support.waiting import until
 
-SWEEP_INTERVAL_S = 1  # as the processes sets it
-
-
-async def submit_many(processes: RelayProcesses, first: int, number: int) -> None:
-    await asyncio.gather(*[processes.submit(place) for place in range(first, first + number)])
+LEASED = ("transcriptions", "webhooks", "deliveries", "removals")  # the tables whose rows are claimed
 
 
 async def test_sigterm_under_load_ends_in_time_refuses_nobody_and_releases_every_lease(database_url: str) -> None:
     async with open_relay_processes(database_url) as processes:
         await processes.start()
-        submitting = asyncio.create_task(submit_many(processes, 0, 60))
-        await processes.until_up()
-        await asyncio.sleep(0.5)
+        submitting = asyncio.create_task(processes.submit_many(0, 60))
+        await processes.until_created(10)
         started = asyncio.get_running_loop().time()
         assert await processes.stop() == 0
         assert asyncio.get_running_loop().time() - started <= 10
@@ -45,36 +44,88 @@ async def leases_held(database_url: str) -> int:
     """Leases that have not ended."""
     total = 0
     async with open_database(database_url, Wakeups()) as database, database.read() as connection:
-        for table in ("transcriptions", "webhooks", "deliveries", "removals"):
+        for table in LEASED:
             query = f"SELECT count(*) FROM {table} WHERE lease_until_ms > {wall_ms() + 200}"  # noqa: S608
             total += int((await connection.exec_driver_sql(query)).scalar_one())
     return total
 
 
-@pytest.mark.timeout(300)  # sixteen starts of processes, which a busy machine takes its time for
 async def test_a_worker_that_slept_through_its_leases_completes_nothing_twice(postgres_database: str) -> None:
-    """Eight workers on one PostgreSQL; one is stopped for twice the lease, then goes on."""
-    async with open_relay_processes(postgres_database) as processes:
+    await sleep_through_leases(postgres_database, workers=2, jobs=20)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+async def test_one_of_eight_workers_that_slept_through_its_leases_completes_nothing_twice(
+    postgres_database: str,
+) -> None:
+    await sleep_through_leases(postgres_database, workers=8, jobs=150)
+
+
+async def sleep_through_leases(database_url: str, workers: int, jobs: int) -> None:
+    """Stop one of several workers in the middle of its work until others have it, then let it go on."""
+    async with open_relay_processes(database_url) as processes:
         processes.relay = await processes.spawn("serve", "--no-worker")
+        sleeper, *_ = [await processes.spawn("worker") for _ in range(workers)]
         await processes.until_up(within_s=60)
-        workers = [await processes.spawn("worker") for _ in range(8)]
-        try:
-            await processes.until_ready(within_s=60)
-            submitting = asyncio.create_task(submit_many(processes, 0, 150))
-            await asyncio.sleep(2.5)
-            os.kill(workers[0].pid, signal.SIGSTOP)
-            await asyncio.sleep(8)
-            os.kill(workers[0].pid, signal.SIGCONT)
-            await submitting
-            account = await processes.settled(within_s=100)
-            assert account.is_clean(), account
-            assert account.jobs == 150
-        finally:
-            for worker in workers:
-                worker.kill()
-                await worker.wait()
+        await processes.until_ready(within_s=60)
+        await processes.faults(slow={"ms": 300})  # so that a look finds it at work
+        submitting = asyncio.create_task(processes.submit_many(0, jobs))
+        await stop_at_work(sleeper, database_url)
+        await until(lambda: has_nothing(sleeper, database_url), within_s=60)
+        os.kill(sleeper.pid, signal.SIGCONT)
+        await processes.faults()
+        await submitting
+        account = await processes.settled(within_s=100)
+        assert account.is_clean(), account
+        assert account.jobs == jobs
+        assert sleeper.returncode is None
 
 
+async def stop_at_work(worker: Process, database_url: str) -> None:
+    """SIGSTOP while it holds leases and no transaction, which would keep others from taking its rows over."""
+
+    async def is_stopped_at_work() -> bool:
+        os.kill(worker.pid, signal.SIGSTOP)
+        if not await has_nothing(worker, database_url) and not await is_in_a_transaction(worker, database_url):
+            return True
+        os.kill(worker.pid, signal.SIGCONT)
+        return False
+
+    await until(is_stopped_at_work, within_s=60)
+
+
+async def has_nothing(worker: Process, database_url: str) -> bool:
+    """True if no row is leased by this process."""
+    rows = " UNION ALL ".join(f"SELECT leased_by FROM {table}" for table in LEASED)  # noqa: S608
+    query = f"SELECT count(*) FROM ({rows}) AS leased WHERE leased_by LIKE $1"  # noqa: S608
+    return await value_of(database_url, query, f"%:{worker.pid}:%") == 0
+
+
+async def is_in_a_transaction(worker: Process, database_url: str) -> bool:
+    """True if a connection of this process has begun something that PostgreSQL has not ended."""
+    ports = [connection.laddr.port for connection in psutil.Process(worker.pid).net_connections("tcp")]
+    query = "SELECT count(*) FROM pg_stat_activity WHERE client_port = ANY($1::int[]) AND state <> 'idle'"
+    return await value_of(database_url, query, ports) > 0
+
+
+async def value_of(database_url: str, query: str, argument: object) -> int:
+    connection = await asyncpg.connect(database_url)
+    try:
+        return int(await connection.fetchval(query, argument))
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+def short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the relay of this process: what a worker was cut off from is taken up again soon."""
+    for module, times in SHORT_TIMES.items():
+        for name, value in times.items():
+            monkeypatch.setattr(f"{module}.{name}", value)
+
+
+@pytest.mark.usefixtures("short_leases")
 async def test_a_postgresql_that_is_restarted_in_flight_loses_nothing() -> None:
     with own_server() as server:
         await asyncio.to_thread(upgrade, f"{server.url}/postgres")
@@ -123,21 +174,16 @@ async def test_when_the_sweeping_process_is_killed_another_takes_over_within_two
     async with open_relay_processes(postgres_database) as processes:
         processes.relay = await processes.spawn("serve", "--no-worker")
         workers = [await processes.spawn("worker") for _ in range(2)]
-        try:
-            await processes.until_up(within_s=60)
-            await processes.until_ready(within_s=60)
-            first = await swept_by(processes)
-            sweeping = next(worker for worker in workers if f":{worker.pid}:" in first)
-            sweeping.kill()
-            killed = asyncio.get_running_loop().time()
-            while await swept_by(processes) == first:  # noqa: ASYNC110  # another process does it
-                await asyncio.sleep(0.05)
-            assert asyncio.get_running_loop().time() - killed <= 2 * SWEEP_INTERVAL_S + 0.5
-        finally:
-            for worker in workers:
-                if worker.returncode is None:
-                    worker.kill()
-                await worker.wait()
+        await processes.until_up(within_s=60)
+        await processes.until_ready(within_s=60)
+        first = await swept_by(processes)
+        sweeping = next(worker for worker in workers if f":{worker.pid}:" in first)
+        sweeping.kill()
+
+        async def is_swept_by_another() -> bool:
+            return await swept_by(processes) != first
+
+        await until(is_swept_by_another, within_s=2 * SWEEP_INTERVAL_S + 0.5)
 
 
 async def swept_by(processes: RelayProcesses) -> str:

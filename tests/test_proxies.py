@@ -7,6 +7,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -52,19 +53,13 @@ def program(request: pytest.FixtureRequest) -> Program:
     return found
 
 
-@pytest.fixture
-def url_of_database(sqlite_template: Path, tmp_path: Path) -> str:
-    shutil.copy(sqlite_template, tmp_path / "relay.db")
-    return f"sqlite:///{tmp_path / 'relay.db'}"
-
-
 async def test_a_proxied_relay_does_its_job_and_the_proxy_keeps_out_what_is_too_large(
-    url_of_database: str, tmp_path: Path, program: Program
+    sqlite_url: str, tmp_path: Path, program: Program
 ) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     async with (
-        open_relay_app(url_of_database, public_base_url=url) as relay_app,
+        open_relay_app(sqlite_url, public_base_url=url) as relay_app,
         proxied(relay_app, program(Front(tmp_path, port, relay_app.server.port)), url) as client,
     ):
         relay_app.client = client
@@ -72,13 +67,12 @@ async def test_a_proxied_relay_does_its_job_and_the_proxy_keeps_out_what_is_too_
         await uploads_pass_and_other_large_bodies_do_not(relay_app, program)
 
 
-async def test_the_examples_speak_tls_as_they_stand(
-    url_of_database: str, tmp_path: Path, program: Program
-) -> None:
+@pytest.mark.long
+async def test_the_examples_speak_tls_as_they_stand(sqlite_url: str, tmp_path: Path, program: Program) -> None:
     """With a certificate in the place of theirs; HTTP/2 is offered and taken."""
     front = Front(tmp_path, free_port(), 0, self_made(tmp_path))
     trusting = ssl.create_default_context(cafile=tmp_path / "fullchain.pem")
-    async with open_relay_app(url_of_database) as relay_app:
+    async with open_relay_app(sqlite_url) as relay_app:
         command = program(front._replace(relay_port=relay_app.server.port))
         await says_it_is_well(command)
         async with proxied(relay_app, command, f"https://127.0.0.1:{front.port}", verify=trusting) as client:
@@ -98,15 +92,16 @@ async def says_it_is_well(command: list[str]) -> None:
     assert not re.search(rb"\[(warn|error|emerg)\]|\"level\":\"error\"", said), said
 
 
+@pytest.mark.long
 async def test_an_upload_beyond_the_proxys_cap_is_refused_and_nothing_of_it_is_kept(
-    url_of_database: str, tmp_path: Path, program: Program
+    sqlite_url: str, tmp_path: Path, program: Program
 ) -> None:
     port = free_port()
     smaller, expected = {
         "nginx": (("1025m;", "1m;"), (413, 413)),
         "caddy": (("1025MiB", "1MiB"), (502, 413)),
     }[program.__name__]
-    async with open_relay_app(url_of_database) as relay_app:
+    async with open_relay_app(sqlite_url) as relay_app:
         command = program(Front(tmp_path, port, relay_app.server.port), smaller)
         async with proxied(relay_app, command, f"http://127.0.0.1:{port}") as client:
             announced = await client.post("/v1/files", files={"file": ("a.wav", b"audio" * 600_000)})
@@ -126,11 +121,12 @@ async def in_pieces(size: int) -> AsyncIterator[bytes]:
     yield b"\r\n--x--\r\n"
 
 
+@pytest.mark.long
 async def test_what_the_relay_itself_finds_too_large_is_answered_in_its_words(
-    url_of_database: str, tmp_path: Path, program: Program
+    sqlite_url: str, tmp_path: Path, program: Program
 ) -> None:
     port = free_port()
-    async with open_relay_app(url_of_database, relay_max_upload_bytes=1_000_000) as relay_app:
+    async with open_relay_app(sqlite_url, relay_max_upload_bytes=1_000_000) as relay_app:
         command = program(Front(tmp_path, port, relay_app.server.port))
         async with proxied(relay_app, command, f"http://127.0.0.1:{port}") as client:
             answer = await client.post("/v1/files", content=in_pieces(1_500_000), headers=FORM)
@@ -141,7 +137,10 @@ async def the_job_is_done_and_told(relay_app: RelayApp) -> None:
     """Upload, webhook through the proxy, transcript; the event arrives while the stream stays open."""
     async with relay_app.client.stream("GET", "/v1/events/stream") as stream:
         assert stream.status_code == 200
-        audio = {"file": ("tokens=9.wav", b"audio" * 600_000), "request": (None, '{"model": "stt-async-v5"}')}
+        audio: dict[str, Any] = {
+            "file": ("tokens=9.wav", b"audio" * 600_000),
+            "request": (None, '{"model": "stt-async-v5"}'),
+        }
         created = await relay_app.client.post("/v1/transcriptions", files=audio)
         assert created.status_code == 201, created.text
         job = await relay_app.finished(created.json()["id"])

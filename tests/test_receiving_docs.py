@@ -15,6 +15,8 @@ from service.downstream.sign import signed_headers
 from service.vault import new_endpoint_secret
 from tests.support.relay_app import RelayApp
 
+pytestmark = pytest.mark.one_database  # signatures
+
 DOCUMENT = Path(__file__).parent.parent / "docs" / "receiving.md"
 Verify = Callable[[str, dict[str, str], bytes], bool]
 

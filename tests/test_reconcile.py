@@ -8,17 +8,28 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
+from service import governor
 from service.db import open_database
+from service.pipeline import submit
 from service.reconcile.finds import DEADLINE_MS, Find, next_look_ms
 from service.sandbox import SandboxConfig
 from service.soniox import RemoteTranscription
-from service.store import offices
+from service.store import offices, webhooks
 from service.tables import Transcription, table_of
 from service.wakeups import Wakeups
 from tests.support.relay_app import MODEL, RelayApp, open_relay_app
 
-JOBS = int(os.environ.get("RECONCILE_JOBS", "200"))  # 2000 for the long form
-QUICK = {"relay_reconcile_interval_s": 1.0, "relay_reconcile_grace_s": 0.0}
+MANY = int(os.environ.get("RECONCILE_JOBS", "200"))  # of the long form; 2000 pass too
+SOON: dict[str, Any] = {"relay_reconcile_interval_s": 0.2, "relay_reconcile_grace_s": 0.0}
+QUICK: dict[str, Any] = {"relay_reconcile_interval_s": 1.0, "relay_reconcile_grace_s": 0.0}
+
+
+@pytest.fixture(autouse=True)
+def quick_after_failures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses after a call that failed. Those of the reconciler itself stay."""
+    monkeypatch.setattr(submit, "SETTLE_AFTER_MS", 500)
+    monkeypatch.setattr(governor, "LOOK_AGAIN_S", 0.02)
+    monkeypatch.setattr(governor, "LONGEST_PROBE_WAIT_MS", 300)
 
 
 @pytest.fixture
@@ -60,12 +71,12 @@ async def slowest_ms(relay_app: RelayApp) -> int:
         return int((await connection.exec_driver_sql(query)).scalar_one())
 
 
+@pytest.mark.parametrize("number", [50, pytest.param(MANY, marks=pytest.mark.long)])
 @pytest.mark.parametrize("failing", [0.0, 0.2], ids=["good", "a fifth of the calls fails"])
 async def test_with_every_webhook_dropped_all_jobs_complete_at_few_calls(
-    database_url: str, failing: float
+    database_url: str, failing: float, number: int
 ) -> None:
     sandbox = SandboxConfig(recognise="script", processing_ms=10, requests_per_minute=None, max_pending=1000)
-    number = JOBS
     async with open_relay_app(database_url, sandbox, relay_max_pending=1000, **QUICK) as relay_app:
         faults: dict[str, Any] = {"drop_webhook": True}
         if failing:
@@ -104,6 +115,14 @@ async def test_a_webhook_that_we_refused_is_told_apart_and_diagnosed(database_ur
 
 async def is_at_soniox(relay_app: RelayApp) -> bool:
     return bool((await relay_app.at_soniox())["counts"]["transcriptions"])
+
+
+async def is_completed_at_soniox(relay_app: RelayApp) -> bool:
+    return bool((await relay_app.at_soniox())["counts"]["completed"])
+
+
+async def have_run(relay_app: RelayApp, number: int) -> bool:
+    return len(await runs_of(relay_app)) >= number
 
 
 async def positive(number: Any) -> bool:
@@ -168,7 +187,7 @@ async def test_what_is_ours_at_soniox_but_has_no_row_is_removed(watchful: RelayA
 async def test_a_foreign_transcription_that_points_at_us_is_adopted_only_when_configured(
     database_url: str, configured: bool
 ) -> None:
-    async with open_relay_app(database_url, relay_adopt_foreign=configured, **QUICK) as relay_app:
+    async with open_relay_app(database_url, relay_adopt_foreign=configured, **SOON) as relay_app:
         await relay_app.faults(drop_webhook=True)
         foreign = {
             "model": MODEL,
@@ -176,12 +195,14 @@ async def test_a_foreign_transcription_that_points_at_us_is_adopted_only_when_co
             "webhook_url": f"{relay_app.server.url}/webhooks/soniox",
         }
         created = (await relay_app.soniox.post("/v1/transcriptions", json=foreign)).json()
-        await asyncio.sleep(0.2)
+        await relay_app.until(lambda: is_completed_at_soniox(relay_app))
+        before = len(await runs_of(relay_app))
         relay_app.relay.governor.out_of_room += 1
         if configured:
             await relay_app.until(lambda: all_completed(relay_app, 1))
         else:
-            await asyncio.sleep(2.5)
+            await relay_app.until(lambda: have_run(relay_app, before + 2))
+            assert relay_app.relay.governor.others.transcriptions == 1  # it was seen
         listed = (await relay_app.client.get("/v1/transcriptions")).json()["transcriptions"]
         assert [job["soniox_id"] for job in listed] == ([created["id"]] if configured else [])
 
@@ -197,20 +218,32 @@ async def test_a_webhook_in_the_same_second_as_the_sweep_changes_nothing(watchfu
         headers = {"X-Soniox-Webhook-Secret": watchful.relay.vault.webhook_secret(job["id"])}
         told = await watchful.client.post(url, json={"id": created["id"], "status": "completed"}, headers=headers)
         assert told.status_code == 200
-    await asyncio.sleep(0.5)
+    await watchful.until(lambda: is_worked_off(watchful))
+    assert len((await watchful.client.get("/v1/events")).json()["events"]) == 1
+    await watchful.until_received("/events")
     assert len(watchful.receiver.at("/events")) == 1
+
+
+async def is_worked_off(relay_app: RelayApp) -> bool:
+    """No row of the inbox waits any more, the reconciler's included."""
+    async with relay_app.relay.db.read() as connection:
+        return await webhooks.waiting(connection) == 0
 
 
 async def test_one_job_is_asked_about_at_once_on_demand(database_url: str) -> None:
     async with open_relay_app(database_url, relay_reconcile_interval_s=600) as relay_app:
         await relay_app.faults(drop_webhook=True)
         job = await relay_app.submit()
-        await relay_app.until(lambda: is_at_soniox(relay_app))
-        await asyncio.sleep(0.3)
+        await relay_app.until(lambda: is_submitted(relay_app, job["id"]))
+        await relay_app.until(lambda: is_completed_at_soniox(relay_app))
         answer = await relay_app.client.post(f"/v1/transcriptions/{job['id']}/reconcile")
         assert answer.json()["soniox_says"] == "completed"
         assert answer.json()["action"] == "collect the result"
         assert (await relay_app.finished(job["id"]))["status"] == "completed"
+
+
+async def is_submitted(relay_app: RelayApp, job_id: str) -> bool:
+    return bool((await relay_app.client.get(f"/v1/transcriptions/{job_id}")).json()["stage"] == "submitted")
 
 
 async def test_the_office_passes_to_another_process_when_its_holder_is_silent(database_url: str) -> None:

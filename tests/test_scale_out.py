@@ -5,13 +5,12 @@ import contextlib
 import os
 import random
 from collections.abc import AsyncIterator
+from functools import partial
 
 import asyncpg
-import httpx
 import pytest
 
 from service.broadcast import broadcasting
-from service.cli.demo.household import free_port
 from service.db import open_database
 from service.ids import new_uuid
 from service.store import claims, webhooks
@@ -21,7 +20,9 @@ from service.tables import Webhook
 from service.wakeups import Wakeups
 from tests.support.pgbouncer import PROGRAM, SERVER_CONNECTIONS, pgbouncer
 from tests.support.relay_app import open_relay_app
-from tests.support.relay_processes import RelayProcesses, open_relay_processes
+from tests.support.relay_processes import Process, RelayProcesses, open_relay_processes, reserved_port
+from tests.support.servers import http_client
+from tests.support.waiting import until
 
 JOBS = int(os.environ.get("SCALE_OUT_JOBS", "60"))
 KILLS = int(os.environ.get("SCALE_OUT_KILLS", "4"))
@@ -33,13 +34,13 @@ needs_pgbouncer = pytest.mark.skipif(
 )
 
 
-class Crew:
-    """Two serving processes and two workers; whoever is killed is started again."""
+class Group:
+    """Two serving processes and two workers; one that is killed is started again."""
 
-    def __init__(self, processes: RelayProcesses) -> None:
+    def __init__(self, processes: RelayProcesses, other_port: int) -> None:
         self.processes = processes
-        self.members: dict[str, asyncio.subprocess.Process] = {}
-        self.other_port = free_port()
+        self.members: dict[str, Process] = {}
+        self.other_port = other_port
 
     async def start(self, name: str) -> None:
         verb = name.partition("-")[0]
@@ -55,47 +56,54 @@ class Crew:
         await self.members[name].wait()
         await self.start(name)
 
-    async def stop(self) -> None:
-        for process in self.members.values():
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+
+async def test_what_a_killed_worker_had_begun_is_done_once_by_the_other(postgres_database: str) -> None:
+    async with open_relay_processes(postgres_database) as processes:
+        processes.relay = await processes.spawn("serve", "--no-worker")
+        worker, _ = [await processes.spawn("worker") for _ in range(2)]
+        await processes.until_up(within_s=60)
+        await processes.until_ready(within_s=60)
+        submitting = asyncio.create_task(processes.submit_many(0, 30))
+        await processes.until_created(10)
+        worker.kill()
+        await submitting
+        account = await processes.settled()
+        assert account.is_clean(), account
+        assert account.jobs == 30
 
 
+@pytest.mark.long
 async def test_whoever_is_killed_of_several_servers_and_workers_nothing_is_lost_or_doubled(
     postgres_database: str,
 ) -> None:
-    async with open_relay_processes(postgres_database) as processes:
-        crew = Crew(processes)
-        try:
+    with reserved_port() as other_port:
+        async with open_relay_processes(postgres_database) as processes:
+            group = Group(processes, other_port)
             for name in ("serve-1", "serve-2", "worker-1", "worker-2"):
-                await crew.start(name)
+                await group.start(name)
             await processes.until_up(within_s=60)
             await processes.until_ready(within_s=60)
-            submitting = asyncio.create_task(submit_all(processes, crew.other_port))
+            submitting = asyncio.create_task(submit_all(processes, other_port))
             chance = random.Random(7)
+            created = 0
             for _ in range(KILLS):
-                await asyncio.sleep(chance.uniform(0.3, 1.0))
-                await crew.kill_one(chance)
+                created += chance.randint(1, JOBS // (KILLS + 1))
+                await processes.until_created(created)
+                await group.kill_one(chance)
             await submitting
             await processes.until_up(within_s=60)
             account = await processes.settled(within_s=100)
             assert account.is_clean(), account
             assert account.jobs == JOBS
-        finally:
-            await crew.stop()
 
 
 async def submit_all(processes: RelayProcesses, other_port: int) -> None:
     """One half through each of the servers."""
     first = processes.client
-    async with httpx.AsyncClient(
-        base_url=f"http://127.0.0.1:{other_port}", headers=dict(first.headers), timeout=20
-    ) as second:
+    other_url = f"http://127.0.0.1:{other_port}"
+    async with http_client(other_url, headers=dict(first.headers), timeout=20) as second:
         for number in range(JOBS):
-            processes.client = second if number % 2 else first
-            await processes.submit(number, patience_s=60)
-    processes.client = first
+            await processes.submit(number, patience_s=60, client=second if number % 2 else first)
 
 
 async def test_one_process_opens_no_more_connections_than_it_is_allowed(postgres_database: str) -> None:
@@ -120,14 +128,13 @@ async def watching(database_url: str) -> AsyncIterator[list[int]]:
     """How many connections others had to the database, again and again while the block runs."""
     seen: list[int] = []
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-
-    async def watch() -> None:
-        while True:
-            seen.append(await connection.fetchval(query))
-            await asyncio.sleep(0.01)
-
     connection = await asyncpg.connect(database_url)
-    task = asyncio.create_task(watch())
+
+    async def look() -> bool:
+        seen.append(await connection.fetchval(query))
+        return False  # it looks again until it is cancelled
+
+    task = asyncio.create_task(until(look, within_s=120))
     try:
         yield seen
     finally:
@@ -155,11 +162,13 @@ async def test_a_ring_reaches_the_lanes_of_another_process(postgres_database: st
     here, there = Wakeups(), Wakeups()
     async with broadcasting(postgres_database, here), broadcasting(postgres_database, there):
         heard = asyncio.create_task(there.wait("collect", longest_s=30))
-        while not heard.done():
+
+        def is_heard() -> bool:
             here.ring("collect")
-            await asyncio.sleep(0.05)
-        async with asyncio.timeout(20):
-            await heard
+            return heard.done()
+
+        await until(is_heard, within_s=20)
+        assert heard.result()
 
 
 async def test_claims_and_renewals_are_updates_that_no_index_sees(postgres_database: str) -> None:
@@ -167,28 +176,30 @@ async def test_claims_and_renewals_are_updates_that_no_index_sees(postgres_datab
     async with open_database(postgres_database, Wakeups()) as database:
         for number in range(40):
             rows = [_webhook(NOW_MS + number * 100 + place) for place in range(20)]
-            await database.write(lambda connection, rows=rows: insert_all(connection, rows))
+            await database.write(partial(insert_all, rows=rows))
             who = Claimant("w", NOW_MS * 2, 20_000)
-            claimed = await database.write(
-                lambda connection, who=who: claims.claim(connection, Webhook, who, limit=20)
-            )
+            claimed = await database.write(partial(claims.claim, model=Webhook, claimant=who, limit=20))
             held = [(row.id, row.fence) for row in claimed]
-            await database.write(
-                lambda connection, held=held: claims.renew(connection, Webhook, held, NOW_MS * 2 + 1)
-            )
+            await database.write(partial(claims.renew, model=Webhook, held=held, until_ms=NOW_MS * 2 + 1))
             for row in claimed:
-                await database.write(
-                    lambda connection, row=row: webhooks.handle(connection, row, "stored", NOW_MS)
-                )
+                await database.write(partial(webhooks.handle, row=row, outcome="stored", now_ms=NOW_MS))
     updates, hot = await updates_of(postgres_database, "webhooks")
     assert updates == 40 * 20 * 3
     assert hot >= updates * 0.6  # two of three; the third takes the row out of the queue, and so out of its index
 
 
 def _webhook(at_ms: int) -> Webhook:
-    times = {"received_at_ms": at_ms, "last_seen_at_ms": at_ms, "due_at_ms": at_ms}
     name = new_uuid(at_ms)
-    return Webhook(id=name, job=name, soniox_id=name, status="completed", source="webhook", **times)
+    return Webhook(
+        id=name,
+        job=name,
+        soniox_id=name,
+        status="completed",
+        source="webhook",
+        received_at_ms=at_ms,
+        last_seen_at_ms=at_ms,
+        due_at_ms=at_ms,
+    )
 
 
 async def updates_of(database_url: str, table: str) -> tuple[int, int]:

@@ -11,6 +11,8 @@ from service.strangers import Strangers
 from service.vault import Vault
 from tests.support.relay_app import ADMIN_KEY, MASTER_SECRET, RelayApp, open_relay_app
 
+pytestmark = pytest.mark.one_database  # addresses are counted in memory
+
 JOB = "0197a1b2-0000-7000-8000-000000000001"
 NOTICE = {"id": "84c32fc6-4fb5-4e7a-b656-b5ec70493753", "status": "completed"}
 BUDGET = 8

@@ -8,6 +8,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from service.traces import Traces, sane_traceparent
 from tests.support.relay_app import AUDIO, MODEL, RelayApp
 
+pytestmark = pytest.mark.one_database  # spans and headers
+
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 JOB = {"model": MODEL, "audio_url": AUDIO}

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,8 +19,10 @@ from service.store.changes import insert_all
 from service.store.claims import Claimant
 from service.store.rows import as_models
 from service.tables import Removal, table_of
-from service.worker import LEASE_MS, POLL_EVERY_S, Lane, Worker
+from service.worker import LEASE_MS, Lane, Worker
 from tests.support.relay_app import settings_for
+from tests.support.simulation.deliveries import Moment
+from tests.support.waiting import until
 
 removals = table_of(Removal)
 Step = Callable[[Relay, Any], Awaitable[None]]
@@ -41,18 +44,25 @@ class Counting:
 
     asked = 0
 
+    def has_asked(self) -> bool:
+        """At once, since nothing is due: the lane sleeps from here on."""
+        return self.asked > 0
+
     async def __call__(self, connection: AsyncConnection, claimant: Claimant, limit: int) -> Sequence[Removal]:
         self.asked += 1
         return await claim(connection, claimant, limit)
+
+
+def a_worker(relay: Relay, step: Step, *, at_once: int = 4, claim: Any = claim) -> Worker:
+    """With one lane."""
+    return Worker(relay, [Lane("test", Removal, claim, step, at_once, lambda row: row.transcription_id)])
 
 
 @asynccontextmanager
 async def at_work(relay: Relay, step: Step, *, at_once: int = 4, claim: Any = claim) -> AsyncIterator[None]:
     """A worker with one lane until the block ends."""
     stop = asyncio.Event()
-    running = asyncio.create_task(
-        Worker(relay, [Lane("test", Removal, claim, step, at_once, lambda row: row.transcription_id)]).run(stop)
-    )
+    running = asyncio.create_task(a_worker(relay, step, at_once=at_once, claim=claim).run(stop))
     try:
         yield
     finally:
@@ -74,12 +84,6 @@ async def rows_of(relay: Relay) -> dict[str, Removal]:
 
 async def finish(relay: Relay, row: Removal) -> None:
     await relay.db.write(lambda connection: claims.finish(connection, Removal, row))
-
-
-async def until(condition: Callable[[], Awaitable[bool]], within_s: float = 10) -> None:
-    async with asyncio.timeout(within_s):
-        while not await condition():  # noqa: ASYNC110  # what is awaited happens in the database
-            await asyncio.sleep(0.01)
 
 
 async def is_done(relay: Relay, *names: str) -> bool:
@@ -125,16 +129,23 @@ async def test_a_claim_that_breaks_does_not_end_its_lane(relay: Relay, monkeypat
 
 
 async def test_a_stop_waits_for_steps_that_end_soon(relay: Relay) -> None:
-    begun = asyncio.Event()
+    """The loops of the worker end first: the lane's claims, and its signs of life."""
+    begun, asked_to_stop = asyncio.Event(), asyncio.Event()
 
     async def step(relay: Relay, row: Removal) -> None:
         begun.set()
-        await asyncio.sleep(0.2)
+        await asked_to_stop.wait()
         await finish(relay, row)
 
     await lay_out(relay, "a")
-    async with at_work(relay, step):
-        await begun.wait()
+    stop = asyncio.Event()
+    running = asyncio.create_task(a_worker(relay, step).run(stop))
+    await begun.wait()
+    lane = next(task for task in asyncio.all_tasks() if task.get_name() == "test")
+    stop.set()
+    await until(lane.done)
+    asked_to_stop.set()
+    await running
     assert await is_done(relay, "a")
 
 
@@ -149,14 +160,11 @@ async def test_a_stop_gives_back_what_does_not_end_and_claims_nothing_more(
         begun.append(row.id)
         if len(begun) == 2:
             both.set()
-        await asyncio.sleep(60)
+        await asyncio.Event().wait()  # for ever
 
     await lay_out(relay, "a", "b", "c")
-    loop = asyncio.get_running_loop()
     async with at_work(relay, step, at_once=2):
         await both.wait()
-        stopped_at = loop.time()
-    assert loop.time() - stopped_at < 2
     assert begun == ["a", "b"]
     now_ms = relay.clock()
     claimant = Claimant("next", now_ms, LEASE_MS)
@@ -164,25 +172,31 @@ async def test_a_stop_gives_back_what_does_not_end_and_claims_nothing_more(
     assert [row.id for row in taken] == ["a", "b", "c"]  # at once, long before the leases would have ended
 
 
-async def test_a_row_that_becomes_due_later_is_taken_when_its_time_has_come(relay: Relay) -> None:
+async def test_a_row_that_becomes_due_later_is_taken_when_its_time_has_come(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "POLL_EVERY_S", 60)
+    monkeypatch.setattr(worker_module, "IDLE_POLL_S", 60)
     started: list[int] = []
 
     async def step(relay: Relay, row: Removal) -> None:
         started.append(relay.clock())
         await finish(relay, row)
 
-    async with at_work(relay, step):
-        await asyncio.sleep(0.1)  # the lane sleeps
+    counting = Counting()
+    async with at_work(relay, step, claim=counting):
+        await until(counting.has_asked)
         due_ms = relay.clock() + 300
         await lay_out(relay, "later", in_ms=300)
         await until(lambda: is_done(relay, "later"))
-    assert 0 <= started[0] - due_ms < POLL_EVERY_S * 1000 / 2
+    assert started[0] >= due_ms
 
 
 async def test_a_ring_wakes_the_lane_at_once(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_module, "POLL_EVERY_S", 60)
-    async with at_work(relay, finish):
-        await asyncio.sleep(0.2)
+    counting = Counting()
+    async with at_work(relay, finish, claim=counting):
+        await until(counting.has_asked)
         await lay_out(relay, "a")
         await until(lambda: is_done(relay, "a"), within_s=5)
 
@@ -202,14 +216,32 @@ async def test_rings_that_come_together_are_served_by_few_claims(
     assert counting.asked <= took_s / 0.1 + 3
 
 
+class Rests:
+    """How long a lane was ready to sleep each time."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def of(self, wait: Callable[[str, float], Awaitable[bool]]) -> Callable[[str, float], Awaitable[bool]]:
+        """The same, and noted."""
+
+        async def noted(lane: str, longest_s: float) -> bool:
+            self.seconds.append(longest_s)
+            return await wait(lane, longest_s)
+
+        return noted
+
+
 async def test_a_lane_with_nothing_due_asks_seldom_and_still_finds_a_row_whose_ring_was_lost(
     relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker_module, "POLL_EVERY_S", 0.02)
-    monkeypatch.setattr(worker_module, "IDLE_POLL_S", 1.0)
-    counting = Counting()
+    monkeypatch.setattr(worker_module, "IDLE_POLL_S", 0.5)
+    monkeypatch.setattr(worker_module, "GATHER_S", 0.0)
+    counting, rests = Counting(), Rests()
+    monkeypatch.setattr(relay.wakeups, "wait", rests.of(relay.wakeups.wait))
     async with at_work(relay, finish, claim=counting):
-        await asyncio.sleep(1.5)
+        await until(lambda: rests.seconds[-2:] == [0.5, 0.5])  # it has rested once, found nothing and rests again
         assert counting.asked < 10
         unsaid = Removal(id="unsaid", transcription_id="t", created_at_ms=0, due_at_ms=relay.clock())
         await relay.db.write(lambda connection: insert_all(connection, [unsaid]))
@@ -224,7 +256,7 @@ async def test_no_more_steps_run_at_once_than_the_lane_may_and_all_are_done(rela
         nonlocal most
         running.add(row.id)
         most = max(most, len(running))
-        await asyncio.sleep(0.01)
+        await rows_of(relay)  # which takes a moment
         running.discard(row.id)
         await finish(relay, row)
 
@@ -238,33 +270,54 @@ async def test_no_more_steps_run_at_once_than_the_lane_may_and_all_are_done(rela
 async def test_a_long_step_keeps_its_row_for_as_long_as_it_works(
     relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_module, "LEASE_MS", 400)
-    monkeypatch.setattr(worker_module, "RENEW_EVERY_S", 0.1)
+    """The lane has another hand free and asks again and again meanwhile."""
+    monkeypatch.setattr(worker_module, "POLL_EVERY_S", 0.02)
+    monkeypatch.setattr(worker_module, "RENEW_EVERY_S", 0.02)
+    clock = Moment(relay.clock())
+    relay = replace(relay, clock=clock)
     started: list[str] = []
+    go_on = asyncio.Event()
 
     async def step(relay: Relay, row: Removal) -> None:
         started.append(row.id)
-        await asyncio.sleep(1.5)
+        await go_on.wait()
         await finish(relay, row)
 
+    async def is_held_anew() -> bool:
+        return (await rows_of(relay))["long"].lease_until_ms == clock() + LEASE_MS
+
+    counting = Counting()
     await lay_out(relay, "long")
-    async with at_work(relay, step):
+    async with at_work(relay, step, at_once=2, claim=counting):
+        for _ in range(5):
+            await until(is_held_anew)
+            clock.forward(LEASE_MS * 0.9 / 1000)
+            asked = counting.asked
+            await until(lambda asked=asked: counting.asked >= asked + 2)  # type: ignore[misc]  # bound in time
+        go_on.set()
         await until(lambda: is_done(relay, "long"))
     assert started == ["long"]
 
 
 async def test_on_sqlite_the_leases_of_a_killed_process_are_free_at_once_and_on_postgresql_they_end(
-    relay: Relay,
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(worker_module, "POLL_EVERY_S", 0.02)
+    monkeypatch.setattr(worker_module, "IDLE_POLL_S", 0.02)
+    clock = Moment(relay.clock())
+    relay = replace(relay, clock=clock)
     await lay_out(relay, "a")
-    lease_ms = 1_500
-    dead = Claimant("killed", relay.clock(), lease_ms)
+    dead = Claimant("killed", clock(), LEASE_MS)
     await relay.db.write(lambda connection: claim(connection, dead, 1))
-    before_ms = relay.clock()
-    async with at_work(relay, finish):
+    counting = Counting()
+    async with at_work(relay, finish, claim=counting):
+        if not relay.db.is_sqlite:
+            clock.forward((LEASE_MS - 1) / 1000)
+            asked = counting.asked
+            await until(lambda: counting.asked >= asked + 3)
+            assert not await is_done(relay, "a")
+            clock.forward(0.001)
         await until(lambda: is_done(relay, "a"))
-    waited_ms = relay.clock() - before_ms
-    assert waited_ms < 1_000 if relay.db.is_sqlite else lease_ms - 100 < waited_ms < lease_ms + 2_000
 
 
 async def test_a_worker_gives_signs_of_life(relay: Relay) -> None:
@@ -289,8 +342,9 @@ async def test_what_a_claim_took_while_the_worker_stopped_is_given_back(relay: R
     lane = Lane("test", Removal, slow, finish, 4, lambda row: row.transcription_id, by_itself=True)
     running = asyncio.create_task(Worker(relay, [lane]).run(stop))
     await asyncio.wait_for(begun.wait(), 10)
+    lane_loop = next(task for task in asyncio.all_tasks() if task.get_name() == "test")
     stop.set()
-    await asyncio.sleep(0.2)
+    await until(lane_loop.done)
     go_on.set()
     await running
     assert ((await rows_of(relay))["a"].lease_until_ms or 0) <= relay.clock()

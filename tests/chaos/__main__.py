@@ -19,30 +19,26 @@ from tests.chaos.points import POINTS
 from tests.support.postgres import own_server
 from tests.support.relay_processes import Account, RelayProcesses, open_relay_processes
 
-LONGEST_LIFE_S = 2.5
+SHORTEST_LIFE_S = 0.3
+LONGEST_LIFE_S = 2.0
 JOBS_PER_LIFE = 2
 
 
-async def torment(database_url: str, kills: int, chance: random.Random) -> Account:
+async def kill_again_and_again(database_url: str, kills: int, chance: random.Random) -> Account:
     """Kill the relay so many times while jobs come in, then let it live and count."""
     async with open_relay_processes(database_url) as processes:
-        number = 0
+        submitting: list[asyncio.Task[None]] = []
         for life in range(kills):
-            point = chance.choice(["", *POINTS])
-            await processes.start(point)
-            coming = [
-                asyncio.create_task(
-                    processes.submit(number + place, with_file=chance.random() < 0.3, patience_s=60)
-                )
-                for place in range(JOBS_PER_LIFE)
-            ]
-            number += JOBS_PER_LIFE
-            if not await processes.died(within_s=chance.uniform(0.8, LONGEST_LIFE_S)):
+            await processes.start(chance.choice(["", *POINTS]))
+            for _ in range(JOBS_PER_LIFE):
+                job = processes.submit(len(submitting), with_file=chance.random() < 0.3, patience_s=300)
+                submitting.append(asyncio.create_task(job))
+            if not await processes.died(within_s=chance.uniform(SHORTEST_LIFE_S, LONGEST_LIFE_S)):
                 await processes.kill()
             if life % 20 == 19:
                 await rest(processes)
-            await asyncio.wait(coming, timeout=0)
         await processes.start()
+        await asyncio.gather(*submitting)
         account = await processes.settled(within_s=300)
         await processes.stop()
         return account
@@ -83,11 +79,11 @@ def run_on(name: str, kills: int, chance: random.Random) -> Account:
     if name == "postgresql":
         with own_server() as server:
             upgrade(f"{server.url}/postgres")
-            return asyncio.run(torment(f"{server.url}/postgres", kills, chance))
+            return asyncio.run(kill_again_and_again(f"{server.url}/postgres", kills, chance))
     folder = Path(tempfile.mkdtemp(prefix="relay-chaos-"))
     try:
         upgrade(f"sqlite:///{folder / 'relay.db'}")
-        return asyncio.run(torment(f"sqlite:///{folder / 'relay.db'}", kills, chance))
+        return asyncio.run(kill_again_and_again(f"sqlite:///{folder / 'relay.db'}", kills, chance))
     finally:
         shutil.rmtree(folder)
 

@@ -1,6 +1,6 @@
 """The named points: after which function of the relay, at which call, the process is to die.
 
-`module:function` is wrapped in the victim; the process dies before or after the wrapped call. Inside a
+`module:function` is wrapped in the child; the process dies before or after the wrapped call. Inside a
 transaction "after" means: the statement ran, the commit did not.
 """
 

@@ -6,7 +6,6 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 
 from service.cli.demo.household import free_port
 from tests.support.postgres import NOBODY
+from tests.support.waiting import until_now
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 SERVER_CONNECTIONS = 3  # fewer than the relay opens, so that its statements really change connections
@@ -56,9 +56,8 @@ def pgbouncer(database_url: str) -> Iterator[str]:
 
 
 def _until_listening(port: int) -> None:
-    for _ in range(200):
+    def listens() -> bool:
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.02)
-    raise RuntimeError("pgbouncer did not start")
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    until_now(listens, within_s=10)

@@ -6,6 +6,7 @@ uvicorn on a port of its own.
 
 import asyncio
 import json
+import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -18,7 +19,6 @@ from fastapi import FastAPI
 
 from service.app import create_app
 from service.cli.connections import BoundedHttp
-from service.cli.demo.household import free_port
 from service.migrate import upgrade
 from service.relay import Relay
 from service.sandbox import SandboxConfig, create_sandbox
@@ -26,7 +26,7 @@ from service.sandbox.desk import Desk
 from service.settings import Settings
 from tests.support.postgres import aside
 from tests.support.receiver import Receiver
-from tests.support.servers import Server, http_client, serving
+from tests.support.servers import Server, http_client, listen, serving
 from tests.support.waiting import until
 
 T = TypeVar("T")
@@ -186,11 +186,11 @@ def settings_for(database_url: str, soniox_url: str, port: int, **changes: Any) 
 
 
 @asynccontextmanager
-async def serving_relay(app: FastAPI, port: int) -> AsyncIterator[tuple[Server, httpx.AsyncClient]]:
+async def serving_relay(app: FastAPI, listener: socket.socket) -> AsyncIterator[tuple[Server, httpx.AsyncClient]]:
     """The relay's application under its own server, with a client that holds the admin key."""
     headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
     async with (
-        serving(app, port, http=BoundedHttp) as server,
+        serving(app, listener=listener, http=BoundedHttp) as server,
         http_client(server.url, headers=headers, timeout=70) as client,
     ):
         yield server, client
@@ -200,12 +200,13 @@ async def serving_relay(app: FastAPI, port: int) -> AsyncIterator[tuple[Server, 
 async def open_relay_app(
     database_url: str, sandbox: SandboxConfig | None = None, *, with_worker: bool = True, **changes: Any
 ) -> AsyncIterator[RelayApp]:
-    """Start everything; `changes` are settings of the relay. Another `sandbox` than the usual one is started anew."""
+    """Start everything; `changes` are settings of the relay. A `sandbox` of its own is started if given."""
     async with AsyncExitStack() as stack:
         neighbours = await stack.enter_async_context(SharedNeighbours.borrow(sandbox))
-        settings = settings_for(database_url, neighbours.soniox_url, free_port(), **changes)
+        listener = stack.enter_context(listen())
+        settings = settings_for(database_url, neighbours.soniox_url, listener.getsockname()[1], **changes)
         app = create_app(settings, with_worker=with_worker)
-        server, client = await stack.enter_async_context(serving_relay(app, settings.port))
+        server, client = await stack.enter_async_context(serving_relay(app, listener))
         yield RelayApp(client, app.state.relay, server, neighbours)
 
 

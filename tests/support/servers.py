@@ -1,6 +1,7 @@
 """Real uvicorn servers inside the test's own event loop, on free ports of the loopback, and clients of them."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -9,6 +10,8 @@ from typing import Any
 import httpx
 import uvicorn
 from typing_extensions import override
+
+from tests.support.waiting import until
 
 WITHOUT_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # reading all certificates takes httpx 30 ms a client
 
@@ -45,9 +48,19 @@ class Server(uvicorn.Server):
         return f"http://127.0.0.1:{self.port}"
 
 
+def listen() -> socket.socket:
+    """A listening socket, for a server whose port must be known before it starts."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio asks for the last
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(2048)
+    return listener
+
+
 @asynccontextmanager
-async def serving(app: Any, port: int = 0, **options: Any) -> AsyncIterator[Server]:
-    """Serve `app` until the block ends; `options` are uvicorn's."""
+async def serving(
+    app: Any, port: int = 0, *, listener: socket.socket | None = None, **options: Any
+) -> AsyncIterator[Server]:
+    """Serve `app` until the block ends, on `listener` if that is given; `options` are uvicorn's."""
     config = uvicorn.Config(
         app,
         host="127.0.0.1",
@@ -59,12 +72,11 @@ async def serving(app: Any, port: int = 0, **options: Any) -> AsyncIterator[Serv
         **options,
     )
     server = Server(config)
-    running = asyncio.create_task(server.serve())
-    while not server.started:
-        if running.done():
-            running.result()
-            raise RuntimeError("the server did not start")
-        await asyncio.sleep(0.002)
+    running = asyncio.create_task(server.serve(sockets=[listener] if listener else None))
+    await until(lambda: server.started or running.done(), every_s=0.002)
+    if running.done():
+        running.result()
+        raise RuntimeError("the server did not start")
     try:
         yield server
     finally:

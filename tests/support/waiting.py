@@ -7,14 +7,16 @@ from collections.abc import Awaitable, Callable
 LOOK_EVERY_S = 0.01
 
 
-async def until(condition: Callable[[], Awaitable[bool] | bool], within_s: float = 15) -> None:
+async def until(
+    condition: Callable[[], Awaitable[bool] | bool], within_s: float = 15, every_s: float = LOOK_EVERY_S
+) -> None:
     """Return once the condition holds. Raises TimeoutError if it does not in `within_s` seconds."""
     async with asyncio.timeout(within_s):
         while True:
             holds = condition()
             if holds if isinstance(holds, bool) else await holds:
                 return
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(every_s)
 
 
 def until_now(condition: Callable[[], bool], within_s: float = 15) -> None:

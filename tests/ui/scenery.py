@@ -1,6 +1,5 @@
 """A day in the life of a relay, for pictures: real jobs by the real path, with their times spread over a day."""
 
-import asyncio
 import random
 from dataclasses import dataclass
 from typing import Any
@@ -43,7 +42,7 @@ async def fill(relay_app: RelayApp) -> Sights:
     ids = [await submit(relay_app, dice, script_for(dice)) for _ in range(JOBS)]
     for transcription_id in ids:
         await relay_app.finished(transcription_id, 40)
-    await asyncio.sleep(1)
+    await relay_app.until(lambda: all_are_delivered_or_given_up(relay_app), within_s=60)
     await spread(relay_app, dice, ids)
     recording = {"audio_url": "https://media.example.com/council-14.mp3", "enable_speaker_diarization": True}
     talk = await put(relay_app.relay, conversation(dice), filename="council-14.mp3", request=recording)
@@ -51,6 +50,12 @@ async def fill(relay_app: RelayApp) -> Sights:
     tried = {"endpoint_id": archive["id"], "status": "exhausted"}
     given_up = (await relay_app.client.get("/v1/deliveries", params=tried)).json()["deliveries"]
     return Sights(shown, talk, archive["id"], given_up[0]["id"])
+
+
+async def all_are_delivered_or_given_up(relay_app: RelayApp) -> bool:
+    """No delivery is under way, or due later."""
+    pending = await relay_app.client.get("/v1/deliveries", params={"status": "pending"})
+    return not pending.json()["deliveries"]
 
 
 def script_for(dice: random.Random) -> str:

@@ -26,6 +26,11 @@ def faults_of(page: Page) -> list[str]:
     ]
 
 
+def until_drawn(page: Page) -> None:
+    """Wait until what the page's scripts have made is on the screen: two frames."""
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
 @pytest.fixture(scope="module")
 def jobs(threaded: ThreadedRelayApp) -> list[str]:
     """Some that went well, one that failed, one with scripts in every field."""
@@ -85,10 +90,16 @@ def test_a_paused_view_stands_still_until_it_is_let_go(threaded: ThreadedRelayAp
     page.evaluate("document.querySelector('main h1').dataset.same = 'yes'")
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
+    beside = page.context.new_page()
+    beside.goto(f"{visit.url}/ui?window=1h")
+    completed = beside.locator(".tile", has_text="Completed").locator(".tile-value")
+    before = completed.inner_text()
     job = threaded.do(lambda relay_app: relay_app.submit())
     threaded.do(lambda relay_app: relay_app.finished(job["id"]))
-    page.wait_for_timeout(1_500)
+    expect(completed).not_to_have_text(before)  # in a view that is not paused
+    beside.close()
     assert requests == []
+    page.bring_to_front()
     with page.expect_request("**/ui?window=1h"):
         paused.click()
     expect(page.get_by_role("button", name="Live")).to_be_visible()
@@ -162,7 +173,7 @@ def test_every_page_is_accessible(visit: Visit, jobs: list[str], scheme: str, wi
     faults = []
     for path in PAGES:
         visit.open(path)
-        visit.page.wait_for_timeout(150)
+        until_drawn(visit.page)
         faults += faults_of(visit.page)
     assert faults == []
 
@@ -181,6 +192,6 @@ def test_no_page_is_wider_than_a_phone(visit: Visit, jobs: list[str]) -> None:
 def test_planted_scripts_are_shown_and_never_run(visit: Visit, jobs: list[str]) -> None:
     for path in PAGES:
         page = visit.open(path)
-        page.wait_for_timeout(100)
+        until_drawn(page)
         assert page.title() != "owned", path
         assert page.locator("main img[src=x]").count() == 0, path

@@ -43,6 +43,7 @@ from tests.support.relay_app import Neighbours, settings_for
 from tests.support.simulation import witness
 from tests.support.simulation.model import RESULTS, Creation, Sight
 from tests.support.simulation.process import Death, Fuse, Process, Ticking, new_process
+from tests.support.waiting import until
 
 OWNER = "key-of-the-tests"
 BEGINNING_MS = 1_800_000_000_000
@@ -173,9 +174,13 @@ class Simulation:
 
     async def soniox_is_idle(self) -> None:
         """Wait until the double has done all that it will do by itself."""
-        async with asyncio.timeout(10):
-            while any(job.status in {"queued", "processing"} and not job.script.stuck for job in self.living()):  # noqa: ASYNC110  # the double has no bell
-                await asyncio.sleep(0.0005)
+
+        def is_idle() -> bool:
+            return not any(
+                job.status in {"queued", "processing"} and not job.script.stuck for job in self.living()
+            )
+
+        await until(is_idle, within_s=10, every_s=0.0005)
 
     def living(self) -> list[Any]:
         """The transcriptions that lie at Soniox."""
