@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections import Counter
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -50,6 +50,7 @@ class Parked:
     relay_app: RelayApp
     clock: Moment
     heard: list[SonioxError | None]  # what each call came to
+    waiting: list[asyncio.Task[bytes]] = field(default_factory=list)
 
     @property
     def calls(self) -> int:
@@ -60,6 +61,11 @@ class Parked:
         """Wait until more calls than that were made and each has its answer; how many more."""
         await until(lambda: self.calls == len(self.heard) > more_than)
         return self.calls - more_than
+
+    def have_many_wait(self) -> None:
+        """So that more than one would go out if more than one could."""
+        soniox = self.relay_app.relay.soniox
+        self.waiting = [asyncio.create_task(soniox.get_models()) for _ in range(8)]
 
     async def let_pass(self, seconds: float) -> int:
         """Let time pass in which something is sent; how many calls that are."""
@@ -83,7 +89,9 @@ async def parked(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
     async with open_relay_app(database_url, relay_reconcile_interval_s=0.05) as relay_app:
         clock = Moment(relay_app.relay.clock())
         relay_app.relay.governor.clock = clock
-        yield Parked(relay_app, clock, heard)
+        parked = Parked(relay_app, clock, heard)
+        yield parked
+        await asyncio.gather(*parked.waiting, return_exceptions=True)
 
 
 async def submit_many(relay_app: RelayApp, number: int, **fields: Any) -> list[str]:
@@ -217,6 +225,7 @@ async def test_while_soniox_is_out_of_order_only_probes_go_out(parked: Parked) -
     await until(lambda: not relay_app.relay.governor.may_submit())
     await parked.until_quiet()
     before = await calls_made(relay_app)
+    parked.have_many_wait()
     assert [await parked.let_pass(20) for _ in range(5)] == [1] * 5
     assert await calls_made(relay_app) - before == 5
     assert "out of order" in (relay_app.relay.governor.trouble() or "")
@@ -235,6 +244,7 @@ async def test_a_refused_key_parks_all_work_and_its_cure_resumes_it(parked: Park
     await submit_many(relay_app, 30)
     await until(lambda: not governor.may_submit())
     await parked.until_quiet()
+    parked.have_many_wait()
     assert [await parked.let_pass(15) for _ in range(3)] == [1] * 3
     assert await calls_made(relay_app) < 30
     assert "ask your admin" in (governor.trouble() or "")

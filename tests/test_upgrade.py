@@ -9,10 +9,12 @@ import sys
 import tarfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from service.migrate import upgrade
 from service.revisions import HEAD, SCRIPTS
 from tests.support.postgres import execute
 from tests.support.relay_app import MASTER_SECRET
@@ -116,7 +118,7 @@ async def test_two_releases_share_a_backlog_while_the_schema_changes(
     old: Callable[[Path], Path], new: Callable[[Path], Path], empty_database: str, tmp_path: Path
 ) -> None:
     older, newer = old(tmp_path), new(tmp_path)
-    await asyncio.to_thread(migrate, older, empty_database)
+    await asyncio.to_thread(upgrade if older == REPOSITORY else partial(migrate, older), empty_database)
     async with open_relay_processes(empty_database) as processes:
         processes.relay = await processes.spawn_release(older, "serve", "--no-worker")
         await processes.until_up(within_s=60)
