@@ -107,8 +107,9 @@ class Governor:
         return grant
 
     def may_submit(self) -> bool:
-        """False while new work would only be refused."""
-        return self._reason is None and self.clock() >= self._no_room_until_ms
+        """False while new work would only be refused. When a pause is over, the next job may be the probe."""
+        now_ms = self.clock()
+        return now_ms >= self._no_room_until_ms and (self._reason is None or self._may_probe(now_ms))
 
     def hear(self, error: SonioxError | None) -> None:
         """Learn from what a request came to; None for one that was answered as wished."""
@@ -121,11 +122,7 @@ class Governor:
                 pause_ms = self.rate_pause_ms if error.retry_after_s is None else int(error.retry_after_s * 1000)
                 self._close("Soniox limits the rate of requests", pause_ms, firm=True)
             case SonioxUncertain() | SonioxUnreachable():
-                self._failures += 1
-                if self._failures >= OUTAGE_AFTER:
-                    tries = self._failures - OUTAGE_AFTER
-                    wait_ms = backoff_ms(tries, longest_ms=LONGEST_PROBE_WAIT_MS, chance=self.chance)
-                    self._close(f"Soniox is out of order: {error.message}", wait_ms, firm=False)
+                self._count_failure(error)
             case _:
                 self._open()
                 if isinstance(error, SonioxOutOfRoom):
@@ -138,6 +135,16 @@ class Governor:
     def trouble(self) -> str | None:
         """Why work is not going on as it could, for operators; None when it is."""
         return self._reason or (self._no_room_reason if self.clock() < self._no_room_until_ms else None)
+
+    def _count_failure(self, error: SonioxError) -> None:
+        """Many in a row are an outage; one of a probe lets the next probe go after a short wait."""
+        self._failures += 1
+        tries = max(0, self._failures - OUTAGE_AFTER)
+        wait_ms = backoff_ms(tries, longest_ms=LONGEST_PROBE_WAIT_MS, chance=self.chance)
+        if self._failures >= OUTAGE_AFTER:
+            self._close(f"Soniox is out of order: {error.message}", wait_ms, firm=False)
+        elif self._reason is not None:
+            self._probe_until_ms = min(self._probe_until_ms, self.clock() + wait_ms)
 
     def _close(self, reason: str, wait_ms: int, *, firm: bool) -> None:
         if self._reason is None:
@@ -163,10 +170,14 @@ class Governor:
         """Wait while it is closed; when its time is over, the first to ask is the probe."""
         while self._reason is not None:
             now_ms = self.clock()
-            if now_ms >= max(self._closed_until_ms, self._probe_until_ms):
+            if self._may_probe(now_ms):
                 self._probe_until_ms = now_ms + LONGEST_PROBE_WAIT_MS  # one that never reports is replaced
                 return
             await asyncio.sleep(LOOK_AGAIN_S)
+
+    def _may_probe(self, now_ms: int) -> bool:
+        """The pause is over and no probe is out."""
+        return now_ms >= max(self._closed_until_ms, self._probe_until_ms)
 
     async def _spend(self, connection: AsyncConnection, asks: list[Ask]) -> list[Grant]:
         """As much as the window holds for each, in turn."""

@@ -144,10 +144,10 @@ async def test_figures_stay_exact_whatever_happens_after_the_count(db: Database,
     chance = random.Random(seed)
     await fill(db, chance, 60)
     await assert_exact(db)
-    for _ in range(6):
+    for _ in range(4):
         await count_all(db)
         await assert_exact(db)
-        for _ in range(8):
+        for _ in range(5):
             change = chance.choice([retry, retry, finish_late, remove, send_again, abandon])
             number = chance.randrange(60)
             await db.write(partial(change, number=number))

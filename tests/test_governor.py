@@ -235,6 +235,31 @@ async def test_a_rate_limit_is_waited_out_even_if_an_older_request_succeeds(
     assert governor.may_submit()
 
 
+async def test_new_work_is_claimed_as_soon_as_a_pause_is_over_even_if_nobody_waits_at_the_gate(
+    governor: Governor, time: Time
+) -> None:
+    governor.hear(SonioxRateLimited("slow down", status_code=429, retry_after_s=2.0))
+    time.now_ms += 1_999
+    assert not governor.may_submit()
+    time.now_ms += 1
+    assert governor.may_submit()
+    await governor.permit("live")
+    assert not governor.may_submit()  # its request is the probe
+
+
+async def test_a_probe_that_meets_a_passing_failure_is_followed_by_another_soon(
+    governor: Governor, time: Time
+) -> None:
+    governor.hear(SonioxRateLimited("slow down", status_code=429, retry_after_s=2.0))
+    time.now_ms += 2_000
+    await governor.permit("live")
+    governor.hear(SonioxUncertain("cut"))
+    assert governor.trouble() is not None
+    time.now_ms += 1_000
+    assert governor.may_submit()
+    assert await granted([governor], ["live"] * 3) == {"live": 1}
+
+
 @pytest.mark.parametrize("kind", [SonioxUncertain, SonioxUnreachable])
 async def test_only_many_failures_in_a_row_are_an_outage(
     governor: Governor, time: Time, kind: type[SonioxError]

@@ -44,11 +44,15 @@ class Late:
             self._server.close()
 
 
+async def it_is_mine() -> bool:
+    return True
+
+
 async def create_at(late: Late) -> None:
     """Create one there."""
     soniox = Soniox(f"http://127.0.0.1:{late.port}/v1", "key", late.permit, late.hear, lambda *_: None)
     try:
-        await soniox.create_transcription({"model": "m"}, lambda: True)
+        await soniox.create_transcription({"model": "m"}, it_is_mine)
     finally:
         await soniox.close()
         await late.close()

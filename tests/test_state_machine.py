@@ -35,6 +35,7 @@ from tests.support.simulation.rules import Ground, Lifecycle
 
 EXAMPLES = int(os.environ.get("RELAY_STATE_MACHINE_EXAMPLES", "0"))
 STEPS = 40
+LISTING = 2  # the inner call of an unsettled submission that lists; the first spends a request of the budget
 # Shrinking takes minutes: a short run shows the example as it was found, a long one the smallest like it.
 PHASES = (Phase.generate, Phase.shrink) if EXAMPLES else (Phase.generate,)
 MEMORY = "/dev/shm"  # noqa: S108  # a folder of our own in it; thousands of commits need no disk here
@@ -144,6 +145,24 @@ def test_a_worker_that_slept_after_its_upload_leaves_the_file_to_who_took_over(e
     example.work("cleanup", 3)
     assert len(example.simulation.desk.soniox.files) == 1
     example.nothing_happened_that_must_not()
+
+
+def test_a_result_that_came_while_a_step_looked_for_its_create_is_not_created_again(example: Lifecycle) -> None:
+    example.soniox_misbehaves("create answer cut")
+    example.submit("tokens=3", "url", None, 1)
+    example.work("submit", 1)  # it took effect, and the answer was cut
+    example.let_time_pass(7_000)
+    (created,) = example.simulation.desk.soniox.created.values()
+    example.break_down_submitting(1, Fuse(at=LISTING, when="before", how="stop"))
+    example.deliver(0, 1, late=False, lie=False)
+    example.work("collect", 1)
+    example.work("cleanup", 1)
+    assert not example.simulation.living()  # the listing that follows does not have it
+    example.wake(0, kill=False)
+    example.nothing_happened_that_must_not()
+    assert list(example.simulation.desk.soniox.created.values()) == [created]
+    (job,) = example.jobs()
+    assert job.stage == Stage.COMPLETED
 
 
 def test_an_attempt_whose_create_is_in_doubt_does_not_adopt_what_an_earlier_attempt_left(

@@ -110,7 +110,7 @@ async def worker_of(processes: RelayProcesses, release: Path) -> AsyncIterator[P
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        pytest.param(this_release, next_release, id="next"),
+        pytest.param(this_release, next_release, id="next", marks=pytest.mark.long),
         pytest.param(release_before, this_release, id="before", marks=pytest.mark.long),
     ],
 )

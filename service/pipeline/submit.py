@@ -23,7 +23,7 @@ from service.errors import (
 )
 from service.lifecycle import Stage, backoff_ms
 from service.pipeline.finish import LATER_LANES, NEXT_LANES, End, count_finished, finish
-from service.pipeline.upload import find_or_upload, unclear_since_ms
+from service.pipeline.upload import find_or_upload, is_still_mine, unclear_since_ms
 from service.relay import Relay
 from service.store import removals, timeline, transcriptions
 from service.store.endings import Ending
@@ -56,7 +56,7 @@ async def _find_or_create(relay: Relay, job: Transcription) -> str:
             return found
     soniox_file_id = job.soniox_file_id or await find_or_upload(relay, job)
     created = await relay.soniox.create_transcription(
-        _payload(relay, job, soniox_file_id), lambda: relay.leases.holds(job.id)
+        _payload(relay, job, soniox_file_id), functools.partial(is_still_mine, relay, job)
     )
     return created.id
 

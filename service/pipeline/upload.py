@@ -1,5 +1,7 @@
 """Upload: bring the file of a submission to Soniox, at most once, known again by its reference."""
 
+import functools
+
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import SonioxRefused, SonioxUncertain
@@ -26,6 +28,17 @@ async def find_or_upload(relay: Relay, job: Transcription) -> str | None:
     return soniox_file_id
 
 
+async def is_still_mine(relay: Relay, job: Transcription) -> bool:
+    """The last look before a call that cannot be undone: at the row, then at the lease.
+
+    While the step waited for its turn, a webhook may have brought the result of an earlier call of this job. Its
+    transcription is then gone from Soniox's listing, which is why that alone does not tell.
+    """
+    async with relay.db.read() as connection:
+        held = await transcriptions.is_held(connection, job)
+    return held and relay.leases.holds(job.id)
+
+
 def unclear_since_ms(job: Transcription) -> int:
     """An older listing may miss what was under way: the row became due only after that had time to show."""
     return job.due_at_ms or 0
@@ -38,7 +51,7 @@ async def _find(relay: Relay, job: Transcription) -> str | None:
 
 async def _upload(relay: Relay, job: Transcription, file: File) -> str:
     upload = Upload(file.filename, file.size, file_reference(job), lambda: files.read_chunks(relay.db, file))
-    return (await relay.soniox.upload_file(upload, lambda: relay.leases.holds(job.id))).id
+    return (await relay.soniox.upload_file(upload, functools.partial(is_still_mine, relay, job))).id
 
 
 async def _remember(relay: Relay, job: Transcription, soniox_file_id: str) -> None:

@@ -27,7 +27,7 @@ from service.soniox.multipart import Upload, encode
 T = TypeVar("T")
 Permit = Callable[[str, int], Awaitable[None]]  # waits until a call of that share may be made; so many follow
 Observe = Callable[[str, int | None, float], None]  # operation, HTTP status, seconds
-MayI = Callable[[], bool]  # asked right before a request that cannot be undone is sent
+MayI = Callable[[], Awaitable[bool]]  # asked right before a request that cannot be undone is sent
 Hear = Callable[[SonioxError | None], None]  # learns what each request came to
 
 PAGE = 1000  # Soniox's largest page
@@ -153,7 +153,7 @@ class Soniox:
             if not cursor:
                 return
 
-    async def _call(self, call: Call, path: str, may_i: MayI = lambda: True, **request: Any) -> bytes:
+    async def _call(self, call: Call, path: str, may_i: MayI | None = None, **request: Any) -> bytes:
         try:
             return await self._try(call, path, may_i, request)
         except SonioxError as error:
@@ -162,7 +162,7 @@ class Soniox:
         return await self._again(failed, call, path, may_i, request)
 
     async def _again(
-        self, failed: SonioxError, call: Call, path: str, may_i: MayI, request: dict[str, Any]
+        self, failed: SonioxError, call: Call, path: str, may_i: MayI | None, request: dict[str, Any]
     ) -> bytes:
         """Repeat what failed, if it may be. What does not fail is spared tenacity, which costs half a call."""
         first = [failed]
@@ -181,9 +181,9 @@ class Soniox:
         result: bytes = await retrying(attempt)
         return result
 
-    async def _try(self, call: Call, path: str, may_i: MayI, request: dict[str, Any]) -> bytes:
+    async def _try(self, call: Call, path: str, may_i: MayI | None, request: dict[str, Any]) -> bytes:
         await self._permit(call.share, call.leads_to)
-        if not may_i():
+        if may_i and not await may_i():
             raise SonioxUnreachable("the claim ended before the request was sent")
         self.made[call.share] += 1
         try:

@@ -60,6 +60,12 @@ async def mark_submitted(
     return bool((await connection.execute(_count(jobs.c.id == job.id, jobs.c.soniox_id == soniox_id))).scalar())
 
 
+async def is_held(connection: AsyncConnection, job: Transcription) -> bool:
+    """True while the row is still to be submitted by this claim: not finished, not claimed by another."""
+    mine = still_held(Transcription, job) & BEING_SUBMITTED
+    return bool((await connection.execute(_count(mine))).scalar())
+
+
 async def mark_uploaded(connection: AsyncConnection, job: Transcription, soniox_file_id: str) -> bool:
     """Remember the file at Soniox; False when the claim was lost."""
     values = {"soniox_file_id": soniox_file_id, "unsettled": False}

@@ -121,7 +121,7 @@ class RelayApp:
         assert answer.status_code == 201, answer.text
         return dict(answer.json())
 
-    async def finished(self, transcription_id: str, within_s: float = 15) -> dict[str, Any]:
+    async def finished(self, transcription_id: str, within_s: float = 30) -> dict[str, Any]:
         """The transcription once it has ended."""
         answer = await self.client.get(f"/v1/transcriptions/{transcription_id}", params={"wait": within_s})
         assert answer.status_code == 200, answer.text
@@ -148,7 +148,7 @@ class RelayApp:
         assert answer.status_code == 201, answer.text
         return dict(answer.json())
 
-    async def until(self, condition: Callable[[], Awaitable[bool]], within_s: float = 15) -> None:
+    async def until(self, condition: Callable[[], Awaitable[bool]], within_s: float = 30) -> None:
         """Wait for something to become true."""
         await until(condition, within_s)
 
@@ -161,7 +161,7 @@ class RelayApp:
 
         await until(is_empty)
 
-    async def until_received(self, path: str, number: int = 1, within_s: float = 15) -> None:
+    async def until_received(self, path: str, number: int = 1, within_s: float = 30) -> None:
         """Wait for that many requests at the receiver."""
         await until(lambda: len(self.receiver.at(path)) >= number, within_s)
 

@@ -44,6 +44,7 @@ service.worker.LEASE_MS, service.worker.RENEW_EVERY_S = 4_000, 1.0
 service.__main__.main()
 """  # a release that is older than this file need not know the names in `tests.chaos.child`
 SWEEP_INTERVAL_S = 1
+START_WITHIN_S = 60  # on a machine that is busy with four of them
 LONGEST_END_S = 15  # of a process that was told to stop
 LOG = "relay.log"
 SHOWN_OF_A_LOG = 4_000  # characters
@@ -158,7 +159,7 @@ class RelayProcesses:
                 process.kill()
             await process.wait()
 
-    async def until_up(self, within_s: float = 20) -> None:
+    async def until_up(self, within_s: float = START_WITHIN_S) -> None:
         """Wait for the relay to listen; a relay that ends instead is an error."""
         relay = self._relay()
 
@@ -390,10 +391,14 @@ class ServingRelay:
 async def relay_process(folder: Path, **settings: str) -> AsyncIterator[ServingRelay]:
     """`soniox-relay serve` in `folder` with these settings and no others, until the block ends; it must exit 0."""
     with reserved_port() as port:
-        async with command_process(folder, "serve", PORT=str(port), **settings) as process:
-            serving = ServingRelay(f"http://127.0.0.1:{port}", process.pid, folder / LOG)
+        process = await fork(("serve",), {**BARE, **settings, "PORT": str(port)}, folder, folder / LOG, "")
+        serving = ServingRelay(f"http://127.0.0.1:{port}", process.pid, folder / LOG)
+        try:
             await _until_serving(serving, process)
             yield serving
+        finally:
+            process.terminate()
+            await asyncio.wait_for(process.wait(), LONGEST_END_S)
     assert process.returncode == 0, serving.logged()
 
 
@@ -416,11 +421,11 @@ async def command_process(folder: Path, *verb: str, **settings: str) -> AsyncIte
         await asyncio.wait_for(process.wait(), LONGEST_END_S)
 
 
-async def _until_serving(relay: ServingRelay, process: asyncio.subprocess.Process) -> None:
+async def _until_serving(relay: ServingRelay, process: Process) -> None:
     async with http_client(relay.url) as client:
 
         async def is_up() -> bool:
             assert process.returncode is None, relay.logged()
             return await answers(client)
 
-        await until(is_up, within_s=20)
+        await until(is_up, within_s=START_WITHIN_S)

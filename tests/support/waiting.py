@@ -8,7 +8,7 @@ LOOK_EVERY_S = 0.01
 
 
 async def until(
-    condition: Callable[[], Awaitable[bool] | bool], within_s: float = 15, every_s: float = LOOK_EVERY_S
+    condition: Callable[[], Awaitable[bool] | bool], within_s: float = 30, every_s: float = LOOK_EVERY_S
 ) -> None:
     """Return once the condition holds. Raises TimeoutError if it does not in `within_s` seconds."""
     async with asyncio.timeout(within_s):
@@ -19,7 +19,7 @@ async def until(
             await asyncio.sleep(every_s)
 
 
-def until_now(condition: Callable[[], bool], within_s: float = 15) -> None:
+def until_now(condition: Callable[[], bool], within_s: float = 30) -> None:
     """`until` for tests without an event loop."""
     deadline = time.monotonic() + within_s
     while not condition():

@@ -166,7 +166,7 @@ def test_everything_is_reached_by_keyboard_and_the_focus_is_seen(visit: Visit) -
     expect(page.get_by_role("heading", name="Overview")).to_be_visible()
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), pytest.param("dark", 390, marks=pytest.mark.long)])
 def test_every_page_is_accessible(visit: Visit, jobs: list[str], scheme: str, width: int) -> None:
     visit.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # it is one of the two
     visit.page.set_viewport_size({"width": width, "height": 844})

@@ -214,7 +214,7 @@ def test_an_endpoint_is_added_and_its_secret_is_shown_once(
     expect(page.get_by_role("region", name="Why nothing is sent")).to_be_visible()
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), pytest.param("dark", 390, marks=pytest.mark.long)])
 def test_every_page_to_read_is_accessible_fits_and_runs_no_planted_script(
     visit: Visit, scene: Scene, scheme: str, width: int
 ) -> None:
