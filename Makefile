@@ -42,10 +42,11 @@ run: $(INSTALLED) ## Run sandbox and relay until Ctrl-C, and print how to reach 
 	@$(BIN)/soniox-relay run $(ARGS)
 
 test: $(INSTALLED) ## Run every test of behaviour, on SQLite and PostgreSQL, in 12 minutes; ARGS goes to pytest
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not long" $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not long" --durations=25 $(ARGS)
 
 test-long: $(INSTALLED) ## Run the long forms: each crash point, many processes, fuzzing, package, image; an hour
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m long $(ARGS)
+	HYPOTHESIS_PROFILE=long $(BIN)/python -m pytest -n 2 --timeout 0 tests/test_transcript_codec.py tests/test_search.py
 	FUZZ_EXAMPLES=$(LONG_FUZZ) $(BIN)/python -m pytest --timeout 0 tests/test_fuzz.py
 	RELAY_STATE_MACHINE_EXAMPLES=$(LONG_SEARCH) $(BIN)/python -m pytest --timeout 0 -k every_job_ends_once tests/test_state_machine.py
 	$(BIN)/python -m tests.chaos --kills $(LONG_KILLS)

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from service.db import Database, open_database
@@ -19,6 +20,10 @@ from tests.support.postgres import aside, execute, postgres_server, run_on
 from tests.support.relay_app import RelayApp, SharedNeighbours, open_neighbours, open_relay_app
 
 numbers = itertools.count()
+
+hypothesis.settings.register_profile("gate", max_examples=50, deadline=None)
+hypothesis.settings.register_profile("long", max_examples=500, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

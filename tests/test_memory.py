@@ -7,6 +7,7 @@ import pytest
 from bench.memory import ADDED_TARGET, IDLE_TARGET, measure
 
 
+@pytest.mark.long  # its sibling is in test_api_files.py: the same in the test's own process
 async def test_a_file_larger_than_what_may_be_added_passes_through_in_constant_memory(sqlite_url: str) -> None:
     await pass_through(100, sqlite_url)
 

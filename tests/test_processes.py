@@ -63,15 +63,17 @@ async def test_one_of_eight_workers_that_slept_through_its_leases_completes_noth
 
 
 async def sleep_through_leases(database_url: str, workers: int, jobs: int) -> None:
-    """Stop one of several workers in the middle of its work until others have it, then let it go on."""
+    """Stop a worker in the middle of its work until others, which start then, have it; then let it go on."""
     async with open_relay_processes(database_url) as processes:
         processes.relay = await processes.spawn("serve", "--no-worker")
-        sleeper, *_ = [await processes.spawn("worker") for _ in range(workers)]
+        sleeper = await processes.spawn("worker")
         await processes.until_up(within_s=60)
         await processes.until_ready(within_s=60)
         await processes.faults(slow={"ms": 300})  # so that a look finds it at work
         submitting = asyncio.create_task(processes.submit_many(0, jobs))
         await stop_at_work(sleeper, database_url)
+        for _ in range(workers - 1):
+            await processes.spawn("worker")
         await until(lambda: has_nothing(sleeper, database_url), within_s=60)
         os.kill(sleeper.pid, signal.SIGCONT)
         await processes.faults()
@@ -92,7 +94,7 @@ async def stop_at_work(worker: Process, database_url: str) -> None:
         os.kill(worker.pid, signal.SIGCONT)
         return False
 
-    await until(is_stopped_at_work, within_s=60)
+    await until(is_stopped_at_work, within_s=60, every_s=0.1)
 
 
 async def has_nothing(worker: Process, database_url: str) -> bool:

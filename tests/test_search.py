@@ -235,7 +235,7 @@ async def test_no_query_is_an_error_but_an_empty_or_a_too_long_one(relay_app: Re
 letters = st.text(st.sampled_from("aAbBéÉßſİ 'ʼ-*\"你好が\u3099\u0301ก็ह्ि🦜½ﬁ\u200d\0"), max_size=12)  # noqa: RUF001
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(said_texts=st.lists(letters | st.text(max_size=8), min_size=1, max_size=6), q=letters | st.text(max_size=8))
 async def test_both_databases_find_exactly_the_passages_that_contain_the_words(
     relay_app: RelayApp, said_texts: list[str], q: str
@@ -262,7 +262,6 @@ def test_places_are_the_places_of_the_folded_words(said_text: str) -> None:
     assert all(0 <= place.start < place.end <= len(whole) for place in found)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     lengths=st.lists(st.tuples(st.integers(1, 900), st.sampled_from("12")), min_size=8, max_size=20),
     every=st.integers(10, 160),

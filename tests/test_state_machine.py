@@ -91,7 +91,7 @@ def explore(ground: Ground, examples: int) -> None:
 @pytest.mark.timeout(0 if EXAMPLES else 120)
 def test_whatever_happens_every_job_ends_once_on_sqlite(ground: Ground, sqlite_template: Path) -> None:
     with sqlite_files(sqlite_template) as ground.new_database:
-        explore(ground, examples=14)
+        explore(ground, examples=8)
 
 
 @pytest.mark.timeout(0 if EXAMPLES else 120)
@@ -108,7 +108,7 @@ def test_whatever_happens_every_job_ends_once_on_postgresql(ground: Ground, post
 
     ground.new_database = new_database
     try:
-        explore(ground, examples=6)
+        explore(ground, examples=4)
     finally:
         for name in made:
             ground.runner.run(execute(postgres_url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))

@@ -8,7 +8,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.transcripts import cutting, parsing
@@ -143,13 +143,11 @@ transcripts = st.builds(
 )
 
 
-@settings(max_examples=250, deadline=None)
 @given(transcripts, st.booleans())
 def test_any_transcript_comes_back_as_it_was(transcript: dict[str, Any], ascii_only: bool) -> None:
     assert_lossless(json.dumps(transcript, ensure_ascii=ascii_only).encode())
 
 
-@settings(max_examples=150, deadline=None)
 @given(transcripts, st.sampled_from([None, 1]))
 def test_any_transcript_comes_back_when_it_is_cut_into_tiny_pieces(
     transcript: dict[str, Any], indent: int | None
