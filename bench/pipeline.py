@@ -58,7 +58,7 @@ BODY = b'{"type":"transcription.completed","timestamp":"2026-01-01T00:00:00Z","d
 async def bare(url: str, *, with_packing: bool = False) -> float:
     """The same calls with the relay's clients and no database; the transcript is decoded and packed, or not."""
 
-    async def no_permit(_share: str, _more: int) -> None:
+    async def no_permit(_share: str) -> None:
         return
 
     soniox = Soniox(f"{url}/v1", "key", no_permit, lambda _error: None, lambda *_: None)

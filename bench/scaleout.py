@@ -21,7 +21,7 @@ from bench.rate import ratio
 from bench.table import Row, show
 from service.broadcast import broadcasting
 from service.db import Database, open_database
-from service.lanes import oldest_due, onwards
+from service.lanes import oldest_due
 from service.migrate import upgrade
 from service.store import webhooks
 from service.store.changes import insert_all, run_together
@@ -77,7 +77,7 @@ async def claim_rate(database: Database, number: int) -> float:
     new = [_webhook(now_ms - number, place) for place in range(number)]
     for begin in range(0, number, 500):
         await database.write(partial(insert_all, rows=new[begin : begin + 500]))
-    claim, left, spent_s = onwards(oldest_due(Webhook)), number, 0.0
+    claim, left, spent_s = oldest_due(Webhook), number, 0.0
 
     async def claim_batch(connection: AsyncConnection) -> Sequence[Webhook]:
         return await claim(connection, Claimant("bench", int(time.time() * 1000), 20_000), BATCH)

@@ -3,7 +3,7 @@
 Room (pending, transcriptions, files) is counted from our own rows at the very claim (`store.room`), less what
 others hold at Soniox. Requests per minute are spent from a window of 60 s that all processes share; each share
 has a floor that the others leave alone, so that a sweep never starves a submission, nor a submission the
-clean-up. Who asks often takes a few permits ahead (`ahead`), so that not every request waits for a commit.
+clean-up.
 
 Trouble closes the gate: a rate limit for as long as Soniox asks, a refused key (401, 402, 403) or an outage
 until a probe comes through. While it is closed one request at a time goes out as the probe.
@@ -18,7 +18,6 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service import telemetry
-from service.ahead import Ahead, Ask, Grant
 from service.clock import Clock
 from service.db import Database
 from service.errors import (
@@ -56,7 +55,6 @@ class Governor:
     room_pause_ms: int = 15_000
     others: Held = field(default_factory=lambda: Held(0, 0, 0))  # what is not ours at Soniox, as last counted
     out_of_room: int = 0  # how often Soniox said that a quota is full
-    _ahead: Ahead = field(init=False)
     _scarce_second: int = 0  # in which there was no plenty
     _reason: str | None = None  # why the gate is closed
     _closed_until_ms: int = 0
@@ -66,45 +64,28 @@ class Governor:
     _no_room_until_ms: int = 0
     _no_room_reason: str = ""
 
-    def __post_init__(self) -> None:
-        self._ahead = Ahead(self.requests_per_minute)
-
     @property
     def quotas(self) -> Quotas:
         """What is left to the relay."""
         limits, others = self.limits, self.others
         return Quotas(limits.pending, limits.transcriptions - others.transcriptions, limits.files - others.files)
 
-    async def permit(self, share: str, more: int = 0) -> None:
-        """Wait until a request of `share` may be made; the request counts from now on.
-
-        So do `more` that will follow at once, if there is plenty: their permits come by the same trip.
-        """
+    async def permit(self, share: str) -> None:
+        """Wait until a request of `share` may be made; the request counts from now on."""
         await self._pass_gate()
-        while not (self._ahead.use(share, self.clock() // 1000) or await self._is_given(share, more)):  # noqa: ASYNC110  # the window moves by itself
+        while not await self._spend(share):  # noqa: ASYNC110  # the window moves by itself
             await asyncio.sleep(LOOK_AGAIN_S)
 
-    async def _is_given(self, share: str, more: int) -> bool:
-        """Spend what the window still holds."""
-        ask = self._ahead.ask(share, more)
-        grant: Grant | None = None
-        try:
-            grant = await self._grant(ask)
-        finally:
-            self._ahead.answered(ask, grant)
-        return grant is not None and grant.number > 0
-
-    async def _grant(self, ask: Ask) -> Grant:
-        """Without a look at each share while there is plenty; by counting under the lock when there was not."""
+    async def _spend(self, share: str) -> bool:
+        """Spend one request: without the lock while there is plenty, else by counting under the lock."""
         second = self.clock() // 1000
         if second != self._scarce_second:
-            spending = Spending(ask.share, ask.number, second, self.requests_per_minute)
+            spending = Spending(share, 1, second, self.requests_per_minute)
             plenty = await self.db.write_one_of(budget.spend_of_plenty, spending)
             if plenty and self.clock() // 1000 == second:  # later it would not count for the whole minute
-                return Grant(ask.number, second)
+                return True
             self._scarce_second = second
-        grant: Grant = await self.db.write_one_of(self._spend, ask)
-        return grant
+        return bool(await self.db.write_one_of(self._spend_counted, share))
 
     def may_submit(self) -> bool:
         """False while new work would only be refused. When a pause is over, the next job may be the probe."""
@@ -179,30 +160,21 @@ class Governor:
         """The pause is over and no probe is out."""
         return now_ms >= max(self._closed_until_ms, self._probe_until_ms)
 
-    async def _spend(self, connection: AsyncConnection, asks: list[Ask]) -> list[Grant]:
-        """As much as the window holds for each, in turn."""
+    async def _spend_counted(self, connection: AsyncConnection, shares: list[str]) -> list[bool]:
+        """One request for each that the window still holds, in turn."""
         await budget.lock(connection)
         now_s = self.clock() // 1000
         used = await budget.used(connection, now_s)
-        grants = [Grant(_give(ask, used, self.requests_per_minute), now_s) for ask in asks]
-        given: Counter[str] = Counter()
-        for ask, grant in zip(asks, grants, strict=True):
-            given[ask.share] += grant.number
-        for share, number in given.items():
-            if number:
-                await budget.spend(connection, share, number, now_s)
-        return grants
-
-
-def _give(ask: Ask, used: dict[str, int], limit: int) -> int:
-    """How many of those asked for are given, and count as used from here on: ahead only while there is plenty."""
-    number = 0
-    while number < ask.number and may_spend(ask.share, used, limit):
-        if number and sum(used.values()) * 2 > limit:
-            break
-        used[ask.share] = used.get(ask.share, 0) + 1
-        number += 1
-    return number
+        spent: Counter[str] = Counter()
+        given: list[bool] = []
+        for share in shares:
+            given.append(may_spend(share, used, self.requests_per_minute))
+            if given[-1]:
+                used[share] = used.get(share, 0) + 1
+                spent[share] += 1
+        for share, number in spent.items():
+            await budget.spend(connection, share, number, now_s)
+        return given
 
 
 def may_spend(share: str, used: dict[str, int], limit: int) -> bool:

@@ -1,7 +1,6 @@
 """Which rows are claimed how, and which step runs them: the table that ties the worker to the pipeline."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -23,11 +22,6 @@ D = TypeVar("D", bound=Due)
 R = TypeVar("R", bound=Due | Heard)
 Take = Callable[[AsyncConnection, Claimant, int], Awaitable[Sequence[R]]]
 
-LOOK_BACK_EVERY_MS = 1_000  # for leases that ended and commits that came late
-# A row may be committed this long after its due time and still be found at once, less what the clocks of processes
-# differ by.
-LATE_MS = 100
-
 
 def lanes_of(relay: Relay) -> list[Lane]:
     """All lanes, in the order of the flow."""
@@ -39,10 +33,10 @@ def lanes_of(relay: Relay) -> list[Lane]:
 
     return [
         Lane("submit", Transcription, claim_submissions, submit, 16, _itself, relay.governor.may_submit),
-        Lane("collect", Webhook, onwards(heard.claim), collect, 64, _named, by_itself=True),
+        Lane("collect", Webhook, heard.claim, collect, 64, _named, by_itself=True),
         Lane("notify", Delivery, parcels.claim, notify, 256, _its_transcription),
-        Lane("recover", Recovery, onwards(oldest_due(Recovery)), recover, 2, _none, by_itself=True),
-        Lane("cleanup", Removal, onwards(oldest_due(Removal)), cleanup, 8, _its_transcription, by_itself=True),
+        Lane("recover", Recovery, oldest_due(Recovery), recover, 2, _none, by_itself=True),
+        Lane("cleanup", Removal, oldest_due(Removal), cleanup, 8, _its_transcription, by_itself=True),
     ]
 
 
@@ -69,23 +63,3 @@ def oldest_due(model: type[D]) -> Take[D]:
         return await claims.claim(connection, model, claimant, limit=limit)
 
     return take
-
-
-def onwards(take: Take[R]) -> Take[R]:
-    """Claims rows as they become due, and goes back to what was left behind now and then.
-
-    On PostgreSQL a long reader keeps all that is finished meanwhile in the index. A claim that always began at its
-    start would pass through all of it each time; one that goes on from the last does not.
-    """
-    reached_ms = claimed_ms = looked_back_ms = 0
-
-    async def claim(connection: AsyncConnection, claimant: Claimant, limit: int) -> Sequence[R]:
-        nonlocal reached_ms, claimed_ms, looked_back_ms
-        if claimant.now_ms - looked_back_ms >= LOOK_BACK_EVERY_MS:
-            reached_ms, looked_back_ms = 0, claimant.now_ms
-        onward = replace(claimant, since_ms=max(0, min(reached_ms, claimed_ms - LATE_MS)))
-        claimed = await take(connection, onward, limit)
-        reached_ms, claimed_ms = max([reached_ms, *(row.due_at_ms or 0 for row in claimed)]), claimant.now_ms
-        return claimed
-
-    return claim

@@ -18,7 +18,6 @@ from service.governor import Governor
 from service.ids import new_uuid
 from service.leases import Leases
 from service.listing import Listing
-from service.packer import Packer
 from service.settings import Settings
 from service.soniox import Soniox
 from service.store.room import Quotas
@@ -40,7 +39,6 @@ class Relay:
     soniox: Soniox
     sender: Sender
     name: str  # who holds the leases of this process
-    packer: Packer
     leases: Leases  # what this process may still believe to hold
     listing: Listing  # Soniox's own list, shared by those who look for something at the same time
     traces: Traces
@@ -68,7 +66,6 @@ async def open_relay(settings: Settings) -> AsyncIterator[Relay]:
             settings.soniox_url, api_key, governor.permit, governor.hear, telemetry.observe_soniox_call
         )
         sender = Sender(Guard(settings.relay_allowed_destinations), settings.relay_delivery_timeout_s)
-        packer = Packer()
         name = f"{socket.gethostname()}:{os.getpid()}:{new_uuid(clock())[-6:]}"
         traces = open_traces(settings.otel_exporter_otlp_endpoint, settings.otel_service_name)
         try:
@@ -83,12 +80,10 @@ async def open_relay(settings: Settings) -> AsyncIterator[Relay]:
                 leases=Leases(clock),
                 listing=Listing(soniox, clock),
                 sender=sender,
-                packer=packer,
                 name=name,
                 traces=traces,
             )
         finally:
             await soniox.close()
             await sender.close()
-            await packer.close()
             await asyncio.to_thread(traces.close)

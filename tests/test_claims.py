@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.util import await_only
 
 from service.db import Database, open_database
-from service.lanes import oldest_due, onwards
 from service.store import claims, webhooks
 from service.store import removals as removals_store
 from service.store.changes import insert_all
@@ -215,40 +214,6 @@ async def test_a_special_claim_asks_its_own_question_and_sets_its_own_columns(db
 
     rows = await db.write(step)
     assert [(row.id, row.soniox_file_id) for row in rows] == [("r001", "f"), ("r002", "f")]
-
-
-async def test_what_was_due_before_a_moment_is_passed_over_on_demand(db: Database) -> None:
-    await lay_out(db, -20, -10, 0)
-    claimant = Claimant("w1", NOW_MS, LEASE_MS, since_ms=NOW_MS - 10)
-    rows = await db.write(lambda connection: claims.claim(connection, Removal, claimant, limit=9))
-    assert ids(rows) == ["r001", "r002"]
-
-
-class Onwards:
-    """A lane that goes on from what it claimed last."""
-
-    def __init__(self, db: Database) -> None:
-        self._db, self._take = db, onwards(oldest_due(Removal))
-
-    async def claim(self, after_ms: int) -> list[str]:
-        claimant = Claimant("w1", NOW_MS + after_ms, LEASE_MS)
-        return ids(await self._db.write(lambda connection: self._take(connection, claimant, 1)))
-
-
-async def test_a_claim_that_goes_on_finds_what_was_committed_a_moment_late(db: Database) -> None:
-    lane = Onwards(db)
-    await lay_out(db, 0)
-    assert await lane.claim(0) == ["r000"]
-    await lay_out(db, -50, first=1)
-    assert await lane.claim(10) == ["r001"]
-
-
-async def test_a_claim_that_goes_on_passes_over_what_was_left_behind_for_a_second_at_most(db: Database) -> None:
-    lane = Onwards(db)
-    await lay_out(db, -5_000)
-    assert await lane.claim(0) == ["r000"]
-    await lay_out(db, -5_001, -4_999, first=1)  # while it catches up, not even what comes a moment before
-    assert [await lane.claim(10), await lane.claim(20), await lane.claim(1_000)] == [["r002"], [], ["r001"]]
 
 
 async def test_a_statement_for_many_claims_changes_only_what_is_still_held(db: Database) -> None:

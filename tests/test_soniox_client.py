@@ -24,7 +24,7 @@ class Late:
         self._tries = 0
         self._server: asyncio.Server | None = None
 
-    async def permit(self, _share: str, _more: int) -> None:
+    async def permit(self, _share: str) -> None:
         self._tries += 1
         if self._tries == 2:
             self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)

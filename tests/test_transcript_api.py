@@ -12,7 +12,6 @@ import webvtt
 from hypothesis import HealthCheck, given, settings
 from sqlalchemy import update
 
-from service.reading import text_of
 from service.store.transcripts import chunks
 from service.transcripts.formats import FORMATS
 from tests.support.relay_app import RelayApp, as_json
@@ -263,6 +262,6 @@ async def test_the_event_brings_the_summary_along(relay_app: RelayApp) -> None:
 async def test_the_text_of_a_transcript_is_soniox_own(relay_app: RelayApp) -> None:
     joined = await put(relay_app.relay, TALK)
     other = await put(relay_app.relay, document(said("one two"), text="one two, said otherwise"))
-    assert await text_of(relay_app.relay.db, joined) == TALK["text"]
-    assert await text_of(relay_app.relay.db, other) == "one two, said otherwise"
-    assert await text_of(relay_app.relay.db, "0b7f9c3e-6c0e-4f0e-9a53-2f0f8f1f7d11") is None
+    for transcription_id, text in ((joined, TALK["text"]), (other, "one two, said otherwise")):
+        served = await relay_app.client.get(f"/v1/transcriptions/{transcription_id}/transcript")
+        assert served.json()["text"] == text

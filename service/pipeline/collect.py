@@ -20,7 +20,7 @@ from service.soniox.models import FINISHED_BADLY, FINISHED_WELL
 from service.store import claims, removals, webhooks
 from service.store.heard import Heard
 from service.tables import Transcription, Webhook
-from service.transcripts.codec import MalformedTranscript
+from service.transcripts.codec import MalformedTranscript, pack
 
 LOOKS_AT_A_LAGGARD = 8  # Soniox may say "processing" for a moment after its webhook; then the reconciler's turn
 LOOKS_AT_A_MALFORMED_ONE = 6  # an answer cut on the way is malformed too
@@ -93,7 +93,7 @@ async def _turn_away(relay: Relay, row: Webhook, remote: RemoteTranscription) ->
 async def _complete(relay: Relay, row: Webhook, job: Transcription, remote: RemoteTranscription) -> None:
     started_ms = relay.clock()
     try:
-        packed = await relay.packer.pack(await relay.soniox.get_transcript(remote.id))
+        packed = await pack(await relay.soniox.get_transcript(remote.id))
     except MalformedTranscript as error:
         if row.tries < LOOKS_AT_A_MALFORMED_ONE:
             raise SonioxNotReady(f"the transcript cannot be read: {error}") from error

@@ -25,7 +25,7 @@ from service.soniox.models import Count, FilePage, RemoteFile, RemoteTranscripti
 from service.soniox.multipart import Upload, encode
 
 T = TypeVar("T")
-Permit = Callable[[str, int], Awaitable[None]]  # waits until a call of that share may be made; so many follow
+Permit = Callable[[str], Awaitable[None]]  # waits until a call of that share may be made
 Observe = Callable[[str, int | None, float], None]  # operation, HTTP status, seconds
 MayI = Callable[[], Awaitable[bool]]  # asked right before a request that cannot be undone is sent
 Hear = Callable[[SonioxError | None], None]  # learns what each request came to
@@ -50,12 +50,11 @@ class Call:
     share: str
     repeatable: bool = True
     caps: Caps = CALL
-    leads_to: int = 0  # calls of the same share that follow it as a rule
 
 
 CREATE = Call("create_transcription", "POST", "live", repeatable=False)
 UPLOAD = Call("upload_file", "POST", "live", repeatable=False, caps=Caps(deadline_s=3600, bytes=2**20))
-READ = Call("get_transcription", "GET", "live", leads_to=1)
+READ = Call("get_transcription", "GET", "live")
 LOOK = Call("get_transcription", "GET", "sweep")
 READ_TRANSCRIPT = Call("get_transcript", "GET", "live", caps=TRANSCRIPT)
 LIST = Call("list_transcriptions", "GET", "sweep")
@@ -154,35 +153,19 @@ class Soniox:
                 return
 
     async def _call(self, call: Call, path: str, may_i: MayI | None = None, **request: Any) -> bytes:
-        try:
-            return await self._try(call, path, may_i, request)
-        except SonioxError as error:
-            failed = error
-        # Outside of `except`: what fails next must not carry this failure along as its context.
-        return await self._again(failed, call, path, may_i, request)
-
-    async def _again(
-        self, failed: SonioxError, call: Call, path: str, may_i: MayI | None, request: dict[str, Any]
-    ) -> bytes:
-        """Repeat what failed, if it may be. What does not fail is spared tenacity, which costs half a call."""
-        first = [failed]
-
-        async def attempt() -> bytes:
-            if first:
-                raise first.pop()
-            return await self._try(call, path, may_i, request)
-
-        retrying = AsyncRetrying(
+        """The body of a 2xx answer; failures that another try may cure are repeated where that is safe."""
+        async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(REPEATABLE if call.repeatable else SonioxUnreachable),
             wait=wait_random_exponential(multiplier=0.2, max=3),
             stop=stop_after_attempt(TRIES),
             reraise=True,
-        )
-        result: bytes = await retrying(attempt)
-        return result
+        ):
+            with attempt:
+                return await self._try(call, path, may_i, request)
+        raise AssertionError("tenacity gives back a result or raises")
 
     async def _try(self, call: Call, path: str, may_i: MayI | None, request: dict[str, Any]) -> bytes:
-        await self._permit(call.share, call.leads_to)
+        await self._permit(call.share)
         if may_i and not await may_i():
             raise SonioxUnreachable("the claim ended before the request was sent")
         self.made[call.share] += 1

@@ -35,12 +35,11 @@ D = TypeVar("D", bound=Due)
 
 @dataclass(frozen=True)
 class Claimant:
-    """Who claims, when, and for how long; what was due before `since_ms` is passed over."""
+    """Who claims, when, and for how long."""
 
     worker: str
     now_ms: int
     lease_ms: int
-    since_ms: int = 0
 
 
 def taking(
@@ -51,7 +50,7 @@ def taking(
     `where` and `also` (further columns to set) may have parameters of their own, which `claim` is given.
     """
     table = table_of(model)
-    due = and_(table.c.due_at_ms <= bindparam("claim_now_ms"), table.c.due_at_ms >= bindparam("claim_since_ms"))
+    due = table.c.due_at_ms <= bindparam("claim_now_ms")
     wanted = due if where is None else and_(due, where)
     oldest = _free(table).where(wanted).order_by(table.c.due_at_ms, table.c.id)
     return _take(table, oldest.limit(bindparam("claim_limit", type_=Integer)), also or {})
@@ -83,8 +82,7 @@ async def take_oldest(
     connection: AsyncConnection, claimant: Claimant, statement: Executable, limit: int, **parameters: Any
 ) -> CursorResult[Any]:
     """Run a statement that has one of `taking` in it."""
-    oldest = {"claim_limit": limit, "claim_since_ms": claimant.since_ms}
-    return await connection.execute(statement, {**_lease(claimant), **oldest, **parameters})
+    return await connection.execute(statement, {**_lease(claimant), "claim_limit": limit, **parameters})
 
 
 async def take_those(

@@ -17,7 +17,6 @@ from service.governor import Governor
 from service.http import Answer
 from service.leases import Leases
 from service.listing import Listing
-from service.packer import Packer
 from service.reconcile.clock import Rhythm
 from service.relay import Relay
 from service.settings import Settings
@@ -140,7 +139,6 @@ def new_process(name: str, settings: Settings, db: Database, clock: Ticking, sen
         governor=governor,
         soniox=soniox,
         sender=sender,
-        packer=Packer(processors=1),
         name=name,
         leases=Leases(clock),
         listing=Listing(soniox, clock),
