@@ -12,9 +12,8 @@ import time
 from bench.filling import fill
 from bench.served import ready_databases, settings_of
 from bench.table import Row, show
-from service.clock import wall_ms
+from service.clock import DAY_MS, wall_ms
 from service.figures import WINDOWS, Figures, Length, count_hours
-from service.figures.windows import DAY_MS
 from service.relay import open_relay
 
 JOBS = 1_000_000

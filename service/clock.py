@@ -10,6 +10,10 @@ from datetime import UTC, datetime
 
 Clock = Callable[[], int]
 
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
+DAY_MS = 24 * HOUR_MS
+
 
 def steady_clock(wall_ms: int) -> Clock:
     """A clock that reads `wall_ms` now and runs evenly from there."""

@@ -9,6 +9,7 @@ from functools import partial
 
 import structlog
 
+from service.clock import DAY_MS
 from service.discard import discard
 from service.relay import Relay
 from service.store import files, retention, search
@@ -16,7 +17,6 @@ from service.tables import Transcription
 
 log = structlog.get_logger(__name__)
 
-DAY_MS = 86_400_000
 LONGEST_UPLOAD_MS = DAY_MS
 BATCH = 20  # transcriptions deleted together; others want to write as well
 

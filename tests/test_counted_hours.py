@@ -10,14 +10,15 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from service.clock import DAY_MS, HOUR_MS
 from service.db import Database
 from service.engines import engine_url
 from service.figures import count_hours
-from service.figures.windows import DAY_MS, quantiles, window_of
+from service.figures.windows import quantiles, window_of
 from service.lifecycle import DeliveryStatus, Stage
 from service.store import deliveries, endings, events, hours, transcriptions
 from service.store.changes import insert_all
-from service.store.counting import DELIVERIES, HOUR_MS, JOBS, SAMPLE, Subject
+from service.store.counting import DELIVERIES, JOBS, SAMPLE, Subject
 from service.store.endings import Ending
 from service.store.history import Interval, Window
 from service.tables import Delivery, Transcription

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from service.clock import DAY_MS
 from service.discard import discard
-from service.purge import DAY_MS, purge_once, scrub
+from service.purge import purge_once, scrub
 from service.store import retention
 from service.store.changes import insert_all
 from service.tables import Delivery

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 ANSWER_WITHIN_S = 5
-SILENT_MS = 30_000
 
 
 def add_to(app: typer.Typer) -> None:
@@ -55,6 +54,7 @@ def _of_worker(settings: "Settings") -> str | None:
     import asyncio
 
     from service.errors import DatabaseDown
+    from service.store.heartbeats import WORKER_SILENT_MS
 
     try:
         silent_ms = asyncio.run(_silence_ms(settings.direct_url))
@@ -62,7 +62,7 @@ def _of_worker(settings: "Settings") -> str | None:
         return None
     if silent_ms is None:
         return "no worker has started on this host"
-    return None if silent_ms <= SILENT_MS else f"the worker has been silent for {silent_ms // 1000} s"
+    return None if silent_ms <= WORKER_SILENT_MS else f"the worker has been silent for {silent_ms // 1000} s"
 
 
 async def _silence_ms(database_url: str) -> int | None:

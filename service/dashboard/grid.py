@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
-HOUR_MS = 3_600_000
+from service.clock import HOUR_MS
 
 Tone = Literal["none", "good", "mixed", "bad", "open"]
 

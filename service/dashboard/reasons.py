@@ -9,6 +9,7 @@ from typing import assert_never
 
 from service.dashboard.words import span
 from service.lifecycle import DeliveryStatus, Stage
+from service.store.heartbeats import WORKER_SILENT_MS
 from service.tables import Delivery, Transcription, Webhook
 
 
@@ -29,9 +30,6 @@ class Seen:
     hint: Webhook | None = None
     deliveries: Sequence[Delivery] = field(default_factory=list)
     disabled: frozenset[str] = frozenset()  # endpoints
-
-
-WORKER_SILENT_MS = 30_000
 
 
 def why_not_done(seen: Seen) -> str | None:

@@ -18,8 +18,6 @@ from service.tables import Heartbeat
 
 router = page_router()
 
-STALLED_AFTER_MS = 300_000
-
 
 @router.get("/system")
 async def system(request: Request, relay: RelayOf, _visitor: Admin) -> Response:
@@ -39,7 +37,7 @@ async def _facts(relay: Relay, connection: AsyncConnection) -> dict[str, Any]:
         "life": signs_of_life(beats, relay.settings, now_ms),
         "beats": sorted(beats.values(), key=lambda beat: -beat.at_ms),
         "saying": {beat.name: _said(beat) for beat in beats.values()},
-        "stalled": await sweeps.stalled(connection, now_ms, now_ms - STALLED_AFTER_MS),
+        "stalled": await sweeps.stalled(connection, now_ms, now_ms - sweeps.STALLED_AFTER_MS),
         "quotas": await quotas(relay, connection),
         "this_process": relay.name,
         "trouble": relay.governor.trouble(),

@@ -4,9 +4,8 @@ import statistics
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-MINUTE_MS = 60_000
-HOUR_MS = 60 * MINUTE_MS
-DAY_MS = 24 * HOUR_MS
+from service.clock import DAY_MS, HOUR_MS, MINUTE_MS
+
 NOTHING = "–"  # noqa: RUF001  # an en dash stands for no value
 
 

@@ -8,11 +8,12 @@ DISABLE_AFTER_MS, is disabled; what was on its way is then held, not given up.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from service.clock import DAY_MS
 from service.downstream.send import Outcome
 from service.lifecycle import TRIPPED_AFTER, DeliveryStatus
 
 JITTER = 0.1  # at most this share of a wait is added
-DISABLE_AFTER_MS = 5 * 24 * 3600 * 1000
+DISABLE_AFTER_MS = 5 * DAY_MS
 FIRST_PAUSE_MS = 1_000
 LONGEST_PAUSE_MS = 60_000
 MOST_DOUBLINGS = 10
@@ -59,7 +60,7 @@ def _why_disable(outcome: Outcome, past: Past, ended_ms: int) -> str | None:
         return "the receiver answered 410 Gone"
     since_ms = past.failing_since_ms
     if since_ms is not None and ended_ms - since_ms >= DISABLE_AFTER_MS and past.failures >= TRIPPED_AFTER:
-        return f"nothing but failures for {DISABLE_AFTER_MS // 86_400_000} days"
+        return f"nothing but failures for {DISABLE_AFTER_MS // DAY_MS} days"
     return None
 
 

@@ -6,16 +6,16 @@ from typing import Any, Literal
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.clock import iso
-from service.figures.life import WORKER_SILENT_MS, signs_of_life, workers_of
-from service.figures.windows import DAY_MS, HOUR_MS
+from service.clock import DAY_MS, HOUR_MS, MINUTE_MS, iso
+from service.figures.life import signs_of_life, workers_of
 from service.relay import Relay
 from service.store import attention, heartbeats, history
+from service.store.heartbeats import WORKER_SILENT_MS
 from service.store.stats import Standing
 from service.tables import Heartbeat
 
 LOST = ("webhook_lost", "webhook_rejected")
-OVERDUE_MS = {"collect": 300_000, "cleanup": 3_600_000}  # how old the oldest of a queue may be
+OVERDUE_MS = {"collect": 5 * MINUTE_MS, "cleanup": HOUR_MS}  # how old the oldest of a queue may be
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _is_late(queue: Standing, before_ms: int) -> bool:
 
 
 def _late(lane: str, queue: Standing, most_ms: int) -> Concern:
-    message = f"the oldest of {queue.count} that wait for `{lane}` is older than {most_ms // 60_000} minutes"
+    message = f"the oldest of {queue.count} that wait for `{lane}` is older than {most_ms // MINUTE_MS} minutes"
     return Concern("queue_late", "warning", message, queue.count, queue.oldest_ms, ("queue", lane))
 
 

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from service.figures.windows import DAY_MS, MINUTE_MS
+from service.clock import DAY_MS, MINUTE_MS
 from service.relay import Relay
 from service.store import hours
 from service.store.counting import DELIVERIES, JOBS

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 from service.reconcile import HEARTBEAT
 from service.settings import Settings
+from service.store.heartbeats import WORKER_SILENT_MS
 from service.tables import Heartbeat
 
 WORKER = "worker:"
-WORKER_SILENT_MS = 30_000
 RECONCILER_SILENT_INTERVALS = 3
 
 

@@ -5,13 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, repeat
 from typing import Literal
 
+from service.clock import DAY_MS, HOUR_MS, MINUTE_MS
 from service.store.history import Interval, Kind, Window
 
 Length = Literal["1h", "24h", "7d", "30d"]
 
-MINUTE_MS = 60_000
-HOUR_MS = 60 * MINUTE_MS
-DAY_MS = 24 * HOUR_MS
 WINDOWS: dict[Length, tuple[int, int]] = {
     "1h": (HOUR_MS, MINUTE_MS),
     "24h": (DAY_MS, 15 * MINUTE_MS),

@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service import telemetry
+from service.clock import DAY_MS
 from service.errors import SonioxError
 from service.ids import new_uuid
 from service.reconcile.finds import Find
@@ -27,9 +28,8 @@ HEARTBEAT = "reconciler"
 OFFICE = "reconciler"
 HELD_FOR_INTERVALS = 1.5
 LEAKS_EVERY = 10  # sweeps
-STALLED_AFTER_MS = 300_000
 EARLY_LOOK_AFTER_MS = 2_000
-FORGOTTEN_AFTER_MS = 24 * 3600 * 1000  # signs of life of processes that are gone
+FORGOTTEN_AFTER_MS = DAY_MS  # signs of life of processes that are gone
 
 
 @dataclass
@@ -109,7 +109,7 @@ async def _stalled(relay: Relay) -> Counter[str]:
     """Rows nobody works on are claimed again by themselves; a count above 0 says that workers are missing."""
     now_ms = relay.clock()
     async with relay.db.read() as connection:
-        counts = await sweeps.stalled(connection, now_ms, now_ms - STALLED_AFTER_MS)
+        counts = await sweeps.stalled(connection, now_ms, now_ms - sweeps.STALLED_AFTER_MS)
     for lane, number in counts.items():
         telemetry.work_stalled.labels(lane).set(number)
     return Counter({f"stalled_{lane}": number for lane, number in counts.items() if number})

@@ -7,11 +7,11 @@ from functools import cache
 from sqlalchemy import BigInteger, Column, TextClause, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from service.clock import HOUR_MS
 from service.store import history
 from service.store.history import COMPLETED, DELIVERED, EXHAUSTED, FAILED, Interval, Kind, Window
 from service.tables import IS_SETTLED, Delivery, Transcription, table_of
 
-HOUR_MS = 3_600_000
 SAMPLE = 12  # durations of each hour and kind, evenly chosen by rank
 EVERYBODY = ""
 

@@ -10,6 +10,8 @@ from service.tables import Heartbeat, table_of
 
 heartbeats = table_of(Heartbeat)
 
+WORKER_SILENT_MS = 30_000  # a worker gives a sign of life every 5 s; after so long it counts as dead
+
 
 async def beat(connection: AsyncConnection, name: str, at_ms: int, detail: dict[str, Any]) -> None:
     """Note that `name` is alive, and what it has to say."""

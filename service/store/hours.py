@@ -10,7 +10,8 @@ from itertools import pairwise
 from sqlalchemy import case, delete, func, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.store.counting import EVERYBODY, HOUR_MS, Subject, count_hour, interval_of
+from service.clock import HOUR_MS
+from service.store.counting import EVERYBODY, Subject, count_hour, interval_of
 from service.store.history import Interval, Window
 from service.store.rows import upsert
 from service.tables import CountedHour, table_of

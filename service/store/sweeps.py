@@ -4,6 +4,7 @@ from sqlalchemy import delete, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlmodel import SQLModel
 
+from service.clock import MINUTE_MS
 from service.lifecycle import Stage
 from service.store.changes import insert_all
 from service.store.rows import as_models
@@ -14,6 +15,7 @@ jobs = table_of(Transcription)
 removals = table_of(Removal)
 
 KEPT = 1_000
+STALLED_AFTER_MS = 5 * MINUTE_MS  # what has been due for so long stands still
 QUEUES: dict[str, type[SQLModel]] = {
     "submit": Transcription,
     "collect": Webhook,

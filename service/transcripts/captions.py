@@ -6,12 +6,11 @@ from itertools import chain, pairwise
 from math import ceil, inf
 
 from service.transcripts.options import RenderOptions
-from service.transcripts.words import Word
+from service.transcripts.words import SENTENCE_ENDS, Word
 
 PAUSE_MS = 1_200
 """A longer silence ends a caption."""
 
-_SENTENCE_ENDS = (".", "!", "?", "…", "。", "！", "？", "؟", "۔", "।", "።")  # noqa: RUF001 - marks of many scripts
 _CLAUSE_ENDS = (",", ";", ":", "–", "—", "、", "，", "；", "：", "،", "؛")  # noqa: RUF001 - marks of many scripts
 _CLOSERS = "\"'”’»)]」』"  # noqa: RUF001 - marks of many scripts
 _CLAUSE_WORTH = 0.2
@@ -80,7 +79,7 @@ def _sentences(block: Sequence[SpokenWord]) -> Iterator[Caption]:
     sentence: Caption = []
     for word in block:
         sentence.append(word)
-        if _ends_with(word, _SENTENCE_ENDS):
+        if _ends_with(word, SENTENCE_ENDS):
             yield sentence
             sentence = []
     if sentence:

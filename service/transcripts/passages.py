@@ -10,11 +10,10 @@ from itertools import groupby
 from service.transcripts.folding import fold
 from service.transcripts.timing import Times
 from service.transcripts.tokens import Batch
-from service.transcripts.words import begins_word
+from service.transcripts.words import SENTENCE_ENDS, begins_word
 
 _SHORTEST_CUT = 100  # tokens
 _LONGEST = 150  # tokens; a PostgreSQL tsvector knows 256 places of a word at most
-_SENTENCE_ENDS = (".", "!", "?", "…", "。", "！", "？", "؟", "۔", "।")  # noqa: RUF001 - marks of many scripts
 
 Voice = tuple[str | None, bool]
 """Speaker, and whether it is translated text."""
@@ -122,7 +121,7 @@ def _place(texts: list[str]) -> int:
     last_word = None
     for n in range(_LONGEST, _SHORTEST_CUT - 1, -1):
         if begins_word(texts[n - 1], texts[n]):
-            if texts[n - 1].rstrip().endswith(_SENTENCE_ENDS):
+            if texts[n - 1].rstrip().endswith(SENTENCE_ENDS):
                 return n
             last_word = last_word or n
     return last_word or _LONGEST

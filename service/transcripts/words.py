@@ -13,6 +13,8 @@ from typing import Any
 from service.transcripts.timing import Timed, timed
 from service.transcripts.tokens import Batch, Token, confidence_of, is_translation, text_of
 
+SENTENCE_ENDS = (".", "!", "?", "…", "。", "！", "？", "؟", "۔", "।", "።")  # noqa: RUF001 - marks of many scripts
+
 NO_SPACES = re.compile(
     "[\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Tibetan, Burmese, Khmer
     "\u3000-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"  # East Asian punctuation, kana, Han
