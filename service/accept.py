@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
+from opentelemetry.trace import SpanKind
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import IdempotencyMismatch
@@ -13,6 +14,7 @@ from service.relay import Relay
 from service.store import files, timeline, transcriptions
 from service.store.rows import new
 from service.tables import File, IdempotencyKey, TimelineEntry, Transcription
+from service.traces import attributes, traceparent_of
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,9 @@ async def accept(relay: Relay, order: Order) -> tuple[Transcription, bool]:
 
     Raises IdempotencyMismatch for a known key with another request.
     """
-    with relay.traces.span("submit", order.traceparent, "server") as span:
-        job, is_new = await _keep(relay, replace(order, traceparent=span.traceparent))
-        span.note(job_id=job.id)
+    with relay.traces.span("submit", order.traceparent, SpanKind.SERVER) as span:
+        job, is_new = await _keep(relay, replace(order, traceparent=traceparent_of(span)))
+        span.set_attributes(attributes(job_id=job.id))
     return job, is_new
 
 

@@ -4,6 +4,7 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind
 
 from service.traces import Traces, sane_traceparent
 from tests.support.relay_app import AUDIO, MODEL, RelayApp
@@ -102,7 +103,7 @@ def test_a_failed_block_leaves_no_words_in_its_span() -> None:
     provider.add_span_processor(SimpleSpanProcessor(spans))
     with (
         pytest.raises(ValueError, match="secret"),
-        Traces(provider.get_tracer("test")).span("step", None, "client"),
+        Traces(provider.get_tracer("test")).span("step", None, SpanKind.CLIENT),
     ):
         raise ValueError("a secret word")
     [span] = spans.get_finished_spans()

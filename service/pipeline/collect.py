@@ -7,6 +7,7 @@ job's own only if its `webhook_url` names the job, so that a leaked header canno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from opentelemetry.trace import SpanKind
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import SonioxError, SonioxNotFound, SonioxNotReady
@@ -49,9 +50,9 @@ def _traced(relay: Relay, row: Webhook, job: Transcription | None) -> Iterator[N
     parent, job_id = (job.traceparent, job.id) if job else (None, None)
     if job and row.tries == 0:
         if job.submitted_at_ms:
-            relay.traces.past("transcribe", parent, job.submitted_at_ms, row.received_at_ms, job_id=job_id)
-        relay.traces.past(row.source, parent, row.received_at_ms, relay.clock(), job_id=job_id)
-    with relay.traces.span("collect", parent, "consumer", job_id=job_id, soniox_id=row.soniox_id):
+            relay.traces.record("transcribe", parent, job.submitted_at_ms, row.received_at_ms, job_id=job_id)
+        relay.traces.record(row.source, parent, row.received_at_ms, relay.clock(), job_id=job_id)
+    with relay.traces.span("collect", parent, SpanKind.CONSUMER, job_id=job_id, soniox_id=row.soniox_id):
         yield
 
 

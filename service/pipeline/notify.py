@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import msgspec
 import structlog
+from opentelemetry.trace import SpanKind
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service import telemetry
@@ -25,6 +26,7 @@ from service.store.parcels import Parcel
 from service.store.receivers import Failure
 from service.store.rows import new
 from service.tables import Attempt, TimelineEntry
+from service.traces import attributes, traceparent_of
 
 log = structlog.get_logger(__name__)
 
@@ -61,11 +63,17 @@ async def _try(relay: Relay, parcel: Parcel, at_ms: int) -> Outcome:
 
 async def _post(relay: Relay, parcel: Parcel, message: Message) -> Outcome:
     """Send it, with the trace it belongs to."""
-    ids = {"job_id": parcel.transcription_id, "event_id": parcel.event_id, "delivery_id": parcel.id}
-    with relay.traces.span("deliver", parcel.traceparent, "client", endpoint_id=parcel.endpoint_id, **ids) as span:
-        told = {"traceparent": span.traceparent} if span.traceparent else {}
-        outcome = await relay.sender.post(replace(message, headers={**message.headers, **told}))
-        span.note(http_status=outcome.status_code, tries=parcel.tries + 1)
+    ids = {
+        "job_id": parcel.transcription_id,
+        "event_id": parcel.event_id,
+        "delivery_id": parcel.id,
+        "endpoint_id": parcel.endpoint_id,
+    }
+    with relay.traces.span("deliver", parcel.traceparent, SpanKind.CLIENT, **ids) as span:
+        traceparent = traceparent_of(span)
+        headers = {**message.headers, "traceparent": traceparent} if traceparent else message.headers
+        outcome = await relay.sender.post(replace(message, headers=headers))
+        span.set_attributes(attributes(http_status=outcome.status_code, tries=parcel.tries + 1))
     return outcome
 
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
+from opentelemetry.trace import SpanKind
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.errors import (
@@ -29,6 +30,7 @@ from service.store import removals, timeline, transcriptions
 from service.store.endings import Ending
 from service.store.rows import new
 from service.tables import TimelineEntry, Transcription
+from service.traces import attributes
 
 log = structlog.get_logger(__name__)
 
@@ -40,9 +42,9 @@ async def submit(relay: Relay, job: Transcription) -> None:
     """Run one claimed row to its next stage."""
     started_ms = relay.clock()
     try:
-        with relay.traces.span("create at soniox", job.traceparent, "client", job_id=job.id) as span:
+        with relay.traces.span("create at soniox", job.traceparent, SpanKind.CLIENT, job_id=job.id) as span:
             soniox_id = await _find_or_create(relay, job)
-            span.note(soniox_id=soniox_id)
+            span.set_attributes(attributes(soniox_id=soniox_id))
     except SonioxError as error:
         await _give_back(relay, job, error)
     else:
