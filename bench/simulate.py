@@ -18,11 +18,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from bench.table import Row, show
 from bench.transcripts import body, tokens
+from service.clock import DAY_MS
 from service.ids import new_id, new_uuid
 from service.lifecycle import DeliveryStatus, Stage
 from service.migrate import upgrade
 from service.pipeline.keep import parts_of
-from service.purge import DAY_MS, purge_once
+from service.purge import purge_once
 from service.relay import Relay, open_relay
 from service.settings import Settings
 from service.store import timeline, transcripts

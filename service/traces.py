@@ -1,7 +1,7 @@
 """Traces (OpenTelemetry): one for each transcription, from the caller's request to its receivers.
 
 Spans are recorded and sent when the extra `otel` is installed and OTEL_EXPORTER_OTLP_ENDPOINT is set. Without them
-OpenTelemetry's own no-op tracer keeps the caller's trace context, a W3C `traceparent`, and passes it on all the same.
+OpenTelemetry's no-op tracer keeps the caller's trace context, a W3C `traceparent`, and passes it on all the same.
 """
 
 import re

@@ -16,10 +16,10 @@ from sqlalchemy import text
 from service.app import create_app
 from service.cli.demo.household import free_port
 from service.errors import ConfigurationError
-from service.figures.life import WORKER_SILENT_MS
 from service.migrate import upgrade
 from service.relay import Relay
 from service.store import heartbeats
+from service.store.heartbeats import WORKER_SILENT_MS
 from tests.support.postgres import aside, execute
 from tests.support.relay_app import AUDIO, MASTER_SECRET, MODEL, RelayApp, open_relay_app, settings_for
 from tests.support.servers import serving
