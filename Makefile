@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# Most tests wait for servers and processes, so that four keep two processors busy.
-JOBS ?= 4
+# Most tests wait for servers and processes, so that three keep two processors busy.
+JOBS ?= 3
 ARGS ?=
 LONG_FUZZ ?= 1000
 LONG_SEARCH ?= 100

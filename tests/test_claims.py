@@ -255,7 +255,7 @@ async def test_a_claim_passes_over_rows_that_another_is_just_taking(database_url
         first = asyncio.create_task(slow.write(dawdle))
         await taken.wait()
         try:
-            second = await asyncio.wait_for(claim(quick, "w2"), 10)
+            second = await asyncio.wait_for(claim(quick, "w2"), 30)
         finally:
             go_on.set()
         assert ids(second) == ["r001"]

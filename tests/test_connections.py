@@ -66,6 +66,14 @@ async def drip(writer: asyncio.StreamWriter, piece: bytes) -> None:
     await until(is_over)
 
 
+async def rest_of(reader: asyncio.StreamReader) -> bytes:
+    """What comes before the end; a connection that is closed while we still write ends in a reset."""
+    try:
+        return await asyncio.wait_for(reader.read(), 30)
+    except ConnectionResetError:
+        return b""
+
+
 @pytest.mark.parametrize("beginning", [b"", b"POST /webhooks/soniox HTTP/1.1\r\nX-Slow: "])
 async def test_who_does_not_finish_the_head_of_a_request_is_cut_off(
     port: int, monkeypatch: pytest.MonkeyPatch, beginning: bytes
@@ -73,7 +81,7 @@ async def test_who_does_not_finish_the_head_of_a_request_is_cut_off(
     monkeypatch.setattr(connections, "HEAD_WITHIN_S", 0.3)
     async with connected(port, beginning) as (reader, writer):
         dripping = asyncio.create_task(drip(writer, b"x" if beginning else b""))
-        assert await asyncio.wait_for(reader.read(), 10) == b""
+        assert await rest_of(reader) == b""
         dripping.cancel()
 
 
@@ -84,10 +92,10 @@ async def test_a_connection_may_rest_between_requests_but_not_for_long(
     async with connected(port) as (reader, writer):
         for _ in range(3):
             writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert (await asyncio.wait_for(reader.readuntil(b"}"), 10)).startswith(b"HTTP/1.1 200")
+            assert (await asyncio.wait_for(reader.readuntil(b"}"), 30)).startswith(b"HTTP/1.1 200")
             await stays(lambda: not reader.at_eof(), 0.4)
         rested_since_s = asyncio.get_running_loop().time()
-        assert await asyncio.wait_for(reader.read(), 10) == b""
+        assert await asyncio.wait_for(reader.read(), 30) == b""
         assert asyncio.get_running_loop().time() - rested_since_s < 5
 
 
@@ -98,7 +106,7 @@ async def test_who_is_refused_cannot_stay_by_dripping_the_rest_of_the_body(
     head = b"POST /webhooks/soniox HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
     async with connected(port, head) as (reader, writer):
         dripping = asyncio.create_task(drip(writer, b"x"))
-        assert (await asyncio.wait_for(reader.read(), 10)).startswith(b"HTTP/1.1 401")
+        assert (await asyncio.wait_for(reader.read(), 30)).startswith(b"HTTP/1.1 401")
         dripping.cancel()
 
 
@@ -115,7 +123,7 @@ async def test_an_endless_head_is_refused_before_it_takes_memory(port: int, endl
         assert sent < 2 << 20
         answer = b""
         with suppress(ConnectionError):  # it was refused in the middle of what we still sent
-            answer = await asyncio.wait_for(reader.read(), 10)
+            answer = await asyncio.wait_for(reader.read(), 30)
         assert answer[:12] in {b"HTTP/1.1 400", b""}
 
 
@@ -129,7 +137,7 @@ async def test_a_keyless_caller_cannot_make_the_relay_read_a_large_or_slow_body(
         monkeypatch.setattr(bounds, "BODY_WITHIN_S", within_s)
         head = f"POST /v1/endpoints HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode()
         async with connected(port, head + sent) as (reader, _):
-            assert (await asyncio.wait_for(reader.readline(), 10)).startswith(refusal)
+            assert (await asyncio.wait_for(reader.readline(), 30)).startswith(refusal)
 
 
 async def test_an_upload_that_stalls_is_given_up_and_leaves_nothing(
@@ -142,7 +150,7 @@ async def test_an_upload_that_stalls_is_given_up_and_leaves_nothing(
         '--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nabc'
     )
     async with connected(port, head.encode()) as (reader, _):
-        assert (await asyncio.wait_for(reader.readline(), 10)).startswith(b"HTTP/1.1 408")
+        assert (await asyncio.wait_for(reader.readline(), 30)).startswith(b"HTTP/1.1 408")
 
 
 async def test_over_the_cap_whoever_waited_longest_makes_room_and_no_webhook_is_refused(
@@ -151,7 +159,7 @@ async def test_over_the_cap_whoever_waited_longest_makes_room_and_no_webhook_is_
     monkeypatch.setattr(BoundedHttp, "most", 20)
     idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(60)]
     assert [await honest(port) for _ in range(5)] == [200] * 5
-    closed = [await asyncio.wait_for(reader.read(), 10) for reader, _ in idle[:40]]
+    closed = [await asyncio.wait_for(reader.read(), 30) for reader, _ in idle[:40]]
     assert closed == [b""] * 40
     still = [reader for reader, _ in idle[50:] if not reader.at_eof()]
     assert still
@@ -193,13 +201,13 @@ async def test_a_request_that_others_follow_hears_too_that_its_caller_is_gone() 
 
     async with serving(wait_for_the_end, http=BoundedHttp, lifespan="off") as server:
         async with connected(server.port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 3):
-            await asyncio.wait_for(begun.wait(), 10)
-        await asyncio.wait_for(ended.wait(), 10)
+            await asyncio.wait_for(begun.wait(), 30)
+        await asyncio.wait_for(ended.wait(), 30)
 
 
 async def test_a_connection_serves_many_requests_and_a_pipeline_of_them(port: int) -> None:
     request = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
     last = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     async with connected(port, request * 3 + last) as (reader, _):
-        assert (await asyncio.wait_for(reader.read(), 10)).count(b"HTTP/1.1 200") == 4
+        assert (await asyncio.wait_for(reader.read(), 30)).count(b"HTTP/1.1 200") == 4
     assert not BoundedHttp.sending

@@ -169,9 +169,9 @@ async def test_a_single_statement_waits_for_no_transaction_on_postgresql(db: Dat
         return "slow"
 
     slow = asyncio.create_task(db.write(dawdle))
-    await asyncio.wait_for(begun.wait(), 10)
+    await asyncio.wait_for(begun.wait(), 30)
     hint = Hint("w1", "job", "soniox", "completed", "webhook", NOW_MS)
-    await asyncio.wait_for(db.write_one_of(webhooks.record, hint), 10)
+    await asyncio.wait_for(db.write_one_of(webhooks.record, hint), 30)
     assert db.is_sqlite or not slow.done()
     go_on.set()
     assert await slow == "slow"
@@ -190,10 +190,10 @@ async def test_no_line_of_writes_waits_for_another_one_on_postgresql(db: Databas
         return await each_beats(connection, items)
 
     slow = asyncio.create_task(db.write_one_of(in_line(slow_line, dawdle), "slow"))
-    await asyncio.wait_for(begun.wait(), 10)
+    await asyncio.wait_for(begun.wait(), 30)
     for line in {TRANSACTIONS, STATEMENTS, CLAIMS} - {slow_line}:
         quick = in_line(line, functools.partial(each_beats))
-        assert await asyncio.wait_for(db.write_one_of(quick, line), 10) == line
+        assert await asyncio.wait_for(db.write_one_of(quick, line), 30) == line
     assert db.is_sqlite or not slow.done()
     go_on.set()
     await slow

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from service import processes
 from service.clock import DAY_MS
 from service.discard import discard
 from service.purge import purge_once, scrub
+from service.relay import Relay
 from service.store import retention
 from service.store.changes import insert_all
 from service.tables import Delivery
@@ -26,7 +28,19 @@ DAYS = 3
 
 @pytest.fixture
 async def keeping(database_url: str) -> AsyncIterator[RelayApp]:
-    """A relay that keeps finished transcriptions for some days."""
+    """A relay that keeps finished transcriptions for some days, and purges only when the test says so."""
+    async with open_relay_app(database_url, with_worker=False, relay_retention_days=DAYS) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def working(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RelayApp]:
+    """The same with a worker, whose own purge at the start would race with the test's."""
+
+    async def nothing(_relay: Relay) -> int:
+        return 0
+
+    monkeypatch.setattr(processes, "purge_once", nothing)
     async with open_relay_app(database_url, relay_retention_days=DAYS) as opened:
         yield opened
 
@@ -146,14 +160,14 @@ async def test_what_is_tried_again_while_the_purge_looks_is_not_purged(keeping: 
     assert await is_there(keeping, failed)
 
 
-async def test_what_was_tried_again_in_vain_while_the_purge_looked_is_not_purged(keeping: RelayApp) -> None:
-    failed = await put(keeping.relay, document([]), stage="failed", **days_ago(keeping, DAYS + 1))
-    async with keeping.relay.db.read() as connection:
-        (seen,) = await retention.expired(connection, keeping.relay.clock(), 9)
-    assert (await keeping.client.post(f"/v1/transcriptions/{failed}/retry")).status_code == 200
-    assert (await keeping.finished(failed))["status"] == "error"
-    assert await discard(keeping.relay, seen, "retention") is False
-    assert await is_there(keeping, failed)
+async def test_what_was_tried_again_in_vain_while_the_purge_looked_is_not_purged(working: RelayApp) -> None:
+    failed = await put(working.relay, document([]), stage="failed", **days_ago(working, DAYS + 1))
+    async with working.relay.db.read() as connection:
+        (seen,) = await retention.expired(connection, working.relay.clock(), 9)
+    assert (await working.client.post(f"/v1/transcriptions/{failed}/retry")).status_code == 200
+    assert (await working.finished(failed))["status"] == "error"
+    assert await discard(working.relay, seen, "retention") is False
+    assert await is_there(working, failed)
 
 
 async def test_nothing_is_purged_without_a_retention(relay_app: RelayApp) -> None:

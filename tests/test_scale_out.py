@@ -128,6 +128,7 @@ async def watching(database_url: str) -> AsyncIterator[list[int]]:
     """How many connections others had to the database, again and again while the block runs."""
     seen: list[int] = []
     query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    query += " AND backend_type = 'client backend'"  # autovacuum is nobody of ours
     connection = await asyncpg.connect(database_url)
 
     async def look() -> bool:

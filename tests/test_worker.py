@@ -341,7 +341,7 @@ async def test_what_a_claim_took_while_the_worker_stopped_is_given_back(relay: R
     await lay_out(relay, "a")
     lane = Lane("test", Removal, slow, finish, 4, lambda row: row.transcription_id, by_itself=True)
     running = asyncio.create_task(Worker(relay, [lane]).run(stop))
-    await asyncio.wait_for(begun.wait(), 10)
+    await asyncio.wait_for(begun.wait(), 30)
     lane_loop = next(task for task in asyncio.all_tasks() if task.get_name() == "test")
     stop.set()
     await until(lane_loop.done)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
 
 from tests.support.relay_app import ADMIN_KEY, ThreadedRelayApp, new_sqlite, relay_app_in_thread
 from tests.ui.chromium import MISSING, find_chromium, open_browser
@@ -65,7 +65,8 @@ class Visit:
 def stranger(threaded: ThreadedRelayApp, chromium: Browser) -> Iterator[Visit]:
     """A browser that is not signed in. At the end: no error in its console, no request to another host."""
     context = chromium.new_context(viewport={"width": 1280, "height": 860}, color_scheme="light")
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(30_000)
+    expect.set_options(timeout=30_000)
     visit = Visit(context.new_page(), threaded.url)
     visit.page.on("console", visit.hear)
     visit.page.on("pageerror", lambda error: visit.complaints.append(f"uncaught: {error}"))
