@@ -18,8 +18,8 @@ from statistics import median
 
 import httpx
 import structlog
-from sqlalchemy import and_, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import and_
+from sqlmodel import Session, select
 
 from bench.neighbour import beside
 from bench.rate import calls_per_s, ratio
@@ -118,9 +118,9 @@ async def add_endpoints(relay: Relay, urls: list[str]) -> None:
         for number, url in enumerate(urls)
     ]
 
-    async def add(connection: AsyncConnection) -> None:
+    def add(session: Session) -> None:
         for endpoint in made:
-            await endpoints.add(connection, endpoint)
+            endpoints.add(session, endpoint)
 
     await relay.db.write(add)
 
@@ -139,8 +139,9 @@ async def append(relay: Relay, owners: range) -> None:
         for owner in owners
     ]
 
-    async def put(connection: AsyncConnection) -> None:
-        await events.append(connection, [Told(event) for event in made])
+    def put(session: Session) -> None:
+        for event in made:
+            events.append(session, Told(event))
 
     await relay.db.write(put, wake=("notify",))
 
@@ -151,8 +152,7 @@ async def delivered(relay: Relay, number: int, since_ms: int) -> list[int]:
     since = and_(table.c.delivered_at_ms.is_not(None), table.c.created_at_ms >= since_ms)
     query = select(table.c.delivered_at_ms - table.c.created_at_ms).where(since)
     while True:
-        async with relay.db.read() as connection:
-            waits = (await connection.execute(query)).scalars().all()
+        waits = await relay.db.read(lambda session: session.exec(query).all())
         if len(waits) >= number:
             return list(waits)
         await asyncio.sleep(0.1)

@@ -17,7 +17,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session
 
 from bench.filling import fill
 from bench.rate import ratio
@@ -26,9 +26,9 @@ from service.db import Database, open_database
 from service.lifecycle import Stage
 from service.migrate import upgrade
 from service.store import browse, claims, deliveries, parcels, room, sweeps, transcriptions, webhooks
-from service.store.changes import insert_all
 from service.store.claims import Claimant
 from service.store.paging import Page
+from service.store.rows import insert_all
 from service.store.webhooks import Hint
 from service.tables import Delivery, Transcription, Webhook
 from service.wakeups import Wakeups
@@ -47,57 +47,59 @@ Work = Callable[[Database, int], Awaitable[object]]
 async def claim(database: Database, turn: int) -> None:
     """A batch from the inbox and one of deliveries, given back so that the next turn finds the same."""
     who = Claimant(f"bench-{turn}", NOW_MS + turn * 1000, 1)
-    assert (
-        len(await database.write(lambda connection: claims.claim(connection, Webhook, who, limit=BATCH))) == BATCH
-    )
-    assert len(await database.write(lambda connection: parcels.claim(connection, who, BATCH))) == BATCH
+    assert len(await database.write(lambda session: claims.claim(session, Webhook, who, limit=BATCH))) == BATCH
+    assert len(await database.write(lambda session: parcels.claim(session, who, BATCH))) == BATCH
 
 
 async def acknowledge(database: Database, turn: int) -> None:
     """As many webhooks as fit one commit at that load."""
     names = [f"new-{turn}-{number}" for number in range(BATCH)]
     hints = [Hint(name, name, name, "completed", "webhook", NOW_MS) for name in names]
-    await asyncio.gather(*(database.write_one_of(webhooks.record, hint) for hint in hints))
+    await asyncio.gather(*(database.write_many(webhooks.record, hint) for hint in hints))
 
 
 async def sweep(database: Database, turn: int) -> None:
     """The database's part of a sweep."""
-    async with database.read() as connection:
-        assert len(await transcriptions.silent(connection, NOW_MS + turn, 10_000)) == OPEN
-        await sweeps.stalled(connection, NOW_MS, NOW_MS)
-        await room.held(connection)
+
+    def look(session: Session) -> None:
+        assert len(transcriptions.silent(session, NOW_MS + turn, 10_000)) == OPEN
+        sweeps.stalled(session, NOW_MS, NOW_MS)
+        room.held(session)
+
+    await database.read(look)
 
 
 async def list_pages(database: Database, turn: int) -> None:
     """First pages as a dashboard asks for them: the newest, a caller's, those that wait, and deliveries."""
-    async with database.read() as connection:
+
+    def look(session: Session) -> None:
         for wanted in (browse.Wanted(None), browse.Wanted("o"), browse.Wanted(None, statuses=("processing",))):
-            assert await browse.page_of(connection, wanted, Page(BATCH))
+            assert browse.page_of(session, wanted, Page(BATCH))
         for chosen in (deliveries.Filter(None), deliveries.Filter(None, status="pending"), deliveries.Filter("o")):
-            assert await deliveries.page_of(connection, chosen, Page(BATCH))
+            assert deliveries.page_of(session, chosen, Page(BATCH))
+
+    await database.read(look)
 
 
 # The last one leaves rows that are due behind, which a sweep would count.
 WORKS: dict[str, Work] = {"claim": claim, "sweep": sweep, "list": list_pages, "ack": acknowledge}
 
 
-async def add_work(connection: AsyncConnection) -> None:
+def add_work(session: Session) -> None:
     """The same outstanding rows everywhere."""
     job: dict[str, Any] = {"owner": "o", "filename": "f", "model": "m", "stage": Stage.SUBMITTED}
     job |= {"soniox_status": "processing", "check_at_ms": NOW_MS - 1}
     for number in range(OPEN):
         created: dict[str, Any] = {"created_at_ms": NOW_MS + number}
         mine = Transcription(id=f"t{number}", soniox_id=f"x{number}", **job, **created)
-        await insert_all(connection, [mine])
-        await insert_all(connection, [_webhook(f"w{number}", due_at_ms=NOW_MS - number)])
+        insert_all(session, [mine])
+        insert_all(session, [_webhook(f"w{number}", due_at_ms=NOW_MS - number)])
         to: dict[str, Any] = {
             "event_id": "none",
             "endpoint_id": f"to-{number % 10}",
             "receiver": f"to-{number % 10}",
         }
-        await insert_all(
-            connection, [Delivery(id=f"d{number}", owner="o", due_at_ms=NOW_MS - number, **to, **created)]
-        )
+        insert_all(session, [Delivery(id=f"d{number}", owner="o", due_at_ms=NOW_MS - number, **to, **created)])
 
 
 def _webhook(name: str, due_at_ms: int) -> Webhook:

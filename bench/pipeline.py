@@ -36,8 +36,7 @@ from service.lifecycle import Stage
 from service.relay import Relay, open_relay
 from service.soniox import Soniox
 from service.store import claims, endpoints, webhooks
-from service.store.changes import insert_all
-from service.store.rows import new
+from service.store.rows import insert_all
 from service.store.webhooks import Hint
 from service.tables import Delivery, Endpoint, Removal, Transcription, Webhook
 from service.transcripts.codec import pack
@@ -127,17 +126,16 @@ async def relay_on(database_url: str, url: str) -> AsyncIterator[Relay]:
             secret_sealed=relay.vault.seal(new_endpoint_secret()),
             created_at_ms=relay.clock(),
         )
-        await relay.db.write(lambda connection: endpoints.add(connection, endpoint))
+        await relay.db.write(lambda session: endpoints.add(session, endpoint))
         yield relay
-        await relay.db.write(lambda connection: endpoints.remove(connection, endpoint.id))
+        await relay.db.write(lambda session: endpoints.remove(session, endpoint.id))
 
 
 async def put_submitted(db: Database, number: int) -> list[str]:
     """So many jobs that are finished at Soniox, and nobody here knows; their ids."""
     now_ms = wall_ms()
     jobs = [
-        new(
-            Transcription,
+        Transcription(
             id=(one := new_uuid(now_ms)),
             owner="bench",
             stage=Stage.SUBMITTED,
@@ -151,7 +149,7 @@ async def put_submitted(db: Database, number: int) -> list[str]:
         )
         for _ in range(number)
     ]
-    await db.write(lambda connection: insert_all(connection, jobs))
+    await db.write(lambda session: insert_all(session, jobs))
     return [job.id for job in jobs]
 
 
@@ -159,7 +157,7 @@ async def prepare(relay: Relay, number: int) -> None:
     """So many jobs at Soniox, and a webhook for each in the inbox."""
     ids, now_ms = await put_submitted(relay.db, number), relay.clock()
     hints = [Hint(new_uuid(now_ms), one, one, "completed", "webhook", now_ms) for one in ids]
-    await relay.db.write(lambda connection: webhooks.record(connection, hints))
+    await relay.db.write(lambda session: webhooks.record(session, hints))
 
 
 async def through_relay(relay: Relay, jobs: int) -> float:
@@ -178,8 +176,9 @@ async def through_relay(relay: Relay, jobs: int) -> float:
 
 async def _is_any_due(relay: Relay) -> bool:
     """True until all webhooks are handled, all notifications accepted, and all is removed at Soniox."""
-    async with relay.db.read() as connection:
-        due = [await claims.is_any_due(connection, kind, FAR_MS) for kind in (Webhook, Delivery, Removal)]
+    due = await relay.db.read(
+        lambda session: [claims.is_any_due(session, kind, FAR_MS) for kind in (Webhook, Delivery, Removal)]
+    )
     return any(due)
 
 

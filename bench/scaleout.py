@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 import asyncpg
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session
 
 from bench.rate import ratio
 from bench.table import Row, show
@@ -24,8 +24,8 @@ from service.db import Database, open_database
 from service.lanes import oldest_due
 from service.migrate import upgrade
 from service.store import webhooks
-from service.store.changes import insert_all, run_together
 from service.store.claims import Claimant
+from service.store.rows import insert_all
 from service.tables import Webhook
 from service.wakeups import Wakeups
 from tests.support.postgres import aside, execute, postgres_server
@@ -79,8 +79,8 @@ async def claim_rate(database: Database, number: int) -> float:
         await database.write(partial(insert_all, rows=new[begin : begin + 500]))
     claim, left, spent_s = oldest_due(Webhook), number, 0.0
 
-    async def claim_batch(connection: AsyncConnection) -> Sequence[Webhook]:
-        return await claim(connection, Claimant("bench", int(time.time() * 1000), 20_000), BATCH)
+    def claim_batch(session: Session) -> Sequence[Webhook]:
+        return claim(session, Claimant("bench", int(time.time() * 1000), 20_000), BATCH)
 
     while left:
         begun = time.perf_counter()
@@ -91,9 +91,10 @@ async def claim_rate(database: Database, number: int) -> float:
     return number / spent_s
 
 
-async def finish(connection: AsyncConnection, rows: Sequence[Webhook]) -> None:
+def finish(session: Session, rows: Sequence[Webhook]) -> None:
     """As the end of the collect stage does."""
-    await run_together(connection, webhooks.handling([(row, "stored", 1) for row in rows]))
+    for row in rows:
+        webhooks.handle(session, row, "stored", 1)
 
 
 def _webhook(since_ms: int, place: int) -> Webhook:

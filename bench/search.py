@@ -93,7 +93,7 @@ def transcript(words: list[str], dice: random.Random) -> dict[str, Any]:
 async def fill(relay: Relay, language: Language, how_many: int) -> None:
     """Store so many transcripts, one in a hundred of them for the owner of KEY."""
     key = ApiKey(id="key_small", name="small", hash=hash_api_key(KEY), scopes=["read"], created_at_ms=1)
-    await relay.db.write(lambda connection: keys.add(connection, key))
+    await relay.db.write(lambda session: keys.add(session, key))
     for start in range(0, how_many, AT_ONCE):
         bodies = [transcript(language.speech(), language.dice) for _ in range(min(AT_ONCE, how_many - start))]
         owners = [key.id if (start + n) % 100 == 0 else "bootstrap" for n in range(len(bodies))]
@@ -104,8 +104,7 @@ async def fill(relay: Relay, language: Language, how_many: int) -> None:
 async def settle(relay: Relay) -> None:
     """What a database in service has done by itself: PostgreSQL's autovacuum."""
     if not relay.db.is_sqlite:
-        async with relay.db.read() as connection:
-            await connection.execute(text("VACUUM ANALYZE"))
+        await relay.db.read(lambda session: session.execute(text("VACUUM ANALYZE")))
 
 
 async def measure(relay_app: RelayApp, language: Language) -> dict[str, list[float]]:

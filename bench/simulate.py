@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import asyncpg
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session
 
 from bench.table import Row, show
 from bench.transcripts import body, tokens
@@ -27,7 +27,7 @@ from service.purge import purge_once
 from service.relay import Relay, open_relay
 from service.settings import Settings
 from service.store import timeline, transcripts
-from service.store.changes import insert_all, run_together
+from service.store.rows import insert_all
 from service.tables import Attempt, Delivery, Event, TimelineEntry, Transcription, Webhook
 from service.transcripts.codec import Packed, pack
 from tests.support.postgres import aside, execute, postgres_server
@@ -64,35 +64,33 @@ async def write_job(relay: Relay, at_ms: int, packed: Packed) -> None:
     }
     of: dict[str, Any] = {"owner": "o", "transcription_id": job}
 
-    async def write(connection: AsyncConnection) -> None:
+    def write(session: Session) -> None:
         row = Transcription(
             id=job, owner="o", filename="a.wav", model="stt-async-v5", request=request, **done, **times
         )
-        await insert_all(connection, [row])
+        insert_all(session, [row])
         hint = Webhook(
             id=new_uuid(at_ms), job=job, soniox_id=soniox_id, status="completed", source="webhook", **seen
         )
-        await insert_all(connection, [hint])
-        await timeline.note(
-            connection,
+        insert_all(session, [hint])
+        timeline.note(
+            session,
             *[TimelineEntry(transcription_id=job, at_ms=at_ms, step=step, source="worker") for step in STEPS],
         )
-        await run_together(
-            connection, transcripts.storing(connection.dialect.name, [parts_of("o", job, packed, at_ms)])
-        )
+        transcripts.store(session, parts_of("o", job, packed, at_ms))
         told = Event(id=event, type="transcription.completed", created_at_ms=at_ms, body=BODY, **of)
-        await insert_all(connection, [told])
+        insert_all(session, [told])
         sent: dict[str, Any] = {
             "endpoint_id": "ep",
             "receiver": "ep",
             "status": DeliveryStatus.DELIVERED,
             "tries": 1,
         }
-        await insert_all(
-            connection,
+        insert_all(
+            session,
             [Delivery(id=delivery, event_id=event, created_at_ms=at_ms, delivered_at_ms=at_ms, **sent, **of)],
         )
-        await insert_all(connection, [Attempt(delivery_id=delivery, at_ms=at_ms, duration_ms=20, status_code=200)])
+        insert_all(session, [Attempt(delivery_id=delivery, at_ms=at_ms, duration_ms=20, status_code=200)])
 
     await relay.db.write(write)
 

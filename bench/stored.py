@@ -7,20 +7,17 @@ import time
 import tracemalloc
 from collections.abc import Awaitable, Callable
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from bench.served import ready_databases
 from bench.transcripts import body, longest_stall, report, store_and_read, tokens
 from service.db import Database, open_database
 from service.pipeline.keep import parts_of
 from service.store import transcripts
-from service.store.changes import run_together
 from service.transcripts.codec import pack, unpack
 from service.transcripts.filters import TokenFilter
 from service.transcripts.serving import json_body
 from service.transcripts.table import unpack_tokens
 from service.wakeups import Wakeups
+from tests.support.rows import value
 
 ROUNDS = 5
 ID = "0b7f9c3e-6c0e-4f0e-9a53-2f0f8f1f7d11"
@@ -32,18 +29,14 @@ async def store(db: Database, document: bytes, *, searchable: bool = True, name:
     parts = parts_of("bench", name, packed, 1)
     if not searchable:
         parts.passages.clear()
-
-    async def put(connection: AsyncConnection) -> None:
-        await run_together(connection, transcripts.storing(connection.dialect.name, [parts]))
-
-    await db.write(put)
+    await db.write(lambda session: transcripts.store(session, parts))
 
 
 async def read(db: Database) -> None:
     """Read the whole transcript back."""
-    async with db.read() as connection:
-        head = await transcripts.get(connection, ID)
-        found = await transcripts.read_chunks(connection, ID)
+    head, found = await db.read(
+        lambda session: (transcripts.get(session, ID), transcripts.read_chunks(session, ID))
+    )
     assert head is not None
     assert found
     await unpack(head.envelope, found)
@@ -51,9 +44,9 @@ async def read(db: Database) -> None:
 
 async def serve(db: Database) -> None:
     """Read the transcript as the route streams it."""
-    async with db.read() as connection:
-        head = await transcripts.get(connection, ID)
-        found = await transcripts.read_chunks(connection, ID)
+    head, found = await db.read(
+        lambda session: (transcripts.get(session, ID), transcripts.read_chunks(session, ID))
+    )
     assert head is not None
     async for _ in json_body(head.envelope, found or [], ID):
         pass
@@ -62,14 +55,13 @@ async def serve(db: Database) -> None:
 async def read_window(db: Database, from_ms: int) -> None:
     """Read one minute."""
     chosen = TokenFilter(from_ms=from_ms, to_ms=from_ms + 60_000)
-    async with db.read() as connection:
-        found = await transcripts.read_chunks(connection, ID, chosen.from_ms, chosen.to_ms)
+    found = await db.read(lambda session: transcripts.read_chunks(session, ID, chosen.from_ms, chosen.to_ms))
     assert [chosen.apply(unpack_tokens(data)) for data in found or []]
 
 
 async def forget(db: Database) -> None:
     """Delete the transcript."""
-    await db.write(lambda connection: transcripts.delete_of(connection, ID))
+    await db.write(lambda session: transcripts.delete_of(session, ID))
 
 
 async def seconds(work: Callable[[], Awaitable[None]], rounds: int = ROUNDS) -> list[float]:
@@ -111,8 +103,7 @@ async def size(db: Database) -> int:
     )
     if not db.is_sqlite:
         query = "SELECT pg_database_size(current_database())"
-    async with db.read() as connection:
-        return int((await connection.execute(text(query))).scalar_one())
+    return int(await value(db, query))
 
 
 async def bench(name: str, url: str, plain: bytes, largest: bytes) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import os
 
 from alembic import context
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import SQLModel
 from sqlmodel.sql.sqltypes import AutoString
@@ -45,16 +45,27 @@ def run(connection: Connection) -> None:
             context.run_migrations()
 
 
-async def connect_and_run() -> None:
-    """Open the database named by the configuration or by DATABASE_URL."""
-    url = context.config.get_main_option("sqlalchemy.url") or engine_url(os.environ["DATABASE_URL"])
+def run_on_sqlite(url: str) -> None:
+    """Migrate a file."""
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+        run(connection)
+        connection.commit()
+    engine.dispose()
+
+
+async def run_on_postgresql(url: str) -> None:
+    """Migrate a database behind the driver that the relay uses."""
     engine = create_async_engine(url)
     async with engine.connect() as connection:
-        if connection.dialect.name == "sqlite":
-            await connection.exec_driver_sql("PRAGMA journal_mode=WAL")
         await connection.run_sync(run)
         await connection.commit()
     await engine.dispose()
 
 
-asyncio.run(connect_and_run())
+chosen = context.config.get_main_option("sqlalchemy.url") or engine_url(os.environ["DATABASE_URL"])
+if chosen.startswith("sqlite"):
+    run_on_sqlite(chosen)
+else:
+    asyncio.run(run_on_postgresql(chosen))

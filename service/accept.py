@@ -6,13 +6,12 @@ from typing import Any
 
 import msgspec
 from opentelemetry.trace import SpanKind
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session
 
 from service.errors import IdempotencyMismatch
 from service.ids import new_uuid
 from service.relay import Relay
 from service.store import files, timeline, transcriptions
-from service.store.rows import new
 from service.tables import File, IdempotencyKey, TimelineEntry, Transcription
 from service.traces import attributes, traceparent_of
 
@@ -59,44 +58,44 @@ async def accept(relay: Relay, order: Order) -> tuple[Transcription, bool]:
 async def _keep(relay: Relay, order: Order) -> tuple[Transcription, bool]:
     if order.idempotency_key is None and order.file is None and "file_id" not in order.request:
         job = _row(relay, order, None)
-        await relay.db.write_one_of(_insert_plain, job, wake=("submit",))
+        await relay.db.write_many(_insert_plain, job, wake=("submit",))
         return job, True
     return await relay.db.write(lambda connection: _insert(connection, relay, order), wake=("submit",))
 
 
-async def _insert_plain(connection: AsyncConnection, jobs: list[Transcription]) -> list[None]:
+def _insert_plain(session: Session, jobs: list[Transcription]) -> list[None]:
     """The quick way for all that came in the same moment."""
-    await transcriptions.accept(connection, jobs)
-    await timeline.note(connection, *[_accepted(job) for job in jobs])
+    transcriptions.accept(session, jobs)
+    timeline.note(session, *[_accepted(job) for job in jobs])
     return [None] * len(jobs)
 
 
-async def _insert(connection: AsyncConnection, relay: Relay, order: Order) -> tuple[Transcription, bool]:
-    job = _row(relay, order, await _kept_file(connection, order))
+def _insert(session: Session, relay: Relay, order: Order) -> tuple[Transcription, bool]:
+    job = _row(relay, order, _kept_file(session, order))
     if order.idempotency_key is not None:
-        first = await transcriptions.remember_key(connection, _key(order, job))
+        first = transcriptions.remember_key(session, _key(order, job))
         if first is not None:
-            return await _first_one(connection, order, first), False
+            return _first_one(session, order, first), False
     if order.file is not None:
-        await files.complete(connection, order.file, job.id)
-    await _insert_plain(connection, [job])
+        files.complete(session, order.file, job.id)
+    _insert_plain(session, [job])
     return job, True
 
 
-async def _first_one(connection: AsyncConnection, order: Order, first: IdempotencyKey) -> Transcription:
+def _first_one(session: Session, order: Order, first: IdempotencyKey) -> Transcription:
     if first.fingerprint != order.fingerprint():
         raise IdempotencyMismatch("this Idempotency-Key was used with another request; use a fresh key")
-    job = await transcriptions.get(connection, first.transcription_id, order.owner)
+    job = transcriptions.get(session, first.transcription_id, order.owner)
     if job is None:
         raise IdempotencyMismatch(
             "this Idempotency-Key belongs to a transcription that was deleted; use a fresh key"
         )
     if order.file is not None:
-        await files.remove_incomplete(connection, order.file.id)
+        files.remove_incomplete(session, order.file.id)
     return job
 
 
-async def _kept_file(connection: AsyncConnection, order: Order) -> File | None:
+def _kept_file(session: Session, order: Order) -> File | None:
     """The file kept here that the request needs.
 
     None for a URL, and for an id that is not known here: it may lie at Soniox already. A stranger's file is not
@@ -105,14 +104,13 @@ async def _kept_file(connection: AsyncConnection, order: Order) -> File | None:
     if order.file is not None:
         return order.file
     file_id = order.request.get("file_id")
-    return await files.find(connection, file_id.lower(), order.sees) if file_id else None
+    return files.find(session, file_id.lower(), order.sees) if file_id else None
 
 
 def _row(relay: Relay, order: Order, file: File | None) -> Transcription:
     now_ms = relay.clock()
     secret = order.callback_secret
-    return new(
-        Transcription,
+    return Transcription(
         id=new_uuid(now_ms),
         owner=order.owner,
         created_at_ms=now_ms,
@@ -131,12 +129,11 @@ def _row(relay: Relay, order: Order, file: File | None) -> Transcription:
 
 
 def _accepted(job: Transcription) -> TimelineEntry:
-    return new(TimelineEntry, transcription_id=job.id, at_ms=job.created_at_ms, step="accepted", source="api")
+    return TimelineEntry(transcription_id=job.id, at_ms=job.created_at_ms, step="accepted", source="api")
 
 
 def _key(order: Order, job: Transcription) -> IdempotencyKey:
-    return new(
-        IdempotencyKey,
+    return IdempotencyKey(
         owner=order.owner,
         key=order.idempotency_key or "",
         fingerprint=order.fingerprint(),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session
 
 from service.clock import iso
 from service.downstream.message import message_to
@@ -13,13 +13,12 @@ from service.lifecycle import DeliveryStatus
 from service.relay import Relay
 from service.schemas import event_body
 from service.store import events
-from service.store.changes import insert_all
 from service.store.events import Told
-from service.store.rows import new
+from service.store.rows import insert_all
 from service.tables import Attempt, Delivery, Endpoint, Event
 
 
-async def announce_disabled(connection: AsyncConnection, endpoint: Endpoint, now_ms: int) -> None:
+def announce_disabled(session: Session, endpoint: Endpoint, now_ms: int) -> None:
     """Into the log, and to the owner's other endpoints."""
     data = {
         "id": endpoint.id,
@@ -28,7 +27,7 @@ async def announce_disabled(connection: AsyncConnection, endpoint: Endpoint, now
         "disabled_at": iso(endpoint.disabled_at_ms),
     }
     event = _event("endpoint.disabled", endpoint, data, now_ms)
-    await events.append(connection, [Told(event, but_not=endpoint.id)])
+    events.append(session, Told(event, but_not=endpoint.id))
 
 
 async def ping(relay: Relay, endpoint: Endpoint) -> tuple[Delivery, Attempt]:
@@ -45,8 +44,7 @@ async def ping(relay: Relay, endpoint: Endpoint) -> tuple[Delivery, Attempt]:
         raise InvalidState(reason, error_type="endpoint_invalid_state") from None
     outcome = await relay.sender.post(message)
     delivery = _delivery(event, endpoint, outcome)
-    attempt = new(
-        Attempt,
+    attempt = Attempt(
         delivery_id=delivery.id,
         at_ms=at_ms,
         duration_ms=outcome.duration_ms,
@@ -55,18 +53,17 @@ async def ping(relay: Relay, endpoint: Endpoint) -> tuple[Delivery, Attempt]:
         answer=outcome.answer,
     )
 
-    async def keep(connection: AsyncConnection) -> None:
-        await events.put(connection, [event])
-        await insert_all(connection, [delivery])
-        await insert_all(connection, [attempt])
+    def keep(session: Session) -> None:
+        events.put(session, event)
+        insert_all(session, [delivery])
+        insert_all(session, [attempt])
 
     await relay.db.write(keep, wake=("events",))
     return delivery, attempt
 
 
 def _event(event_type: str, endpoint: Endpoint, data: dict[str, Any], now_ms: int) -> Event:
-    return new(
-        Event,
+    return Event(
         id=new_id("evt", now_ms),
         type=event_type,
         owner=endpoint.owner,
@@ -77,8 +74,7 @@ def _event(event_type: str, endpoint: Endpoint, data: dict[str, Any], now_ms: in
 
 def _delivery(event: Event, endpoint: Endpoint, outcome: Outcome) -> Delivery:
     ended_ms = event.created_at_ms + outcome.duration_ms
-    return new(
-        Delivery,
+    return Delivery(
         id=new_id("dlv", event.created_at_ms),
         event_id=event.id,
         owner=endpoint.owner,

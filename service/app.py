@@ -1,15 +1,16 @@
 """The web application: routes put together, the worker beside them, and an orderly start and stop."""
 
+import asyncio
 import gc
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TypedDict
 
 import structlog
-from fastapi import FastAPI
-from starlette.types import Receive, Scope, Send
-from typing_extensions import override
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import RedirectResponse
 
-from service import __version__, dashboard, hooks, inbound
+from service import __version__, inbound, webhook
 from service.api import (
     deliveries,
     docs,
@@ -30,9 +31,12 @@ from service.api import (
     transcripts,
 )
 from service.api.bounds import Bounds
+from service.api.http_metrics import HttpMetrics
 from service.api.request_id import RequestIds
+from service.api.state import AppState
 from service.api.waiting import Endings
 from service.catalogue import open_catalogue
+from service.dashboard import create_dashboard
 from service.errors import ConfigurationError
 from service.figures import Figures
 from service.locks import only_process
@@ -46,58 +50,68 @@ from service.strangers import Strangers
 log = structlog.get_logger(__name__)
 
 
-class App(FastAPI):
-    """The routes, and in front of them and of all that surrounds them the one for Soniox's webhooks."""
-
-    @override
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == WEBHOOK_PATH:
-            await hooks.take_in(self.state, scope, receive, send)
-        else:
-            await super().__call__(scope, receive, send)
-
-
 def create_app(settings: Settings, *, with_worker: bool = True) -> FastAPI:
     """The application; with the worker in the same process unless told otherwise."""
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_app: FastAPI) -> AsyncIterator[AppState]:
         async with AsyncExitStack() as stack:
             stack.enter_context(only_process(settings))
             relay = await stack.enter_async_context(open_relay(settings))
             await refuse_old_schema(relay)
-            app.state.relay = relay
-            app.state.catalogue = await stack.enter_async_context(open_catalogue(relay))
-            app.state.endings = Endings(relay)
-            app.state.figures = Figures(relay)
-            stack.push_async_callback(app.state.endings.stop)
+            state = await _state(relay, stack)
             if with_worker:
                 await stack.enter_async_context(start_work(relay))
             log.info("relay_started", version=__version__, database=relay.db.dialect.name, worker=with_worker)
-            yield
-            app.state.draining = True
+            yield state
+            state["draining"].set()
 
-    app = App(title="Soniox Relay", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.state.draining = False
-    app.state.limits = Limits(settings.relay_key_requests_per_minute)
-    app.state.strangers = Strangers(settings.relay_anonymous_requests_per_minute)
-    app.state.webhook_calls = inbound.no_calls()
+    app = FastAPI(title="Soniox Relay", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(Bounds)
+    app.add_middleware(HttpMetrics)
     app.add_middleware(RequestIds)
     errors.install(app)
+    app.add_route(WEBHOOK_PATH, webhook.receive, methods=["POST"], include_in_schema=False)
     for module in (intake, transcriptions, transcripts, files, models, search):
         app.include_router(module.router)
     for module in (endpoints, recoveries, events, deliveries, keys, reconciler, stats, health, docs):
         app.include_router(module.router)
-    dashboard.install(app)
+    app.add_route("/", _to_dashboard, include_in_schema=False)
+    app.mount("/ui", create_dashboard())
     openapi.install(app)
     return app
 
 
-def create_watch(relay: Relay) -> FastAPI:
-    """What a process without routes shows of itself: /livez, /readyz and /metrics."""
+async def _to_dashboard(_request: Request) -> Response:
+    """Who types the bare address is a person."""
+    return RedirectResponse("/ui/")
+
+
+async def _state(relay: Relay, stack: AsyncExitStack) -> AppState:
+    settings, endings = relay.settings, Endings(relay)
+    stack.push_async_callback(endings.stop)
+    return AppState(
+        relay=relay,
+        catalogue=await stack.enter_async_context(open_catalogue(relay)),
+        endings=endings,
+        figures=Figures(relay),
+        limits=Limits(settings.relay_key_requests_per_minute),
+        strangers=Strangers(settings.relay_anonymous_requests_per_minute),
+        webhook_calls=inbound.no_calls(),
+        draining=asyncio.Event(),
+    )
+
+
+class WatchState(TypedDict):
+    """What the requests to a process without routes share."""
+
+    relay: Relay
+    draining: asyncio.Event
+
+
+def create_watch() -> FastAPI:
+    """What a process without routes shows of itself: /livez, /readyz and /metrics. It is given a `WatchState`."""
     app = FastAPI(title="Soniox Relay, worker", openapi_url=None)
-    app.state.relay, app.state.draining = relay, False
     app.add_middleware(RequestIds)
     errors.install(app)
     app.include_router(health.router)
@@ -106,8 +120,7 @@ def create_watch(relay: Relay) -> FastAPI:
 
 async def refuse_old_schema(relay: Relay) -> None:
     """Raise ConfigurationError unless this code can work on the schema."""
-    async with relay.db.read() as connection:
-        found = await connection.run_sync(misfit)
+    found = await relay.db.read(lambda session: misfit(session.connection()))
     if found:
         raise ConfigurationError(f"DATABASE_URL: the {found}")
 

@@ -104,8 +104,7 @@ class Catalogue:
 async def open_catalogue(relay: Relay) -> AsyncIterator[Catalogue]:
     """Know what was known before the restart and begin to ask; stop asking when the block ends."""
     catalogue = Catalogue(relay, _waits_until_ms=relay.clock() + FIRST_ANSWER_WITHIN_MS)
-    async with relay.db.read() as connection:
-        stored = await model_list.get(connection)
+    stored = await relay.db.read(lambda session: model_list.get(session))
     if stored is not None:
         catalogue.remember(stored)
     catalogue.refresh()

@@ -1,37 +1,33 @@
 """The database: one way to write, one way to read, the only commit in the service.
 
-Writes that arrive while another commit is under way share the next transaction and its fsync, and are answered
-together after it. If such a batch fails, each of its writes is run again alone, so that a bad one harms nobody.
-A write must therefore do nothing but SQL; on SQLite it runs in another thread. There all writes go through one
-connection, so that there is no lock to wait for and no busy error. On PostgreSQL what needs no transaction waits
-in lines of its own (`by_itself`; docs/decisions/group-commit.md).
+A step or a query is a plain function of a SQLModel Session. Steps that arrive while a commit is under way share
+the next transaction and its fsync, and are answered together after it. If such a batch fails, each of its steps is
+run again alone, so that a bad one harms nobody. A step may therefore run twice: it does nothing but SQL, and rows
+go in as values (`store.rows.insert_all`), never as objects that a session would remember.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Dialect, text
+from sqlalchemy import Connection, Dialect, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlmodel import Session
 
 from service.clock import wall_ms
-from service.engines import AwaitingWriter, ThreadWriter, engines
+from service.engines import PostgreSQL, SQLite, open_engine
 from service.errors import DatabaseDown, Overloaded
 from service.wakeups import Wakeups
 
 T = TypeVar("T")
-Step = Callable[[AsyncConnection], Awaitable[T]]
-Bulk = Callable[[AsyncConnection, list[Any]], Awaitable[Sequence[Any]]]
-
-Write = tuple[Bulk, Any, asyncio.Future[Any]]  # an item of a bulk, and what its caller waits for
-
-TRANSACTIONS, STATEMENTS, CLAIMS = "transactions", "statements", "claims"  # the lines of writes
-
-_by_itself: dict[Bulk, "_Alone"] = {}  # what needs no transaction
+Item = TypeVar("Item")
+P = ParamSpec("P")
+Step = Callable[[Session], T]
+Many = Callable[[Session, list[Item]], Sequence[T]]
 
 LONGEST_QUEUE = 20_000  # writes waiting; beyond it callers are told to come back
 LARGEST_BATCH = 512  # writes in one transaction
@@ -49,54 +45,31 @@ CONFLICT = "40"
 PASSING = ("08", "28", "3D", "25006", "53", "55", "57", "58", CONFLICT)
 
 
-class _Line:
-    """Writes that are committed one after the other; `parts` says which of those that wait are so together."""
+@dataclass(eq=False)
+class _Write:
+    """What waits for the next transaction: an item for a function that takes many, or a step if there is none."""
 
-    def __init__(self, parts: Callable[[list[Write]], list[list[Write]]]) -> None:
-        self.parts = parts
-        self.writes: list[Write] = []
-        self.arrived = asyncio.Event()
-
-
-class _Alone(NamedTuple):
-    line: str
-    on_sqlite: bool
-
-
-def by_itself(line: str, *, on_sqlite: bool = False) -> Callable[[Bulk], Bulk]:
-    """Mark what needs no transaction: on PostgreSQL it waits in this line, and for no BEGIN and COMMIT.
-
-    Each of its statements is committed by itself. So it is `on_sqlite`, for what is one statement there too, when
-    nothing else came meanwhile.
-    """
-
-    def mark(bulk: Bulk) -> Bulk:
-        _by_itself[bulk] = _Alone(line, on_sqlite)
-        return bulk
-
-    return mark
+    function: Many[Any, Any] | None
+    item: Any
+    done: asyncio.Future[Any]
 
 
 class Database:
-    """Engines and the queue of writes. Made by `open_database`."""
+    """A database and the queue of writes. Made by `open_database`."""
 
-    def __init__(self, writer: AwaitingWriter | ThreadWriter, reader: AsyncEngine, wakeups: Wakeups) -> None:
-        self.engine = writer.engine
-        self._writer = writer
-        self._reader = reader
+    def __init__(self, engine: SQLite | PostgreSQL, wakeups: Wakeups) -> None:
+        self._engine = engine
         self._wakeups = wakeups
-        only = _Line(_all)
-        self._lines = {TRANSACTIONS: only, STATEMENTS: only, CLAIMS: only}
-        if writer.has_lines:
-            self._lines |= {STATEMENTS: _Line(_kinds), CLAIMS: _Line(_each)}
-        self._tasks: list[asyncio.Task[None]] = []
+        self._writes: list[_Write] = []
+        self._arrived = asyncio.Event()
+        self._committer: asyncio.Task[None] | None = None
         self._closing = False
         self.refused: str | None = None  # why commits fail; None when they succeed again
         self._full_until_s = 0.0
 
     @property
     def dialect(self) -> Dialect:
-        return self.engine.dialect
+        return self._engine.dialect
 
     @property
     def is_sqlite(self) -> bool:
@@ -105,109 +78,86 @@ class Database:
     @property
     def waiting(self) -> int:
         """Writes that no transaction has taken up yet."""
-        return sum(len(line.writes) for line in set(self._lines.values()))
+        return len(self._writes)
 
     async def now_ms(self) -> int:
         """The time all processes agree on: PostgreSQL's, or this machine's with SQLite."""
         if self.is_sqlite:
             return wall_ms()
-        async with self.read() as connection:
-            return int(
-                (
-                    await connection.execute(text("SELECT extract(epoch FROM clock_timestamp()) * 1000"))
-                ).scalar_one()
-            )
+        now = text("SELECT extract(epoch FROM clock_timestamp()) * 1000")
+        return await self.read(lambda session: int(session.scalar(now)))
 
-    def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """A connection for reading; each statement sees the newest commit."""
-        return _translated(self._reader.connect())
+    async def read(self, query: Callable[[Session], T]) -> T:
+        """Run `query` outside of any transaction; each statement sees the newest commit. Raises DatabaseDown."""
+        if self._closing:
+            raise DatabaseDown("the database is being closed")
+        try:
+            return await self._engine.read(lambda connection: _in_session(connection, query))
+        except (DBAPIError, PoolTimeout, OSError) as error:
+            raise _translate(error) from error
 
     async def write(self, step: Step[T], wake: Sequence[str] = ()) -> T:
-        """Run `step` in a transaction and give back its result once that is on disk; then wake those lanes.
+        """Run `step` in a transaction and give back its result once that is on disk; then wake those queues.
 
         Raises Overloaded or DatabaseDown when nothing was kept, and whatever `step` raises.
         """
-        result: T = await self.write_one_of(_run_each, step, wake)
+        result: T = await self._enqueue(None, step, wake)
         return result
 
-    async def write_one_of(
-        self, bulk: Bulk, item: Any, wake: Sequence[str] = (), later: Sequence[str] = ()
-    ) -> Any:
-        """Like `write`, for many alike: `bulk` gets all waiting items at once and gives back a result for each.
-
-        The lanes `later` may wait until the others went first.
-        """
-        if self._closing:
-            raise DatabaseDown("the database is being closed")
-        alone = _by_itself.get(bulk)
-        line = self._lines[alone.line if alone else TRANSACTIONS]
-        if len(line.writes) >= LONGEST_QUEUE:
-            raise Overloaded("more writes are waiting than the database can take")
-        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        line.writes.append((bulk, item, done))
-        line.arrived.set()
-        result = await done
-        for lane in wake:
-            self._wakeups.ring(lane)
-        for lane in later:
-            self._wakeups.ring_later(lane)
+    async def write_many(self, function: Many[Item, T], item: Item, wake: Sequence[str] = ()) -> T:
+        """Like `write`, for bursts: `function` gets all waiting items at once and gives back a result for each."""
+        result: T = await self._enqueue(function, item, wake)
         return result
 
     def start(self) -> None:
         """Start committing; needs a running event loop."""
-        self._tasks = [asyncio.create_task(self._commit_forever(line)) for line in set(self._lines.values())]
+        self._committer = asyncio.create_task(self._commit_forever())
 
     async def close(self) -> None:
         """Commit what is waiting, then let go of all connections."""
         self._closing = True
-        for line in self._lines.values():
-            line.arrived.set()
-        await asyncio.gather(*self._tasks)
-        await self._writer.close()
-        await self._reader.dispose()
+        self._arrived.set()
+        if self._committer is not None:
+            await self._committer
+        await self._engine.close()
 
-    async def _commit_forever(self, line: _Line) -> None:
+    async def _enqueue(self, function: Many[Any, Any] | None, item: Any, wake: Sequence[str]) -> Any:
+        if self._closing:
+            raise DatabaseDown("the database is being closed")
+        if len(self._writes) >= LONGEST_QUEUE:
+            raise Overloaded("more writes are waiting than the database can take")
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._writes.append(_Write(function, item, done))
+        self._arrived.set()
+        result = await done
+        for queue in wake:
+            self._wakeups.ring(queue)
+        return result
+
+    async def _commit_forever(self) -> None:
         while True:
-            await line.arrived.wait()
-            batch, line.writes = line.writes[:LARGEST_BATCH], line.writes[LARGEST_BATCH:]
-            if wanted := [write for write in batch if not write[2].done()]:
-                for together in line.parts(wanted):
-                    await self._commit(together)
-            elif self._closing and not line.writes:
+            await self._arrived.wait()
+            batch, self._writes = self._writes[:LARGEST_BATCH], self._writes[LARGEST_BATCH:]
+            if wanted := [write for write in batch if not write.done.done()]:
+                await self._commit(wanted)
+            elif self._closing and not self._writes:
                 return
-            if not line.writes and not self._closing:
-                line.arrived.clear()
+            if not self._writes and not self._closing:
+                self._arrived.clear()
 
-    async def _commit(self, batch: list[Write], *, again: bool = True) -> None:
+    async def _commit(self, batch: list[_Write], *, again: bool = True) -> None:
         try:
-            results = await self._transact(batch)
+            results = await self._engine.write(lambda connection: _run_all(connection, batch))
         except Exception as error:  # noqa: BLE001  # whatever it is, its callers must hear of it
             await self._settle_failure(batch, error, again=again)
         else:
             if time.monotonic() >= self._full_until_s:
                 self.refused = None
-            for (_, _, done), result in results:
-                if not done.done():
-                    done.set_result(result)
+            for write, result in results:
+                if not write.done.done():
+                    write.done.set_result(result)
 
-    async def _transact(self, batch: list[Write]) -> list[tuple[Write, Any]]:
-        kinds = _kinds(batch)
-
-        async def work(connection: AsyncConnection) -> list[tuple[Write, Any]]:
-            results: list[tuple[Write, Any]] = []
-            for kind in kinds:
-                bulk, *_ = kind[0]
-                results += zip(kind, await bulk(connection, [item for _, item, _ in kind]), strict=True)
-            return results
-
-        return await self._writer.transact(work, by_itself=len(kinds) == 1 and self._goes_alone(kinds[0]))
-
-    def _goes_alone(self, kind: list[Write]) -> bool:
-        bulk, *_ = kind[0]
-        alone = _by_itself.get(bulk)
-        return alone is not None and (alone.on_sqlite or not self.is_sqlite)
-
-    async def _settle_failure(self, batch: list[Write], error: Exception, *, again: bool) -> None:
+    async def _settle_failure(self, batch: list[_Write], error: Exception, *, again: bool) -> None:
         """Run each write again alone where that may end otherwise; else tell its caller."""
         cause = _translate(error)
         if isinstance(cause, DatabaseDown):
@@ -218,9 +168,9 @@ class Database:
             for write in batch:
                 await self._commit([write], again=False)
             return
-        for _, _, done in batch:
-            if not done.done():
-                done.set_exception(cause)
+        for write in batch:
+            if not write.done.done():
+                write.done.set_exception(cause)
 
 
 @asynccontextmanager
@@ -231,7 +181,7 @@ async def open_database(
 
     PostgreSQL gets at most so many `connections`; `pooled` tells that a pooler in transaction mode is in between.
     """
-    database = Database(*engines(url, connections, pooled=pooled), wakeups)
+    database = Database(open_engine(url, connections, pooled=pooled), wakeups)
     database.start()
     try:
         yield database
@@ -239,35 +189,28 @@ async def open_database(
         await database.close()
 
 
-def _all(batch: list[Write]) -> list[list[Write]]:
-    return [batch]
-
-
-def _each(batch: list[Write]) -> list[list[Write]]:
-    return [[write] for write in batch]
-
-
-def _kinds(batch: list[Write]) -> list[list[Write]]:
-    """The writes that are done alike together, each kind when its first one came."""
-    kinds: dict[Bulk, list[Write]] = {}
+def _run_all(connection: Connection, batch: list[_Write]) -> list[tuple[_Write, Any]]:
+    """Each step in turn; the items of one function together, when the first of them came."""
+    together: dict[Any, list[_Write]] = {}
     for write in batch:
-        kinds.setdefault(write[0], []).append(write)
-    return list(kinds.values())
+        together.setdefault(write.function or write, []).append(write)
+    results: list[tuple[_Write, Any]] = []
+    for writes in together.values():
+        first = writes[0]
+        if first.function is None:
+            results.append((first, _in_session(connection, first.item)))
+        else:
+            items = [write.item for write in writes]
+            results += zip(writes, _in_session(connection, first.function, items), strict=True)
+    return results
 
 
-async def _run_each(connection: AsyncConnection, steps: list[Step[Any]]) -> list[Any]:
-    return [await step(connection) for step in steps]
-
-
-@asynccontextmanager
-async def _translated(
-    opening: AbstractAsyncContextManager[AsyncConnection],
-) -> AsyncIterator[AsyncConnection]:
-    try:
-        async with opening as connection:
-            yield connection
-    except (DBAPIError, PoolTimeout, OSError) as error:
-        raise _translate(error) from error
+def _in_session(
+    connection: Connection, run: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """A session for each, which shows rows as they are now, not as they were when it read them before."""
+    with Session(connection, execution_options={"populate_existing": True}) as session:
+        return run(session, *args, **kwargs)
 
 
 def _translate(error: Exception) -> Exception:

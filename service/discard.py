@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session
 
 from service.clock import iso
 from service.errors import InvalidState
@@ -12,7 +12,6 @@ from service.relay import Relay
 from service.schemas import event_body
 from service.store import events, files, removals, timeline, transcriptions, transcripts, webhooks
 from service.store.events import Told
-from service.store.rows import new
 from service.tables import Event, TimelineEntry, Transcription
 
 Reason = Literal["request", "retention"]
@@ -28,39 +27,38 @@ async def discard(relay: Relay, job: Transcription, reason: Reason = "request") 
     """
     attempt = job.attempt if reason == "retention" else None
 
-    async def delete(connection: AsyncConnection) -> bool:
-        gone = await transcriptions.remove(connection, job.id, STAGES[reason], attempt)
+    def delete(session: Session) -> bool:
+        gone = transcriptions.remove(session, job.id, STAGES[reason], attempt)
         if gone is None:
             return False
         now_ms = relay.clock()
         removed = {
-            "tokens": await transcripts.delete_of(connection, job.id),
-            "files": await files.remove_of_transcriptions(connection, [job.id]),
-            "deliveries": await events.forget_results(connection, job.id),
+            "tokens": transcripts.delete_of(session, job.id),
+            "files": files.remove_of_transcriptions(session, [job.id]),
+            "deliveries": events.forget_results(session, job.id),
         }
-        await timeline.forget(connection, job.id)
-        await webhooks.forget(connection, job.id)
-        await events.append(connection, [Told(_receipt(gone, now_ms, reason, removed))])
-        await _order_removal(connection, gone, now_ms)
+        timeline.forget(session, job.id)
+        webhooks.forget(session, job.id)
+        events.append(session, Told(_receipt(gone, now_ms, reason, removed)))
+        _order_removal(session, gone, now_ms)
         return True
 
     return await relay.db.write(delete, wake=("cleanup", "notify", "events", "submit", "ended", "scrub"))
 
 
-async def _order_removal(connection: AsyncConnection, job: Transcription, now_ms: int) -> None:
+def _order_removal(session: Session, job: Transcription, now_ms: int) -> None:
     finished = job.stage in {Stage.COMPLETED, Stage.FAILED}
     if finished or job.adopted:
         return  # removal was ordered when it finished, or is not ours to order
     unsettled = job.stage == Stage.SUBMITTING
     wanted = removals.of(job.id, job.soniox_id, job.soniox_file_id, now_ms, unsettled=unsettled)
-    await removals.order(connection, wanted)
+    removals.order(session, wanted)
 
 
 async def retry(relay: Relay, job: Transcription) -> None:
     """Move h. Raises InvalidState unless the transcription has failed."""
     now_ms = relay.clock()
-    entry = new(
-        TimelineEntry,
+    entry = TimelineEntry(
         transcription_id=job.id,
         at_ms=now_ms,
         step="retry",
@@ -68,12 +66,10 @@ async def retry(relay: Relay, job: Transcription) -> None:
         detail=f"attempt {job.attempt + 1}",
     )
 
-    async def again(connection: AsyncConnection) -> bool:
-        moved = job.stage == Stage.FAILED and await transcriptions.mark_for_another_attempt(
-            connection, job, now_ms
-        )
+    def again(session: Session) -> bool:
+        moved = job.stage == Stage.FAILED and transcriptions.mark_for_another_attempt(session, job, now_ms)
         if moved:
-            await timeline.note(connection, entry)
+            timeline.note(session, entry)
         return moved
 
     if not await relay.db.write(again, wake=("submit",)):
@@ -91,8 +87,7 @@ def _receipt(job: Transcription, now_ms: int, reason: Reason, removed: dict[str,
         "reason": reason,
         "removed": removed,
     }
-    return new(
-        Event,
+    return Event(
         id=new_id("evt", now_ms),
         type="transcription.deleted",
         owner=job.owner,

@@ -11,11 +11,11 @@ until a probe comes through. While it is closed one request at a time goes out a
 
 import asyncio
 import random
-from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session
 
 from service import telemetry
 from service.clock import Clock
@@ -30,7 +30,6 @@ from service.errors import (
 )
 from service.lifecycle import backoff_ms
 from service.store import budget
-from service.store.budget import Spending
 from service.store.room import Held, Quotas
 
 log = structlog.get_logger(__name__)
@@ -39,6 +38,7 @@ FLOORS = {"live": 0.0, "clean": 0.2, "sweep": 0.1}  # part of the budget that no
 OUTAGE_AFTER = 12  # passing failures in a row
 LONGEST_PROBE_WAIT_MS = 10_000
 LOOK_AGAIN_S = 0.5
+BUSY_S = 0.01  # another process counts for so long at least
 
 
 @dataclass
@@ -55,7 +55,6 @@ class Governor:
     room_pause_ms: int = 15_000
     others: Held = field(default_factory=lambda: Held(0, 0, 0))  # what is not ours at Soniox, as last counted
     out_of_room: int = 0  # how often Soniox said that a quota is full
-    _scarce_second: int = 0  # in which there was no plenty
     _reason: str | None = None  # why the gate is closed
     _closed_until_ms: int = 0
     _is_firm: bool = False  # a success does not open it before its time: Soniox said how long, or refused the key
@@ -73,19 +72,18 @@ class Governor:
     async def permit(self, share: str) -> None:
         """Wait until a request of `share` may be made; the request counts from now on."""
         await self._pass_gate()
-        while not await self._spend(share):  # noqa: ASYNC110  # the window moves by itself
-            await asyncio.sleep(LOOK_AGAIN_S)
+        while not (spent := await self.db.write(partial(self._spend, share=share))):  # noqa: ASYNC110  # the window moves by itself
+            await asyncio.sleep(LOOK_AGAIN_S if spent is False else BUSY_S)
 
-    async def _spend(self, share: str) -> bool:
-        """Spend one request: without the lock while there is plenty, else by counting under the lock."""
-        second = self.clock() // 1000
-        if second != self._scarce_second:
-            spending = Spending(share, 1, second, self.requests_per_minute)
-            plenty = await self.db.write_one_of(budget.spend_of_plenty, spending)
-            if plenty and self.clock() // 1000 == second:  # later it would not count for the whole minute
-                return True
-            self._scarce_second = second
-        return bool(await self.db.write_one_of(self._spend_counted, share))
+    def _spend(self, session: Session, share: str) -> bool | None:
+        """Spend one request if the window still holds it; None while another process counts."""
+        if not budget.try_lock(session):
+            return None
+        now_s = self.clock() // 1000
+        allowed = may_spend(share, budget.used(session, now_s), self.requests_per_minute)
+        if allowed:
+            budget.spend(session, share, now_s)
+        return allowed
 
     def may_submit(self) -> bool:
         """False while new work would only be refused. When a pause is over, the next job may be the probe."""
@@ -159,22 +157,6 @@ class Governor:
     def _may_probe(self, now_ms: int) -> bool:
         """The pause is over and no probe is out."""
         return now_ms >= max(self._closed_until_ms, self._probe_until_ms)
-
-    async def _spend_counted(self, connection: AsyncConnection, shares: list[str]) -> list[bool]:
-        """One request for each that the window still holds, in turn."""
-        await budget.lock(connection)
-        now_s = self.clock() // 1000
-        used = await budget.used(connection, now_s)
-        spent: Counter[str] = Counter()
-        given: list[bool] = []
-        for share in shares:
-            given.append(may_spend(share, used, self.requests_per_minute))
-            if given[-1]:
-                used[share] = used.get(share, 0) + 1
-                spent[share] += 1
-        for share, number in spent.items():
-            await budget.spend(connection, share, number, now_s)
-        return given
 
 
 def may_spend(share: str, used: dict[str, int], limit: int) -> bool:

@@ -7,8 +7,6 @@ from collections import deque
 from typing import NamedTuple
 from urllib.parse import parse_qs
 
-BODY_IS_HERE = "relay.body_is_here"  # an ASGI extension: the server has all of the body, reading will not wait
-
 KEPT = 200
 LONGEST_QUERY = 200  # bytes of what a stranger may have put into the URL
 

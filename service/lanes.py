@@ -1,9 +1,9 @@
 """Which rows are claimed how, and which step runs them: the table that ties the worker to the pipeline."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session
 
 from service.pipeline.cleanup import cleanup
 from service.pipeline.collect import collect
@@ -20,23 +20,21 @@ from service.worker import Lane
 
 D = TypeVar("D", bound=Due)
 R = TypeVar("R", bound=Due | Heard)
-Take = Callable[[AsyncConnection, Claimant, int], Awaitable[Sequence[R]]]
+Take = Callable[[Session, Claimant, int], Sequence[R]]
 
 
 def lanes_of(relay: Relay) -> list[Lane]:
     """All lanes, in the order of the flow."""
 
-    async def claim_submissions(
-        connection: AsyncConnection, claimant: Claimant, limit: int
-    ) -> Sequence[Transcription]:
-        return await room.claim_submissions(connection, relay.governor.quotas, claimant, limit)
+    def claim_submissions(session: Session, claimant: Claimant, limit: int) -> Sequence[Transcription]:
+        return room.claim_submissions(session, relay.governor.quotas, claimant, limit)
 
     return [
         Lane("submit", Transcription, claim_submissions, submit, 16, _itself, relay.governor.may_submit),
-        Lane("collect", Webhook, heard.claim, collect, 64, _named, by_itself=True),
+        Lane("collect", Webhook, heard.claim, collect, 64, _named),
         Lane("notify", Delivery, parcels.claim, notify, 256, _its_transcription),
-        Lane("recover", Recovery, oldest_due(Recovery), recover, 2, _none, by_itself=True),
-        Lane("cleanup", Removal, oldest_due(Removal), cleanup, 8, _its_transcription, by_itself=True),
+        Lane("recover", Recovery, oldest_due(Recovery), recover, 2, _none),
+        Lane("cleanup", Removal, oldest_due(Removal), cleanup, 8, _its_transcription),
     ]
 
 
@@ -59,7 +57,7 @@ def _none(_row: Recovery) -> str | None:
 def oldest_due(model: type[D]) -> Take[D]:
     """Claims rows of one table, the longest due first."""
 
-    async def take(connection: AsyncConnection, claimant: Claimant, limit: int) -> Sequence[D]:
-        return await claims.claim(connection, model, claimant, limit=limit)
+    def take(session: Session, claimant: Claimant, limit: int) -> Sequence[D]:
+        return claims.claim(session, model, claimant, limit=limit)
 
     return take

@@ -3,7 +3,6 @@
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from service.errors import ConfigurationError
 from service.settings import Settings
@@ -15,8 +14,8 @@ def only_process(settings: Settings) -> Iterator[None]:
     if not settings.is_sqlite:
         yield
         return
-    path = Path(settings.database_url.split("///", 1)[1] + ".lock")
-    with path.open("w") as file:
+    path = settings.database_file
+    with path.with_name(path.name + ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

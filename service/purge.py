@@ -51,9 +51,8 @@ async def scrub(relay: Relay) -> None:
     finished = await relay.db.write(partial(search.scrub, first=True))
     while not finished:
         finished = await relay.db.write(partial(search.scrub, first=False))
-    await retention.empty_log(relay.db)
+    await asyncio.to_thread(retention.empty_log, relay.settings.database_file)
 
 
 async def _expired(relay: Relay, before_ms: int) -> list[Transcription]:
-    async with relay.db.read() as connection:
-        return await retention.expired(connection, before_ms, BATCH)
+    return await relay.db.read(lambda session: retention.expired(session, before_ms, BATCH))

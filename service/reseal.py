@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 from sqlalchemy import Table
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session
 
 from service.relay import Relay
 from service.store import sealed
@@ -32,11 +32,11 @@ async def reseal(relay: Relay) -> int:
 async def _pass(relay: Relay, table: Table) -> int:
     last, changed = "", 0
 
-    async def turn(connection: AsyncConnection) -> tuple[str, int]:
-        rows = await sealed.page(connection, table, last, PAGE)
+    def turn(session: Session) -> tuple[str, int]:
+        rows = sealed.page(session, table, last, PAGE)
         renewed = {row["id"]: values for row in rows if (values := _renewed(relay.vault, row))}
         for row_id, values in renewed.items():
-            await sealed.put(connection, table, row_id, values)
+            sealed.put(session, table, row_id, values)
         return (rows[-1]["id"] if rows else ""), len(renewed)
 
     while True:

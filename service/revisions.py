@@ -8,14 +8,14 @@ revision that takes away says in its id which code it still serves: `0007-0005` 
 number 5. `docs/decisions/two-releases.md` has the reasons.
 """
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
 from typing_extensions import override
 
-PHASE = re.compile(r'^phase = "(pre|post)-deploy"$', re.MULTILINE)
+HEAD = "0006"  # the newest revision
+NEEDED = "0006"  # the newest that comes before the new processes start
 
 
 @dataclass(frozen=True)
@@ -60,25 +60,9 @@ def current_revision(connection: Connection) -> str | None:
     return found
 
 
-def phase_of(script: Path) -> str | None:
-    """`pre` or `post`, as the revision says; None when it does not."""
-    found = PHASE.search(script.read_text("utf-8"))
-    return found[1] if found else None
-
-
-def revision_of(script: Path) -> str:
-    """The id that a revision's file is named after."""
-    return script.name.partition("_")[0]
-
-
 def _number(revision: str) -> int:
     return int(revision.partition("-")[0])
 
 
 def _oldest_served(revision: str) -> int:
     return int(revision.partition("-")[2] or 0)
-
-
-SCRIPTS = sorted(scripts_folder().glob("versions/[0-9]*.py"))
-HEAD = revision_of(SCRIPTS[-1])
-NEEDED = revision_of([script for script in SCRIPTS if phase_of(script) == "pre"][-1])

@@ -212,6 +212,11 @@ class Settings(BaseSettings):
         return self.database_url.startswith("sqlite")
 
     @property
+    def database_file(self) -> Path:
+        """SQLite's file."""
+        return Path(self.database_url.split("///", 1)[-1])
+
+    @property
     def is_pooled(self) -> bool:
         """True when DATABASE_URL leads to a pooler in transaction mode."""
         return bool(self.relay_database_direct_url)

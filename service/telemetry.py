@@ -33,6 +33,13 @@ webhooks_received = Counter(
     ["result"],
     registry=REGISTRY,
 )
+http_request_seconds = Histogram(
+    "relay_http_request_seconds",
+    "Time until the answer to a request begins, by route; `none` for a path that is no route.",
+    ["method", "route", "code"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    registry=REGISTRY,
+)
 soniox_requests = Counter(
     "relay_soniox_requests_total", "Requests to Soniox.", ["operation", "code"], registry=REGISTRY
 )
@@ -136,7 +143,6 @@ def configure_logs(level: str, shape: Literal["console", "json"]) -> None:
     for noisy in (
         "httpx",
         "httpcore",
-        "aiosqlite",
         "asyncio",
         "sqlalchemy.engine",
         "uvicorn.access",

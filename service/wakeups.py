@@ -8,8 +8,6 @@ import asyncio
 import contextlib
 from collections import defaultdict
 
-LATER_S = 0.1
-
 
 class Wakeups:
     """One bell for each lane of work, in this process."""
@@ -17,7 +15,6 @@ class Wakeups:
     def __init__(self) -> None:
         self._bells: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._rung: set[str] = set()
-        self._later: set[str] = set()
         self._anything = asyncio.Event()
 
     def ring(self, lane: str) -> None:
@@ -25,12 +22,6 @@ class Wakeups:
         self.ring_here(lane)
         self._rung.add(lane)
         self._anything.set()
-
-    def ring_later(self, lane: str) -> None:
-        """Ring for what may wait until those went first who were rung in the same moment: once for many calls."""
-        if lane not in self._later:
-            self._later.add(lane)
-            asyncio.get_running_loop().call_later(LATER_S, self._ring_at_last, lane)
 
     def ring_here(self, lane: str) -> None:
         """Wake the lane, or have it go straight on if it is not asleep."""
@@ -45,10 +36,6 @@ class Wakeups:
         rung = bell.is_set()
         bell.clear()
         return rung
-
-    def _ring_at_last(self, lane: str) -> None:
-        self._later.discard(lane)
-        self.ring(lane)
 
     async def take_rung(self) -> set[str]:
         """Wait for a ring; all lanes that were rung since the last call."""

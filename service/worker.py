@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session
 
-from service import claiming, telemetry
-from service.claiming import Asked, Claim, Held, Leaving
+from service import telemetry
 from service.errors import Unavailable
 from service.lifecycle import backoff_ms
 from service.relay import Relay
@@ -36,6 +35,7 @@ GATHER_S = 0.02  # between two claims of a lane: under load one claim serves sev
 STOP_WITHIN_S = 5.0
 
 Turn = Callable[[], Awaitable[None]]
+Claim = Callable[[Session, Claimant, int], Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,11 @@ class Lane:
 
     name: str
     model: type[Due]
-    claim: Claim
+    claim: Claim  # takes a session, who claims, and how many rows at most
     step: Callable[[Relay, Any], Awaitable[None]]
     at_once: int
     job_of: Callable[[Any], str | None]  # the transcription that a row is about, for the log
     may_claim: Callable[[], bool] = lambda: True
-    by_itself: bool = False  # each statement of its claim may be committed by itself
 
 
 class _Found(NamedTuple):
@@ -107,17 +106,17 @@ class Worker:
 
     async def _is_idle(self, lane: Lane) -> bool:
         """Nothing waits for its turn. Asked in quiet times only: it passes all that was just done in the index."""
-        async with self.relay.db.read() as connection:
-            return not await claims.is_any_due(connection, lane.model, self.relay.clock())
+        return not await self.relay.db.read(
+            lambda session: claims.is_any_due(session, lane.model, self.relay.clock())
+        )
 
     async def _fill(self, lane: Lane) -> _Found:
         """Claim as long as there is both work and a free hand; a full lane is woken by its own steps."""
         any_found = False
         while (free := lane.at_once - self._busy[lane.name]) > 0 and lane.may_claim():
             claimant = Claimant(self.relay.name, self.relay.clock(), LEASE_MS)
-            claim = claiming.claim_by_itself if lane.by_itself else claiming.claim
-            asked = Asked(lane.model, lane.claim, claimant, free)
-            rows, next_due_ms = await self.relay.db.write_one_of(claim, asked)
+            claim = functools.partial(_claim, lane=lane, claimant=claimant, free=free)
+            rows, next_due_ms = await self.relay.db.write(claim)
             any_found = any_found or bool(rows)
             for row in rows:
                 self._begin(lane, row, claimant.now_ms + LEASE_MS)
@@ -156,9 +155,9 @@ class Worker:
         wait_ms = backoff_ms(row.tries, first_ms=5_000, longest_ms=600_000, chance=self.relay.chance)
         due_at_ms = self.relay.clock() + wait_ms
 
-        async def put_aside(connection: AsyncConnection) -> None:
+        def put_aside(session: Session) -> None:
             reason = f"unforeseen error: {type(error).__name__}"
-            await claims.postpone(connection, lane.model, row, due_at_ms=due_at_ms, error=reason)
+            claims.postpone(session, lane.model, row, due_at_ms=due_at_ms, error=reason)
 
         try:
             await self.relay.db.write(put_aside)
@@ -171,7 +170,8 @@ class Worker:
         until_ms = now_ms + LEASE_MS
         said = {"running": len(self._running), "trouble": self.relay.governor.trouble()}
         for model, rows in self._held().items():
-            for row_id in await self.relay.db.write_one_of(claiming.renew, Held(model, rows, until_ms)):
+            renew = functools.partial(claims.renew, model=model, held=rows, until_ms=until_ms)
+            for row_id in await self.relay.db.write(renew):
                 self.relay.leases.renew(row_id, until_ms)
         beat = functools.partial(heartbeats.beat, name=f"worker:{self.relay.name}", at_ms=now_ms, detail=said)
         await self.relay.db.write(beat)
@@ -194,10 +194,17 @@ class Worker:
         await self._release(self.relay.name)
 
     async def _release(self, worker: str | None) -> None:
-        """Each lane's in the line of its claims, behind the one that may still be under way."""
+        """End the leases of `worker`, or of all workers for None."""
+        now_ms = self.relay.clock()
         try:
             for lane in self.lanes:
-                release = claiming.release_by_itself if lane.by_itself else claiming.release
-                await self.relay.db.write_one_of(release, Leaving(lane.model, worker, self.relay.clock()))
+                release = functools.partial(claims.release, model=lane.model, worker=worker, now_ms=now_ms)
+                await self.relay.db.write(release)
         except Unavailable:
             log.warning("leases_left_to_end_by_themselves")
+
+
+def _claim(session: Session, lane: Lane, claimant: Claimant, free: int) -> tuple[Sequence[Any], int | None]:
+    """Rows for so many free hands; if there is none, when the next one becomes due."""
+    rows = lane.claim(session, claimant, free)
+    return rows, None if rows else claims.next_due_ms(session, lane.model, claimant.now_ms)

@@ -85,7 +85,7 @@ async def test_an_outage_of_the_database_says_when_to_come_back(
     async def fail(*_given: Any, **_named: Any) -> None:
         raise DatabaseDown("the database does not answer")
 
-    monkeypatch.setattr(relay_app.relay.db, "write_one_of", fail)
+    monkeypatch.setattr(relay_app.relay.db, "write_many", fail)
     content = json.dumps({"model": "stt-async-v5", "audio_url": "https://a"})
     headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
     answer = await relay_app.client.post("/v1/transcriptions", content=content, headers=headers)

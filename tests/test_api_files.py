@@ -9,8 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session, select
 
 from service.ids import new_uuid
 from service.purge import LONGEST_UPLOAD_MS, remove_cut_off_uploads
@@ -18,6 +17,7 @@ from service.sandbox import SandboxConfig
 from service.store import files
 from service.tables import File, FileChunk, table_of
 from tests.support.relay_app import ADMIN_KEY, MODEL, RelayApp, open_relay_app
+from tests.support.rows import all_of
 from tests.test_api_submission import rows_of
 
 MEBIBYTE = 2**20
@@ -32,14 +32,11 @@ async def upload(
 async def stored(relay_app: RelayApp, file_id: str) -> bytes:
     chunks = table_of(FileChunk)
     query = select(chunks.c.data).where(chunks.c.file_id == file_id).order_by(chunks.c.position)
-    async with relay_app.relay.db.read() as connection:
-        return b"".join((await connection.execute(query)).scalars())
+    return b"".join(await relay_app.relay.db.read(lambda session: session.exec(query).all()))
 
 
 async def chunk_sizes(relay_app: RelayApp) -> list[int]:
-    chunks = table_of(FileChunk)
-    async with relay_app.relay.db.read() as connection:
-        return list((await connection.execute(select(func.length(chunks.c.data)))).scalars())
+    return [len(chunk.data) for chunk in await all_of(relay_app.relay.db, FileChunk)]
 
 
 async def test_a_file_is_kept_byte_for_byte_in_small_pieces(relay_app: RelayApp) -> None:
@@ -146,9 +143,9 @@ async def test_what_a_killed_process_left_is_swept_and_nothing_else(relay_app: R
     for row in rows:
         chunk = FileChunk(file_id=row.id, position=0, data=b"x")
 
-        async def begin(connection: AsyncConnection, row: File = row, chunk: FileChunk = chunk) -> None:
-            await files.begin(connection, row)
-            await files.add_chunk(connection, chunk)
+        def begin(session: Session, row: File = row, chunk: FileChunk = chunk) -> None:
+            files.begin(session, row)
+            files.add_chunk(session, chunk)
 
         await relay_app.relay.db.write(begin)
     await remove_cut_off_uploads(relay_app.relay)

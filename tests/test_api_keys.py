@@ -5,10 +5,10 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import select
 
-from service.tables import ApiKey, table_of
+from service.tables import ApiKey
 from tests.support.relay_app import ADMIN_KEY, AUDIO, MODEL, RelayApp, open_relay_app
+from tests.support.rows import all_of
 
 pytestmark = pytest.mark.one_database  # scopes and headers; a lookup by hash is the same everywhere
 
@@ -32,9 +32,8 @@ async def test_a_key_is_shown_once_and_stored_hashed(relay_app: RelayApp) -> Non
     assert made["key"].startswith("srk_")
     listed = (await relay_app.client.get("/v1/keys")).json()["keys"]
     assert listed == [{name: value for name, value in made.items() if name != "key"}]
-    async with relay_app.relay.db.read() as connection:
-        rows = (await connection.execute(select(table_of(ApiKey)))).all()
-    assert made["key"] not in repr(rows)
+    [row] = await all_of(relay_app.relay.db, ApiKey)
+    assert made["key"] not in repr(row.model_dump())
 
 
 async def test_the_last_use_is_recorded_and_a_revoked_key_opens_nothing(relay_app: RelayApp) -> None:

@@ -5,13 +5,13 @@ from collections.abc import Collection
 from typing import Any
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session
 
 from service.api import waiting
 from service.ids import new_uuid
 from service.lifecycle import SonioxStatus, Stage, soniox_status
 from service.store import browse
-from service.store.changes import insert_all
+from service.store.rows import insert_all
 from service.tables import Transcription
 from tests.support.relay_app import RelayApp
 
@@ -37,7 +37,7 @@ def row(number: int, stage: Stage = Stage.COMPLETED, seen: str | None = None, **
 
 
 async def put(relay_app: RelayApp, *rows: Transcription) -> list[str]:
-    await relay_app.relay.db.write(lambda connection: insert_all(connection, rows))
+    await relay_app.relay.db.write(lambda session: insert_all(session, rows))
     return [one.id for one in rows]
 
 
@@ -194,10 +194,10 @@ async def test_a_waiting_request_costs_one_query_however_many_wait(
     looks = 0
     still_open = browse.still_open
 
-    async def count_looks(connection: AsyncConnection, ids: Collection[str]) -> set[str]:
+    def count_looks(session: Session, ids: Collection[str]) -> set[str]:
         nonlocal looks
         looks += 1
-        return await still_open(connection, ids)
+        return still_open(session, ids)
 
     monkeypatch.setattr(browse, "still_open", count_looks)
     monkeypatch.setattr(waiting, "LOOK_EVERY_S", 0.3)

@@ -30,7 +30,7 @@ async def test_generated_requests_find_no_answer_that_the_document_does_not_tell
         *("--header", f"Authorization: Bearer {ADMIN_KEY}", "--checks", "all"),
         *(*extent, "--seed", "1", "--request-timeout", "10"),
         *("--exclude-path", "/v1/events/stream"),  # it never ends; `test_events.py` reads it
-        *("--exclude-path", "/webhooks/soniox"),  # its secret is another for each job; `test_hooks.py` knows it
+        *("--exclude-path", "/webhooks/soniox"),  # its secret is another for each job; `test_webhook.py` knows it
     ]
     run = await asyncio.create_subprocess_exec(
         *command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=ROOT

@@ -5,18 +5,20 @@ import json
 from typing import Any
 
 import httpx
-from sqlalchemy import func, select
+from sqlalchemy import func
+from sqlmodel import select
 
 from service.tables import File, FileChunk, Transcription, table_of
 from tests.support.relay_app import AUDIO, MODEL, RelayApp, open_relay_app
+from tests.support.rows import all_of
 
 GOOD: dict[str, Any] = {"model": MODEL, "audio_url": AUDIO}
 FILE_ID = "0b7f9c3e-6c0e-4f0e-9a53-2f0f8f1f7d11"
 
 
 async def rows_of(relay_app: RelayApp, model: type[Any]) -> int:
-    async with relay_app.relay.db.read() as connection:
-        return int((await connection.execute(select(func.count()).select_from(table_of(model)))).scalar_one())
+    query = select(func.count()).select_from(table_of(model))
+    return await relay_app.relay.db.read(lambda session: session.exec(query).one())
 
 
 async def post(relay_app: RelayApp, body: dict[str, Any], key: str | None = None) -> httpx.Response:
@@ -125,10 +127,8 @@ async def test_unknown_fields_reach_soniox_and_metadata_stays_here(relay_app: Re
     assert job["metadata"] == {"mine": [1, None]}
     done = await relay_app.finished(job["id"])
     assert done["metadata"] == {"mine": [1, None]}
-    async with relay_app.relay.db.read() as connection:
-        jobs = table_of(Transcription)
-        request = (await connection.execute(select(jobs.c.request).where(jobs.c.id == job["id"]))).scalar_one()
-    assert request == {"model": MODEL, "audio_url": AUDIO, "some_new_knob": {"level": 3}}
+    [row] = await all_of(relay_app.relay.db, Transcription)
+    assert row.request == {"model": MODEL, "audio_url": AUDIO, "some_new_knob": {"level": 3}}
 
 
 async def test_an_answer_names_where_the_transcription_is(relay_app: RelayApp) -> None:

@@ -2,19 +2,18 @@
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import bindparam, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.util import await_only
+from sqlmodel import Session, select
 
 from service.db import Database, open_database
 from service.store import claims, webhooks
 from service.store import removals as removals_store
-from service.store.changes import insert_all
 from service.store.claims import Claimant
-from service.store.rows import as_models
+from service.store.rows import insert_all
 from service.store.webhooks import Hint
 from service.tables import Removal, Webhook, table_of
 from service.wakeups import Wakeups
@@ -35,40 +34,38 @@ async def lay_out(db: Database, *due: int | None, first: int = 0) -> None:
         )
         for number, at_ms in enumerate(due, first)
     ]
-    await db.write(lambda connection: insert_all(connection, rows))
+    await db.write(lambda session: insert_all(session, rows))
 
 
 async def claim(db: Database, worker: str = "w1", *, limit: int = 10, after_ms: int = 0) -> list[Removal]:
     """Claim at `after_ms` after NOW_MS."""
     claimant = Claimant(worker, NOW_MS + after_ms, LEASE_MS)
-    return await db.write(lambda connection: claims.claim(connection, Removal, claimant, limit=limit))
+    return await db.write(lambda session: claims.claim(session, Removal, claimant, limit=limit))
 
 
 async def stored(db: Database, name: str = "r000") -> Removal:
     """The row as it is now."""
-    async with db.read() as connection:
-        found = as_models(Removal, await connection.execute(select(removals).where(removals.c.id == name)))
-    return found[0]
+    return await db.read(lambda session: session.exec(select(Removal).where(removals.c.id == name)).one())
 
 
 async def finish(db: Database, row: Removal) -> bool:
-    return await db.write(lambda connection: claims.finish(connection, Removal, row, soniox_file_id="changed"))
+    return await db.write(lambda session: claims.finish(session, Removal, row, soniox_file_id="changed"))
 
 
 async def postpone(db: Database, row: Removal, after_ms: int) -> bool:
-    async def step(connection: AsyncConnection) -> bool:
-        return await claims.postpone(connection, Removal, row, due_at_ms=NOW_MS + after_ms, error="not now")
+    def step(session: Session) -> bool:
+        return claims.postpone(session, Removal, row, due_at_ms=NOW_MS + after_ms, error="not now")
 
     return await db.write(step)
 
 
 async def renew(db: Database, held: Sequence[Removal], until_ms: int) -> None:
     pairs = [(row.id, row.fence) for row in held]
-    await db.write(lambda connection: claims.renew(connection, Removal, pairs, NOW_MS + until_ms))
+    await db.write(lambda session: claims.renew(session, Removal, pairs, NOW_MS + until_ms))
 
 
 async def release(db: Database, worker: str | None, after_ms: int = 0) -> None:
-    await db.write(lambda connection: claims.release(connection, Removal, worker, NOW_MS + after_ms))
+    await db.write(lambda session: claims.release(session, Removal, worker, NOW_MS + after_ms))
 
 
 def ids(rows: Sequence[Removal]) -> list[str]:
@@ -185,9 +182,12 @@ async def test_release_of_all_frees_all(db: Database) -> None:
 
 async def test_the_next_due_row_is_the_first_that_still_waits_for_its_time(db: Database) -> None:
     await lay_out(db, -5, 700, 300, None)
-    async with db.read() as connection:
-        assert await claims.next_due_ms(connection, Removal, NOW_MS) == NOW_MS + 300
-        assert await claims.next_due_ms(connection, Removal, NOW_MS + 700) is None
+
+    async def next_due_ms(after_ms: int) -> int | None:
+        due_ms = await db.read(lambda session: claims.next_due_ms(session, Removal, NOW_MS + after_ms))
+        return due_ms and due_ms - NOW_MS
+
+    assert [await next_due_ms(after_ms) for after_ms in (0, 300, 700)] == [300, 700, None]
 
 
 async def test_chosen_rows_are_taken_as_far_as_they_are_due_and_free(db: Database) -> None:
@@ -195,44 +195,40 @@ async def test_chosen_rows_are_taken_as_far_as_they_are_due_and_free(db: Databas
     [held] = await claim(db, "w1", limit=1)
     claimant = Claimant("w2", NOW_MS, LEASE_MS)
     chosen = [held.id, "r001", "r002", "r004", "unknown"]
-    rows = await db.write(lambda connection: claims.claim_those(connection, Removal, claimant, chosen))
+    rows = await db.write(lambda session: claims.claim_those(session, Removal, claimant, chosen))
     assert ids(rows) == ["r002"]
     assert (rows[0].leased_by, rows[0].lease_until_ms, rows[0].fence) == ("w2", NOW_MS + LEASE_MS, 1)
     assert (await stored(db, "r003")).leased_by is None
 
 
 async def test_a_special_claim_asks_its_own_question_and_sets_its_own_columns(db: Database) -> None:
-    statement = claims.taking(
-        Removal, where=removals.c.id > bindparam("after"), also={"soniox_file_id": bindparam("file")}
-    )
     await lay_out(db, 0, 0, 0, 5)
     claimant = Claimant("w1", NOW_MS, LEASE_MS)
 
-    async def step(connection: AsyncConnection) -> list[Removal]:
-        special: dict[str, Any] = {"statement": statement, "after": "r000", "file": "f"}
-        return await claims.claim(connection, Removal, claimant, limit=9, **special)
+    def step(session: Session) -> list[Removal]:
+        later = removals.c.id > "r000"
+        return claims.claim(session, Removal, claimant, limit=9, where=later, soniox_file_id="f")
 
     rows = await db.write(step)
     assert [(row.id, row.soniox_file_id) for row in rows] == [("r001", "f"), ("r002", "f")]
 
 
-async def test_a_statement_for_many_claims_changes_only_what_is_still_held(db: Database) -> None:
+async def test_a_removal_that_is_done_goes_only_while_its_claim_is_held(db: Database) -> None:
     await lay_out(db, 0, 0, 0, 0)
     lost, given_back, mine, another = await claim(db, "w1")
     await claim(db, "w2", limit=1, after_ms=LEASE_MS)
     await postpone(db, given_back, 99)
-    await db.write(lambda connection: removals_store.done(connection, [lost, given_back, mine]))
-    async with db.read() as connection:
-        left = set((await connection.execute(select(removals.c.id))).scalars())
-    assert left == {lost.id, given_back.id, another.id}
+    for row in (lost, given_back, mine):
+        await db.write(partial(removals_store.done, row=row))
+    left = await db.read(lambda session: session.exec(select(Removal.id)).all())
+    assert set(left) == {lost.id, given_back.id, another.id}
 
 
 async def test_a_row_is_due_from_its_moment_on_whoever_works_on_it(db: Database) -> None:
     await lay_out(db, 300, None)
 
     async def is_any_due(after_ms: int) -> bool:
-        async with db.read() as connection:
-            return await claims.is_any_due(connection, Removal, NOW_MS + after_ms)
+        return await db.read(lambda session: claims.is_any_due(session, Removal, NOW_MS + after_ms))
 
     assert [await is_any_due(after_ms) for after_ms in (299, 300)] == [False, True]
     await claim(db, after_ms=300)
@@ -246,8 +242,8 @@ async def test_a_claim_passes_over_rows_that_another_is_just_taking(database_url
         await lay_out(slow, -1, 0)
         taken, go_on = asyncio.Event(), asyncio.Event()
 
-        async def dawdle(connection: AsyncConnection) -> list[Removal]:
-            rows = await claims.claim(connection, Removal, Claimant("w1", NOW_MS, LEASE_MS), limit=1)
+        def dawdle(session: Session) -> list[Removal]:
+            rows = claims.claim(session, Removal, Claimant("w1", NOW_MS, LEASE_MS), limit=1)
             taken.set()
             await_only(go_on.wait())
             return rows
@@ -280,7 +276,7 @@ async def test_a_row_can_be_given_back_without_a_try_and_only_in_a_certain_state
     other = removals.c.soniox_id == "other"
 
     async def give_back(**how: Any) -> bool:
-        return await db.write(lambda connection: claims.postpone(connection, Removal, row, **later, **how))
+        return await db.write(lambda session: claims.postpone(session, Removal, row, **later, **how))
 
     assert not await give_back(where=other)
     assert await stored(db) == row
@@ -292,10 +288,8 @@ async def test_a_row_can_be_given_back_without_a_try_and_only_in_a_certain_state
 async def test_closing_a_row_of_the_inbox_tells_whether_the_claim_was_still_held(db: Database) -> None:
     """What follows from it, such as a removal at Soniox, depends on the answer."""
     hint = Hint("w1", "job", "soniox", "completed", "webhook", NOW_MS)
-    await db.write_one_of(webhooks.record, hint)
+    await db.write_many(webhooks.record, hint)
     claimant = Claimant("w1", NOW_MS, LEASE_MS)
-    (row,) = await db.write(lambda connection: claims.claim(connection, Webhook, claimant, limit=9))
-    told = [
-        await db.write(lambda connection: webhooks.handle(connection, row, "superseded", NOW_MS)) for _ in range(2)
-    ]
+    (row,) = await db.write(lambda session: claims.claim(session, Webhook, claimant, limit=9))
+    told = [await db.write(lambda session: webhooks.handle(session, row, "superseded", NOW_MS)) for _ in range(2)]
     assert told == [True, False]

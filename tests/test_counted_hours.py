@@ -3,12 +3,14 @@
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlmodel import Session
 
 from service.clock import DAY_MS, HOUR_MS
 from service.db import Database
@@ -17,12 +19,13 @@ from service.figures import count_hours
 from service.figures.windows import quantiles, window_of
 from service.lifecycle import DeliveryStatus, Stage
 from service.store import deliveries, endings, events, hours, transcriptions
-from service.store.changes import insert_all
 from service.store.counting import DELIVERIES, JOBS, SAMPLE, Subject
 from service.store.endings import Ending
 from service.store.history import Interval, Window
+from service.store.rows import insert_all
 from service.tables import Delivery, Transcription
 from tests.support.relay_app import RelayApp
+from tests.support.sessions import in_session
 
 NOW_MS = 1_790_000_000_000
 SINCE_MS, UNTIL_MS = NOW_MS - 8 * DAY_MS, NOW_MS - HOUR_MS // 2
@@ -38,16 +41,14 @@ async def count_all(db: Database) -> int:
     """What the background does, once; how many hours there were to count."""
     done = 0
     for subject in SUBJECTS:
-        async with db.read() as connection:
-            missing = await hours.uncounted(connection, subject, SINCE_MS, UNTIL_MS)
+        missing = await db.read(partial(hours.uncounted, subject=subject, since_ms=SINCE_MS, until_ms=UNTIL_MS))
         for hour_ms in missing:
             done += await db.write(partial(hours.count, subject=subject, hour_ms=hour_ms))
     return done
 
 
 async def figures_of(db: Database, subject: Subject, owner: str | None) -> list[Interval]:
-    async with db.read() as connection:
-        return await hours.ended(connection, subject, window_of("7d", NOW_MS), owner)
+    return await db.read(lambda session: hours.ended(session, subject, window_of("7d", NOW_MS), owner))
 
 
 async def assert_exact(db: Database) -> None:
@@ -56,10 +57,14 @@ async def assert_exact(db: Database) -> None:
         for owner in (None, *OWNERS):
             found = await figures_of(db, subject, owner)
             assert summed(found) == await plain_count(db, subject, owner)
-            async with db.read() as connection:
-                window = Window(found[0].since_ms, NOW_MS, HOUR_MS)
-                rows = await subject.from_rows(connection, window, owner)
+            window = Window(found[0].since_ms, NOW_MS, HOUR_MS)
+            rows = await db.read(by_hand(subject, window, owner))
             assert [(one.since_ms, one.counts) for one in found] == [(one.since_ms, one.counts) for one in rows]
+
+
+def by_hand(subject: Subject, window: Window, owner: str | None) -> Callable[[Session], list[Interval]]:
+    """Counted from the rows alone."""
+    return lambda session: subject.from_rows(session, window, owner)
 
 
 def summed(found: list[Interval]) -> Counter[tuple[str, ...]]:
@@ -70,8 +75,8 @@ async def plain_count(db: Database, subject: Subject, owner: str | None) -> Coun
     query = PLAINLY[subject.about].format(window_of("7d", NOW_MS).since_ms)
     if owner is not None:
         query += f" AND owner = '{owner}'"
-    async with db.read() as connection:
-        return Counter(tuple(row) for row in (await connection.execute(text(query))).all())
+    found = await db.read(lambda session: session.execute(text(query)).all())
+    return Counter(tuple(row) for row in found)
 
 
 def job(number: int, **values: Any) -> Transcription:
@@ -100,44 +105,44 @@ async def fill(db: Database, chance: random.Random, number: int) -> None:
         stage, source = chance.choice(kinds)
         rows.append(job(place, stage=stage, learned_from=source, finished_at_ms=at_ms))
     sent = [delivery(place, at_ms, chance.choice(list(DeliveryStatus))) for place, at_ms in enumerate(moments)]
-    await db.write(lambda connection: insert_all(connection, rows))
-    await db.write(lambda connection: insert_all(connection, sent))
+    await db.write(lambda session: insert_all(session, rows))
+    await db.write(lambda session: insert_all(session, sent))
 
 
-async def job_of(connection: AsyncConnection, number: int) -> Transcription | None:
-    return await transcriptions.get(connection, f"job-{number:05d}", None)
+def job_of(session: Session, number: int) -> Transcription | None:
+    return transcriptions.get(session, f"job-{number:05d}", None)
 
 
-async def retry(connection: AsyncConnection, number: int) -> None:
-    if (found := await job_of(connection, number)) is not None:
-        await transcriptions.mark_for_another_attempt(connection, found, NOW_MS)
+def retry(session: Session, number: int) -> None:
+    if (found := job_of(session, number)) is not None:
+        transcriptions.mark_for_another_attempt(session, found, NOW_MS)
 
 
-async def finish_late(connection: AsyncConnection, number: int) -> None:
+def finish_late(session: Session, number: int) -> None:
     """By a process whose clock, or whose commit, is hours behind."""
-    if (found := await job_of(connection, number)) is not None:
+    if (found := job_of(session, number)) is not None:
         late_ms = NOW_MS - number * HOUR_MS
         ending = Ending(found.id, found.attempt, Stage.COMPLETED, late_ms, "reconciler")
-        await endings.mark_finished(connection, [ending])
+        endings.mark_finished(session, ending)
 
 
-async def remove(connection: AsyncConnection, number: int) -> None:
-    await transcriptions.remove(connection, f"job-{number:05d}")
-    await events.forget_results(connection, f"job-{number:05d}")
+def remove(session: Session, number: int) -> None:
+    transcriptions.remove(session, f"job-{number:05d}")
+    events.forget_results(session, f"job-{number:05d}")
 
 
-async def send_again(connection: AsyncConnection, number: int) -> None:
-    if (found := await deliveries.get(connection, f"dl-{number:05d}", None)) is not None:
-        await deliveries.again(connection, found, NOW_MS)
+def send_again(session: Session, number: int) -> None:
+    if (found := deliveries.get(session, f"dl-{number:05d}", None)) is not None:
+        deliveries.again(session, found, NOW_MS)
 
 
-async def run(connection: AsyncConnection, statement: str) -> None:
-    await connection.execute(text(statement))
+def run(session: Session, statement: str) -> None:
+    session.execute(text(statement))
 
 
-async def abandon(connection: AsyncConnection, number: int) -> None:
+def abandon(session: Session, number: int) -> None:
     """Every delivery of the endpoint; `number` chooses nothing here."""
-    await deliveries.abandon(connection, "ep")
+    deliveries.abandon(session, "ep")
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 4))])
@@ -158,8 +163,8 @@ async def test_figures_stay_exact_whatever_happens_after_the_count(db: Database,
 async def test_an_hour_is_counted_once_and_again_only_after_a_change(db: Database) -> None:
     at_ms = NOW_MS - 50 * HOUR_MS
     await db.write(
-        lambda connection: insert_all(
-            connection, [job(0, stage=Stage.FAILED, learned_from="webhook", finished_at_ms=at_ms)]
+        lambda session: insert_all(
+            session, [job(0, stage=Stage.FAILED, learned_from="webhook", finished_at_ms=at_ms)]
         )
     )
     assert await count_all(db) == UNTIL_MS // HOUR_MS - at_ms // HOUR_MS
@@ -197,7 +202,7 @@ async def test_the_hour_that_is_not_over_is_never_counted(relay_app: RelayApp) -
 async def test_durations_of_a_counted_hour_are_chosen_evenly_from_all_of_them(db: Database) -> None:
     at_ms = NOW_MS - 50 * HOUR_MS
     done = {"stage": Stage.COMPLETED, "learned_from": "webhook", "finished_at_ms": at_ms}
-    await db.write(lambda connection: insert_all(connection, [job(number, **done) for number in range(1_000)]))
+    await db.write(lambda session: insert_all(session, [job(number, **done) for number in range(1_000)]))
     await count_all(db)
     found = await figures_of(db, JOBS, None)
     kept = [duration for one in found for durations in one.durations_ms.values() for duration in durations]
@@ -219,22 +224,26 @@ async def test_a_change_waits_for_a_count_under_way_and_then_deletes_it(postgres
 
 
 async def _change_first(changing: AsyncConnection, counting: AsyncConnection, hour_ms: int) -> None:
-    await remove(changing, 0)
-    assert not await hours.count(counting, JOBS, hour_ms)
-    assert await hours.count(counting, JOBS, hour_ms - HOUR_MS)
+    await in_session(changing, partial(remove, number=0))
+    assert not await _counted(counting, hour_ms)
+    assert await _counted(counting, hour_ms - HOUR_MS)
     await counting.rollback()
     await changing.commit()
-    assert await hours.count(counting, JOBS, hour_ms)
+    assert await _counted(counting, hour_ms)
     await counting.commit()
 
 
 async def _count_first(changing: AsyncConnection, counting: AsyncConnection, hour_ms: int) -> None:
-    assert await hours.count(counting, JOBS, hour_ms)
-    change = asyncio.create_task(remove(changing, 0))
+    assert await _counted(counting, hour_ms)
+    change = asyncio.create_task(in_session(changing, partial(remove, number=0)))
     assert not (await asyncio.wait({change}, timeout=0.3))[0]
     await counting.commit()
     await change
     await changing.commit()
+
+
+async def _counted(connection: AsyncConnection, hour_ms: int) -> bool:
+    return await in_session(connection, partial(hours.count, subject=JOBS, hour_ms=hour_ms))
 
 
 async def _with_two(url: str, act: Any) -> None:
@@ -243,10 +252,11 @@ async def _with_two(url: str, act: Any) -> None:
     hour_ms = NOW_MS - NOW_MS % HOUR_MS - 50 * HOUR_MS
     done = {"stage": Stage.COMPLETED, "learned_from": "webhook", "finished_at_ms": hour_ms + 1}
     async with engine.begin() as connection:
-        await insert_all(connection, [job(0, **done)])
+        await in_session(connection, partial(insert_all, rows=[job(0, **done)]))
     async with engine.connect() as changing, engine.connect() as counting:
         await act(changing, counting, hour_ms)
     async with engine.connect() as connection:
-        found = await hours.ended(connection, JOBS, window_of("7d", NOW_MS), None)
+        window = window_of("7d", NOW_MS)
+        found = await in_session(connection, partial(hours.ended, subject=JOBS, window=window, owner=None))
         assert summed(found) == {}
     await engine.dispose()

@@ -24,7 +24,7 @@ async def sign_in(client: httpx.AsyncClient, key: str = ADMIN_KEY) -> httpx.Resp
 
 
 async def token_of(client: httpx.AsyncClient) -> str:
-    page = (await client.get("/ui")).text
+    page = (await client.get("/ui/")).text
     found = re.search(r'name="token" value="([^"]+)"', page)
     assert found
     return found[1]
@@ -37,17 +37,17 @@ async def new_key(relay_app: RelayApp, *scopes: str) -> dict[str, str]:
 
 async def test_a_stranger_is_led_to_the_sign_in_and_from_there_to_what_he_wanted(relay_app: RelayApp) -> None:
     async with browser(relay_app) as client:
-        refused = await client.get("/ui?window=24h")
+        refused = await client.get("/ui/?window=24h")
         assert refused.status_code == 303
-        assert refused.headers["location"] == "/ui/sign-in?next=%2Fui%3Fwindow%3D24h"
-        answer = await client.post("/ui/sign-in", data={"key": ADMIN_KEY, "next": "/ui?window=24h"})
-        assert (answer.status_code, answer.headers["location"]) == (303, "/ui?window=24h")
-        assert (await client.get("/ui")).status_code == 200
+        assert refused.headers["location"] == "/ui/sign-in?next=%2Fui%2F%3Fwindow%3D24h"
+        answer = await client.post("/ui/sign-in", data={"key": ADMIN_KEY, "next": "/ui/?window=24h"})
+        assert (answer.status_code, answer.headers["location"]) == (303, "/ui/?window=24h")
+        assert (await client.get("/ui/")).status_code == 200
 
 
 async def test_the_bare_address_leads_to_the_dashboard(relay_app: RelayApp) -> None:
     answer = await relay_app.client.get("/")
-    assert (answer.status_code, answer.headers["location"]) == (307, "/ui")
+    assert (answer.status_code, answer.headers["location"]) == (307, "/ui/")
 
 
 async def test_a_wrong_key_opens_nothing_and_is_not_repeated(relay_app: RelayApp) -> None:
@@ -56,7 +56,7 @@ async def test_a_wrong_key_opens_nothing_and_is_not_repeated(relay_app: RelayApp
         assert answer.status_code == 401
         assert "unknown, or it was revoked" in answer.text
         assert "srk_wrong" not in answer.text
-        assert (await client.get("/ui")).status_code == 303
+        assert (await client.get("/ui/")).status_code == 303
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ async def test_a_wrong_key_opens_nothing_and_is_not_repeated(relay_app: RelayApp
 async def test_the_sign_in_leads_to_no_other_site(relay_app: RelayApp, elsewhere: str) -> None:
     async with browser(relay_app) as client:
         answer = await client.post("/ui/sign-in", data={"key": ADMIN_KEY, "next": elsewhere})
-        assert (answer.status_code, answer.headers["location"]) == (303, "/ui")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/ui/")
 
 
 async def test_the_session_cookie_is_out_of_reach_and_holds_no_key(relay_app: RelayApp) -> None:
@@ -106,7 +106,7 @@ async def test_a_changed_cookie_is_no_session(relay_app: RelayApp) -> None:
         )
     async with browser(relay_app) as stranger:
         for forged in forgeries:
-            answer = await stranger.get("/ui", headers={"Cookie": f"relay_session={forged}"})
+            answer = await stranger.get("/ui/", headers={"Cookie": f"relay_session={forged}"})
             assert answer.status_code == 303
 
 
@@ -114,9 +114,9 @@ async def test_a_revoked_key_ends_its_sessions(relay_app: RelayApp) -> None:
     key = await new_key(relay_app, "read")
     async with browser(relay_app) as client:
         await sign_in(client, key["key"])
-        assert (await client.get("/ui")).status_code == 200
+        assert (await client.get("/ui/")).status_code == 200
         await relay_app.client.delete(f"/v1/keys/{key['id']}")
-        assert (await client.get("/ui")).status_code == 303
+        assert (await client.get("/ui/")).status_code == 303
 
 
 async def test_a_key_that_may_not_read_cannot_sign_in(relay_app: RelayApp) -> None:
@@ -139,9 +139,9 @@ async def test_forms_are_taken_only_from_our_own_pages(relay_app: RelayApp) -> N
             await client.post("/ui/sign-out", data={"other": "field"}),
         )
         assert [answer.status_code for answer in refused] == [403] * 4
-        assert (await client.get("/ui")).status_code == 200
+        assert (await client.get("/ui/")).status_code == 200
         assert (await client.post("/ui/sign-out", data={"token": token})).status_code == 303
-        assert (await client.get("/ui")).status_code == 303
+        assert (await client.get("/ui/")).status_code == 303
 
 
 async def test_the_token_of_one_session_is_worth_nothing_in_another(relay_app: RelayApp) -> None:
@@ -154,9 +154,9 @@ async def test_the_token_of_one_session_is_worth_nothing_in_another(relay_app: R
 
 async def test_every_answer_forbids_foreign_content_and_frames(relay_app: RelayApp) -> None:
     async with browser(relay_app) as client:
-        pages = [await client.get("/ui/sign-in"), await client.get("/ui"), await client.get("/ui/nowhere")]
+        pages = [await client.get("/ui/sign-in"), await client.get("/ui/"), await client.get("/ui/nowhere")]
         await sign_in(client)
-        pages += [await client.get("/ui"), await client.get("/ui/nowhere")]
+        pages += [await client.get("/ui/"), await client.get("/ui/nowhere")]
         style = re.search(r'href="(/ui/static/[^"]+dashboard.css)"', pages[-1].text)
         assert style
         pages.append(await client.get(style[1]))
@@ -187,9 +187,9 @@ async def test_a_link_from_another_site_is_followed_once_more_before_a_key_is_as
     relay_app: RelayApp,
 ) -> None:
     async with browser(relay_app) as client:
-        answer = await client.get("/ui?window=7d", headers={"Sec-Fetch-Site": "cross-site"})
+        answer = await client.get("/ui/?window=7d", headers={"Sec-Fetch-Site": "cross-site"})
         assert answer.status_code == 200
-        assert '<meta http-equiv="refresh" content="0;url=/ui?window=7d">' in answer.text
+        assert '<meta http-equiv="refresh" content="0;url=/ui/?window=7d">' in answer.text
 
 
 async def test_what_is_not_there_is_a_page_that_says_so(relay_app: RelayApp) -> None:

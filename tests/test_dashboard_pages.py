@@ -29,7 +29,7 @@ def links(html: str, start: str) -> list[str]:
 async def key_of_another(relay_app: RelayApp, *scopes: str) -> str:
     secret = "relay-key-of-somebody-else-0001"
     key = ApiKey(id="key_else", name="else", hash=hash_api_key(secret), scopes=list(scopes), created_at_ms=1)
-    await relay_app.relay.db.write(lambda connection: keys.add(connection, key))
+    await relay_app.relay.db.write(lambda session: keys.add(session, key))
     return secret
 
 

@@ -4,11 +4,11 @@ import re
 from typing import Any
 
 import httpx
-from sqlalchemy import text
 
 from service.db import Database
 from service.store import traces
 from tests.support.relay_app import ADMIN_KEY, MASTER_SECRET, RelayApp, open_relay_app
+from tests.support.rows import plan
 from tests.test_dashboard import browser, new_key, sign_in, token_of
 
 ADMINS_ONLY = ("/ui/inbox", "/ui/reconciler", "/ui/system", "/ui/keys")
@@ -28,7 +28,7 @@ async def test_what_belongs_to_no_single_key_is_for_admins(relay_app: RelayApp) 
     key = await new_key(relay_app, "read", "submit")
     async with browser(relay_app) as client:
         await sign_in(client, key["key"])
-        overview = await client.get("/ui")
+        overview = await client.get("/ui/")
         assert overview.status_code == 200
         assert "Soniox's quotas" not in overview.text
         for path in ADMINS_ONLY:
@@ -45,9 +45,9 @@ async def test_the_overview_counts_the_visitor_s_own_jobs(relay_app: RelayApp) -
     async with browser(relay_app) as client, browser(relay_app) as admin:
         await sign_in(client, key["key"])
         await sign_in(admin)
-        assert "Completed 0 in the last 24h" in words_of(await client.get("/ui"))
-        assert "Completed 1 in the last 24h" in words_of(await admin.get("/ui"))
-        assert (await admin.get("/ui?window=1y")).status_code == 400
+        assert "Completed 0 in the last 24h" in words_of(await client.get("/ui/"))
+        assert "Completed 1 in the last 24h" in words_of(await admin.get("/ui/"))
+        assert (await admin.get("/ui/?window=1y")).status_code == 400
 
 
 async def test_what_needs_attention_is_mended_from_the_list_by_its_owner_only(relay_app: RelayApp) -> None:
@@ -60,15 +60,15 @@ async def test_what_needs_attention_is_mended_from_the_list_by_its_owner_only(re
         await sign_in(client)
         await sign_in(other, stranger["key"])
         await sign_in(looker, reader["key"])
-        assert "Transcription failed" in (await client.get("/ui")).text
-        assert "Transcription failed" not in (await other.get("/ui")).text
+        assert "Transcription failed" in (await client.get("/ui/")).text
+        assert "Transcription failed" not in (await other.get("/ui/")).text
         assert (await post(looker, "/ui/attention", **deed)).status_code == 403
         refused = await post(other, "/ui/attention", **deed)
         assert "Transcription not found." in (await other.get(refused.headers["location"])).text
         assert (await relay_app.client.get(f"/v1/transcriptions/{job['id']}")).json()["status"] == "error"
         done = await post(client, "/ui/attention", **deed)
         assert "It is tried again." in (await client.get(done.headers["location"])).text
-        assert "It is tried again." not in (await client.get("/ui")).text
+        assert "It is tried again." not in (await client.get("/ui/")).text
     timeline = (await relay_app.client.get(f"/v1/transcriptions/{job['id']}")).json()["timeline"]
     assert "retry" in [step["step"] for step in timeline]
 
@@ -175,7 +175,5 @@ def test_the_live_stream_looks_at_ends_of_indexes_only() -> None:
 
 async def test_the_inbox_reads_no_more_than_its_page(db: Database) -> None:
     if db.dialect.name == "sqlite":
-        query = "EXPLAIN QUERY PLAN SELECT * FROM webhooks WHERE id < 'x' ORDER BY id DESC LIMIT 26"
-        async with db.read() as connection:
-            steps = [row[3] for row in (await connection.execute(text(query))).all()]
+        steps = await plan(db, "SELECT * FROM webhooks WHERE id < 'x' ORDER BY id DESC LIMIT 26")
         assert steps == ["SEARCH webhooks USING INDEX sqlite_autoindex_webhooks_1 (id<?)"]

@@ -1,27 +1,27 @@
 """The database: writes that arrive together share a commit, and every failure stays with its own write."""
 
 import asyncio
-import functools
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import Engine, Pool, event, text
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.util import await_only
+from sqlmodel import Session
 
 from service import db as db_module
 from service import engines
 from service.clock import wall_ms
-from service.db import CLAIMS, STATEMENTS, TRANSACTIONS, Bulk, Database, by_itself, open_database
+from service.db import Database, open_database
 from service.errors import DatabaseDown, Overloaded
-from service.store import heartbeats, webhooks
-from service.store.webhooks import Hint
+from service.store import heartbeats, timeline
+from service.tables import TimelineEntry
 from service.wakeups import Wakeups
 from tests.support.postgres import execute
 from tests.support.waiting import until
@@ -40,56 +40,102 @@ async def opened(url: str) -> AsyncIterator[Database]:
 def beat(name: str) -> Any:
     """A write that leaves one row of that name, and gives the name back."""
 
-    async def step(connection: AsyncConnection) -> str:
-        await heartbeats.beat(connection, name, NOW_MS, {})
+    def step(session: Session) -> str:
+        heartbeats.beat(session, name, NOW_MS, {})
         return name
 
     return step
 
 
-async def refused(connection: AsyncConnection) -> None:
+def refused(session: Session) -> None:
     """A write that the database refuses for what it is."""
     row = {"n": "same", "t": NOW_MS}
     statement = text("INSERT INTO heartbeats (name, at_ms, detail) VALUES (:n, :t, '{}')")
-    await connection.execute(statement, [row, row])
+    session.execute(statement, [row, row])
 
 
 async def names(database: Database) -> list[str]:
     """The rows that are there."""
-    async with database.read() as connection:
-        return list((await connection.execute(text("SELECT name FROM heartbeats ORDER BY name"))).scalars())
+    query = text("SELECT name FROM heartbeats ORDER BY name")
+    return await database.read(lambda session: list(session.scalars(query)))
 
 
-def count_commits(database: Database) -> list[int]:
+@pytest.fixture
+def commits() -> Iterator[list[int]]:
     """A list that grows by one with each commit."""
-    commits: list[int] = []
-    event.listen(database.engine, "commit", lambda _connection: commits.append(1))
-    return commits
+    seen: list[int] = []
+
+    def note(_connection: Any) -> None:
+        seen.append(1)
+
+    event.listen(Engine, "commit", note)
+    yield seen
+    event.remove(Engine, "commit", note)
 
 
-async def test_writes_that_arrive_together_share_a_commit(db: Database) -> None:
-    commits = count_commits(db)
+@pytest.fixture
+def connections() -> Iterator[list[Any]]:
+    """All connections that were made."""
+    made: list[Any] = []
+
+    def note(_connection: Any, record: Any) -> None:
+        made.append(record)
+
+    event.listen(Pool, "connect", note)
+    yield made
+    event.remove(Pool, "connect", note)
+
+
+async def test_writes_that_arrive_together_share_a_commit(db: Database, commits: list[int]) -> None:
     results = await asyncio.gather(*[db.write(beat(f"{number:03}")) for number in range(200)])
     assert results == [f"{number:03}" for number in range(200)]
     assert await names(db) == results
     assert len(commits) <= 4
 
 
-async def test_alike_writes_reach_the_database_as_one_and_get_a_result_each(db: Database) -> None:
-    sizes = []
+async def test_a_burst_reaches_its_function_at_once_in_order_and_gets_a_result_each(db: Database) -> None:
+    seen: list[list[str]] = []
 
-    async def bulk(connection: AsyncConnection, items: list[str]) -> list[str]:
-        sizes.append(len(items))
-        for item in items:
-            await heartbeats.beat(connection, item, NOW_MS, {})
-        return [item.upper() for item in items]
+    def shout(session: Session, items: list[str]) -> list[str]:
+        seen.append(items)
+        return [name.upper() for name in each_beats(session, items)]
 
     given = [f"row-{number:02}" for number in range(50)]
-    assert await asyncio.gather(*[db.write_one_of(bulk, item) for item in given]) == [
-        item.upper() for item in given
-    ]
+    results = await asyncio.gather(*[db.write_many(shout, item) for item in given])
+    assert results == [item.upper() for item in given]
     assert await names(db) == given
-    assert len(sizes) <= 3
+    assert [item for items in seen for item in items] == given
+    assert len(seen) <= 3
+
+
+async def test_bursts_of_several_kinds_and_single_writes_share_a_commit(db: Database, commits: list[int]) -> None:
+    def loudly(session: Session, items: list[str]) -> list[str]:
+        return [name.upper() for name in each_beats(session, items)]
+
+    writes = [db.write_many(each_beats, "a"), db.write(beat("b")), db.write_many(loudly, "c")]
+    assert await asyncio.gather(*writes, db.write_many(each_beats, "d")) == ["a", "b", "C", "d"]
+    assert await names(db) == ["a", "b", "c", "d"]
+    assert len(commits) == 1
+
+
+async def test_a_bad_item_of_a_burst_fails_alone(db: Database) -> None:
+    def stumble(session: Session, items: list[str]) -> list[str]:
+        each_beats(session, items)
+        if "bad" in items:
+            raise ZeroDivisionError
+        return items
+
+    writes = [db.write_many(stumble, name) for name in ("a", "bad", "b")]
+    results = await asyncio.gather(*writes, db.write(beat("c")), return_exceptions=True)
+    assert [type(result) for result in results] == [str, ZeroDivisionError, str, str]
+    assert await names(db) == ["a", "b", "c"]
+
+
+def each_beats(session: Session, items: list[str]) -> list[str]:
+    """Many writes of one kind."""
+    for name in items:
+        heartbeats.beat(session, name, NOW_MS, {})
+    return items
 
 
 async def test_a_result_comes_only_after_the_commit(db: Database) -> None:
@@ -105,9 +151,9 @@ async def test_what_is_committed_is_on_disk(database_url: str) -> None:
         server, name = database_url.rsplit("/", 1)
         await execute(server, f"ALTER DATABASE {name} SET synchronous_commit = on")
 
-    async def ask(connection: AsyncConnection) -> list[Any]:
+    def ask(session: Session) -> list[Any]:
         questions = ("PRAGMA synchronous", "PRAGMA journal_mode") if db.is_sqlite else ("SHOW synchronous_commit",)
-        return [(await connection.execute(text(question))).scalar() for question in questions]
+        return [session.scalar(text(question)) for question in questions]
 
     async with opened(database_url) as db:
         assert await db.write(ask) == ([2, "wal"] if db.is_sqlite else ["on"])  # 2 is FULL
@@ -124,9 +170,50 @@ async def test_a_bad_write_harms_no_other(db: Database) -> None:
     assert [result for result in results if isinstance(result, str)] == await names(db)
 
 
-async def _broken(connection: AsyncConnection) -> None:
-    await heartbeats.beat(connection, "half-done", NOW_MS, {})
+def _broken(session: Session) -> None:
+    heartbeats.beat(session, "half-done", NOW_MS, {})
     raise ZeroDivisionError
+
+
+async def test_a_write_that_runs_again_because_of_a_bad_one_leaves_its_rows_once(db: Database) -> None:
+    entry = TimelineEntry(transcription_id="t", at_ms=NOW_MS, step="s", source="w")
+    runs: list[int] = []
+
+    def note(session: Session) -> None:
+        runs.append(1)
+        timeline.note(session, entry)
+
+    await asyncio.gather(db.write(note), db.write(refused), return_exceptions=True)
+    assert len(runs) == 2
+    found = await db.read(lambda session: timeline.of(session, "t"))
+    assert [row.at_ms for row in found] == [NOW_MS]
+
+
+async def test_a_write_sees_what_one_before_it_in_its_transaction_changed(db: Database) -> None:
+    """Each has a session of its own, which remembers no row as another one has read it."""
+    entry = TimelineEntry(transcription_id="t", at_ms=NOW_MS, step="before", source="w")
+
+    def steps(session: Session) -> list[str]:
+        return [row.step for row in timeline.of(session, "t")]
+
+    def change(session: Session) -> None:
+        session.execute(text("UPDATE timeline SET step = 'after'"))
+
+    await db.write(lambda session: timeline.note(session, entry))
+    before, _, after = await asyncio.gather(db.write(steps), db.write(change), db.write(steps))
+    assert (before, after) == (["before"], ["after"])
+
+
+async def test_a_write_that_reads_a_row_again_sees_what_it_has_changed(db: Database) -> None:
+    entry = TimelineEntry(transcription_id="t", at_ms=NOW_MS, step="before", source="w")
+
+    def step(session: Session) -> str:
+        timeline.note(session, entry)
+        kept = timeline.of(session, "t")
+        session.execute(text("UPDATE timeline SET step = 'after'"))
+        return timeline.of(session, "t")[0].step + f" {len(kept)}"
+
+    assert await db.write(step) == "after 1"
 
 
 async def test_a_failed_write_leaves_nothing_of_itself(db: Database) -> None:
@@ -157,95 +244,40 @@ async def test_a_full_queue_refuses_and_takes_again_when_there_is_room(
     assert await db.write(beat("later")) == "later"
 
 
-async def test_a_single_statement_waits_for_no_transaction_on_postgresql(db: Database) -> None:
-    """So that a webhook is acknowledged while a long transaction is under way."""
+async def test_a_read_waits_for_no_write(db: Database) -> None:
     begun, go_on = asyncio.Event(), asyncio.Event()
+    loop, thread_may_go_on = asyncio.get_running_loop(), threading.Event()
 
-    async def dawdle(connection: AsyncConnection) -> str:
-        await heartbeats.beat(connection, "slow", NOW_MS, {})
-        begun.set()
-        if not db.is_sqlite:  # where a transaction may wait for nothing but the database
+    def dawdle(session: Session) -> None:
+        heartbeats.beat(session, "slow", NOW_MS, {})
+        loop.call_soon_threadsafe(begun.set)
+        if db.is_sqlite:
+            thread_may_go_on.wait(30)
+        else:
             await_only(go_on.wait())
-        return "slow"
 
     slow = asyncio.create_task(db.write(dawdle))
     await asyncio.wait_for(begun.wait(), 30)
-    hint = Hint("w1", "job", "soniox", "completed", "webhook", NOW_MS)
-    await asyncio.wait_for(db.write_one_of(webhooks.record, hint), 30)
-    assert db.is_sqlite or not slow.done()
+    assert await asyncio.wait_for(names(db), 30) == []
+    assert not slow.done()
     go_on.set()
-    assert await slow == "slow"
-    async with db.read() as connection:
-        assert await webhooks.waiting(connection) == 1
-
-
-@pytest.mark.parametrize("slow_line", [TRANSACTIONS, STATEMENTS, CLAIMS])
-async def test_no_line_of_writes_waits_for_another_one_on_postgresql(db: Database, slow_line: str) -> None:
-    begun, go_on, loop = asyncio.Event(), asyncio.Event(), asyncio.get_running_loop()
-
-    async def dawdle(connection: AsyncConnection, items: list[str]) -> list[str]:
-        loop.call_soon_threadsafe(begun.set)
-        if not db.is_sqlite:  # where there is one line
-            await_only(go_on.wait())
-        return await each_beats(connection, items)
-
-    slow = asyncio.create_task(db.write_one_of(in_line(slow_line, dawdle), "slow"))
-    await asyncio.wait_for(begun.wait(), 30)
-    for line in {TRANSACTIONS, STATEMENTS, CLAIMS} - {slow_line}:
-        quick = in_line(line, functools.partial(each_beats))
-        assert await asyncio.wait_for(db.write_one_of(quick, line), 30) == line
-    assert db.is_sqlite or not slow.done()
-    go_on.set()
+    thread_may_go_on.set()
     await slow
-    assert len(await names(db)) == 3
+    assert await names(db) == ["slow"]
 
 
-async def test_of_what_is_committed_by_itself_a_kind_that_fails_harms_no_other(db: Database) -> None:
-    async def fail(connection: AsyncConnection, _items: list[str]) -> list[str]:
-        await refused(connection)
-        return []
+async def test_a_nul_is_left_out_of_every_text(db: Database) -> None:
+    """PostgreSQL holds none; what comes in as a parameter of any statement loses it."""
+    row = text("INSERT INTO heartbeats (name, at_ms, detail) VALUES (:n, 1, '{}')")
 
-    good, bad = in_line(STATEMENTS, functools.partial(each_beats)), in_line(STATEMENTS, fail)
-    results = await asyncio.gather(
-        *(db.write_one_of(kind, name) for kind, name in [(good, "a"), (bad, "b"), (good, "c"), (bad, "d")]),
-        return_exceptions=True,
-    )
-    assert [type(result) for result in results] == [str, IntegrityError, str, IntegrityError]
-    assert await names(db) == ["a", "c"]
+    def write(session: Session) -> None:
+        session.execute(row, {"n": "a\0lone"})
+        session.execute(row, [{"n": "one\0"}, {"n": "\0two"}])
 
-
-async def test_of_what_is_committed_by_itself_each_statement_stays_whatever_follows(db: Database) -> None:
-    async def fail(connection: AsyncConnection, items: list[str]) -> list[str]:
-        await each_beats(connection, items)
-        raise ZeroDivisionError
-
-    everywhere = by_itself(STATEMENTS, on_sqlite=True)(functools.partial(fail))
-    only_on_postgresql = by_itself(STATEMENTS)(functools.partial(fail))
-    for kind, name in ((everywhere, "a"), (only_on_postgresql, "b")):
-        with pytest.raises(ZeroDivisionError):
-            await db.write_one_of(kind, name)
-    assert await names(db) == (["a"] if db.is_sqlite else ["a", "b"])
-
-
-async def test_what_comes_with_what_is_committed_by_itself_is_kept_whole_or_not_at_all(db: Database) -> None:
-    bulk = by_itself(STATEMENTS, on_sqlite=True)(functools.partial(each_beats))
-    commits = count_commits(db)
-    await asyncio.gather(db.write_one_of(bulk, "a"), db.write(beat("b")), db.write_one_of(bulk, "c"))
-    assert len(commits) == (1 if db.is_sqlite else 2)
-    await asyncio.gather(db.write_one_of(bulk, "d"), db.write(_broken), return_exceptions=True)
-    assert await names(db) == ["a", "b", "c", "d"]
-
-
-async def each_beats(connection: AsyncConnection, items: list[str]) -> list[str]:
-    """Many writes of one kind."""
-    for name in items:
-        await heartbeats.beat(connection, name, NOW_MS, {})
-    return items
-
-
-def in_line(line: str, bulk: Bulk) -> Bulk:
-    """Marked to wait in this line; nothing is marked for the line of transactions."""
-    return bulk if line == TRANSACTIONS else by_itself(line)(bulk)
+    await db.write(write)
+    assert await names(db) == ["alone", "one", "two"]
+    found = text("SELECT name FROM heartbeats WHERE name = :n")
+    assert await db.read(lambda session: session.scalar(found, {"n": "\0on\0e"})) == "one"
 
 
 async def test_closing_commits_what_waits(database_url: str) -> None:
@@ -280,30 +312,18 @@ async def test_a_postgresql_that_is_gone_says_so_and_is_used_again_when_it_is_ba
         assert await names(database) == ["after", "before"]
 
 
-async def test_connections_that_were_closed_while_idle_are_replaced_unnoticed(postgres_url: str) -> None:
+async def test_connections_that_were_closed_while_idle_are_replaced_unnoticed(
+    postgres_url: str, connections: list[Any]
+) -> None:
     name = "relay_that_closes"
     async with database_of_its_own(postgres_url, name) as database:
-        connections: list[Any] = []
-        event.listen(database.engine, "connect", lambda _made, record: connections.append(record))
-        await asyncio.gather(in_all_lines(database, "before"), names(database), names(database))
-        assert connections
+        await asyncio.gather(database.write(beat("before")), names(database), names(database))
+        assert len(connections) > 1
         await execute(postgres_url, KICK_OUT.format(name))
         await until(lambda: all(each.driver_connection.is_closed() for each in connections))
-        await in_all_lines(database, "after")
+        await database.write(beat("after"))
         for found in await asyncio.gather(names(database), names(database)):
-            assert found == sorted(written("after", "before"))
-
-
-def written(*times: str) -> list[str]:
-    return [f"{line} {time}" for time in times for line in (TRANSACTIONS, STATEMENTS, CLAIMS)]
-
-
-async def in_all_lines(database: Database, time: str) -> None:
-    """A write in each line, so that each has its connection."""
-    lines = (TRANSACTIONS, STATEMENTS, CLAIMS)
-    kinds = [in_line(line, functools.partial(each_beats)) for line in lines]
-    pairs = zip(kinds, written(time), strict=True)
-    await asyncio.gather(*(database.write_one_of(kind, name) for kind, name in pairs))
+            assert found == ["after", "before"]
 
 
 @asynccontextmanager
@@ -317,8 +337,8 @@ async def database_of_its_own(postgres_url: str, name: str) -> AsyncIterator[Dat
     await execute(postgres_url, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-async def _make_table(connection: AsyncConnection) -> None:
-    await connection.execute(text("CREATE TABLE heartbeats (name text PRIMARY KEY, at_ms bigint, detail json)"))
+def _make_table(session: Session) -> None:
+    session.execute(text("CREATE TABLE heartbeats (name text PRIMARY KEY, at_ms bigint, detail json)"))
 
 
 async def test_writes_that_stand_in_each_others_way_are_all_done_in_the_end(
@@ -329,13 +349,13 @@ async def test_writes_that_stand_in_each_others_way_are_all_done_in_the_end(
     begun: list[str] = []
 
     def crossing(first: str, second: str) -> Any:
-        async def step(connection: AsyncConnection) -> str:
-            await heartbeats.beat(connection, first, NOW_MS, {})
+        def step(session: Session) -> str:
+            heartbeats.beat(session, first, NOW_MS, {})
             if first not in begun:
                 begun.append(first)
                 if not db.is_sqlite:
                     await_only(both_hold_one.wait())
-            await heartbeats.beat(connection, second, NOW_MS, {})
+            heartbeats.beat(session, second, NOW_MS, {})
             return first
 
         return step

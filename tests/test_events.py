@@ -4,12 +4,13 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from service.app import create_app
 from service.cli.demo.household import free_port
@@ -17,10 +18,11 @@ from service.engines import engine_url
 from service.ids import new_id
 from service.schemas import event_body
 from service.store import events, feed
-from service.store.feed import START, Wanted
+from service.store.feed import START, Position, Wanted
 from service.tables import Event
 from tests.support.relay_app import ADMIN_KEY, RelayApp, open_relay_app, settings_for
 from tests.support.servers import serving
+from tests.support.sessions import in_session
 from tests.support.simulation.deliveries import open_deliveries
 from tests.support.waiting import until
 
@@ -160,9 +162,9 @@ async def test_the_stream_sends_a_comment_when_nothing_happens_and_ends_when_the
     monkeypatch.setattr("service.api.events.LOOK_EVERY_S", 0.05)
     async with Follower(relay_app.client) as follower:
         await until(lambda: follower.comments >= 3)
-        relay_app.server.config.app.state.draining = True  # type: ignore[union-attr]
+        relay_app.server.lifespan.state["draining"].set()
         await follower.ended()
-    relay_app.server.config.app.state.draining = False  # type: ignore[union-attr]
+    relay_app.server.lifespan.state["draining"].clear()
 
 
 @asynccontextmanager
@@ -201,6 +203,17 @@ def _event(name: str) -> Event:
     return Event(id=new_id("evt", 1), body=body, **values)
 
 
+async def put(connection: AsyncConnection, name: str) -> None:
+    """Write an event in the connection's transaction."""
+    await in_session(connection, partial(events.put, event=_event(name)))
+
+
+async def look(connection: AsyncConnection, position: Position, limit: int) -> tuple[list[Event], Position]:
+    """What a reader at this position gets."""
+    wanted = Wanted(owner=None)
+    return await in_session(connection, partial(feed.read_on, position=position, wanted=wanted, limit=limit))
+
+
 async def test_two_transactions_that_commit_in_reverse_order_are_both_read(postgres_database: str) -> None:
     """The later number becomes visible first; a reader must wait for the earlier one rather than pass it."""
     engine = create_async_engine(engine_url(postgres_database))
@@ -210,12 +223,12 @@ async def test_two_transactions_that_commit_in_reverse_order_are_both_read(postg
     async def read_on() -> None:
         nonlocal position
         async with engine.connect() as connection:
-            found, position = await feed.read_on(connection, position, Wanted(owner=None), 10)
+            found, position = await look(connection, position, 10)
         read.extend(event.transcription_id or "" for event in found)
 
     async with engine.connect() as slow, engine.connect() as quick:
-        await events.put(slow, [_event("first")])
-        await events.put(quick, [_event("second")])
+        await put(slow, "first")
+        await put(quick, "second")
         await quick.commit()
         await read_on()
         await read_on()
@@ -225,9 +238,9 @@ async def test_two_transactions_that_commit_in_reverse_order_are_both_read(postg
         assert sorted(read) == ["first", "second"]
 
         # and the harder case: the older transaction takes the later number
-        await events.put(slow, [_event("third")])
-        await events.put(quick, [_event("fourth")])
-        await events.put(slow, [_event("fifth")])
+        await put(slow, "third")
+        await put(quick, "fourth")
+        await put(slow, "fifth")
         await slow.commit()
         await read_on()
         await quick.commit()
@@ -247,7 +260,7 @@ async def test_readers_beside_many_writers_miss_nothing_and_read_nothing_twice(p
             async with engine.begin() as connection:
                 for part in range(2):
                     name = f"{writer}-{number}-{part}"
-                    await events.put(connection, [_event(name)])
+                    await put(connection, name)
                     for _ in range(writer % 3):  # their transactions are not equally long
                         await connection.execute(text("SELECT 1"))
                     written.append(name)
@@ -258,10 +271,10 @@ async def test_readers_beside_many_writers_miss_nothing_and_read_nothing_twice(p
         while not last_round:
             last_round = done.is_set()
             async with engine.connect() as connection:
-                found, position = await feed.read_on(connection, position, Wanted(owner=None), 7)
+                found, position = await look(connection, position, 7)
                 while len(found) == 7:
                     read.extend(event.transcription_id or "" for event in found)
-                    found, position = await feed.read_on(connection, position, Wanted(owner=None), 7)
+                    found, position = await look(connection, position, 7)
             read.extend(event.transcription_id or "" for event in found)
             await asyncio.sleep(0)
 
@@ -279,6 +292,5 @@ async def test_events_restored_from_another_cluster_come_first_and_hide_nothing(
         await simulation.execute("UPDATE events SET xact = xact + 1000000")
         await simulation.relay.db.write(feed.adopt_restored)
         await simulation.append(1)
-        async with simulation.relay.db.read() as connection:
-            found = await feed.after(connection, START, Wanted(owner=None), 10)
+        found = await simulation.relay.db.read(lambda session: feed.after(session, START, Wanted(owner=None), 10))
         assert [event.seq for event in found] == [1, 2, 3]

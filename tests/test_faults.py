@@ -3,13 +3,13 @@
 import asyncio
 import functools
 import os
-import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from sqlmodel import Session
 
 from service import governor as governor_module
 from service import worker
@@ -18,7 +18,9 @@ from service.governor import Governor
 from service.pipeline import cleanup, collect, submit
 from service.reconcile import clock as sweeping
 from service.sandbox import SandboxConfig
+from service.soniox import Soniox
 from tests.support.relay_app import RelayApp, open_relay_app
+from tests.support.rows import value
 from tests.support.simulation.deliveries import Moment
 from tests.support.waiting import stays, until
 
@@ -45,9 +47,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cleanup, "LONGEST_WAIT_MS", 300)
 
 
-QUIET_FOR_S = 0.5  # a call that has passed the gate asks the database before it goes out
-
-
 @dataclass
 class Parked:
     """A relay whose governor has the clock of the test, so that a closed gate stays closed."""
@@ -55,6 +54,7 @@ class Parked:
     relay_app: RelayApp
     clock: Moment
     heard: list[SonioxError | None]  # what each call came to
+    under_way: set[asyncio.Task[Any] | None]  # who has passed the gate and has no answer yet
     waiting: list[asyncio.Task[bytes]] = field(default_factory=list)
 
     @property
@@ -64,20 +64,12 @@ class Parked:
 
     async def until_quiet(self, more_than: int = 0) -> int:
         """Wait until more calls than that were made and each has its answer; how many more."""
-        await until(lambda: self.calls == len(self.heard) > more_than)
+        await until(lambda: self.calls == len(self.heard) > more_than and not self.under_way)
         return self.calls - more_than
 
     async def until_closed(self) -> None:
         """Wait until the gate is closed, and those calls are over that had passed it before."""
-        seen, since_s = -1, 0.0
-
-        def is_over() -> bool:
-            nonlocal seen, since_s
-            if self.relay_app.relay.governor.may_submit() or self.calls != seen or seen != len(self.heard):
-                seen, since_s = self.calls, time.monotonic()
-            return time.monotonic() - since_s > QUIET_FOR_S
-
-        await until(is_over)
+        await until(lambda: not self.relay_app.relay.governor.may_submit() and not self.under_way)
 
     def have_many_wait(self) -> None:
         """So that more than one would go out if more than one could."""
@@ -96,17 +88,30 @@ async def parked(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
     """One whose sweeps often ask for Soniox's list: they are the probes."""
     monkeypatch.setattr(sweeping, "LEAKS_EVERY", 2)
     heard: list[SonioxError | None] = []
-    hear = Governor.hear
+    under_way: set[asyncio.Task[Any] | None] = set()
+    hear, pass_gate, call_once = Governor.hear, Governor._pass_gate, Soniox._try
 
     def counted(governor: Governor, error: SonioxError | None) -> None:
         heard.append(error)
         hear(governor, error)
 
+    async def passed(governor: Governor) -> None:
+        await pass_gate(governor)
+        under_way.add(asyncio.current_task())
+
+    async def called(soniox: Soniox, *args: Any) -> bytes:
+        try:
+            return await call_once(soniox, *args)
+        finally:
+            under_way.discard(asyncio.current_task())
+
     monkeypatch.setattr(Governor, "hear", counted)
+    monkeypatch.setattr(Governor, "_pass_gate", passed)
+    monkeypatch.setattr(Soniox, "_try", called)
     async with open_relay_app(database_url, relay_reconcile_interval_s=0.05) as relay_app:
         clock = Moment(relay_app.relay.clock())
         relay_app.relay.governor.clock = clock
-        parked = Parked(relay_app, clock, heard)
+        parked = Parked(relay_app, clock, heard, under_way)
         try:
             yield parked
         finally:
@@ -127,9 +132,8 @@ async def submit_many(relay_app: RelayApp, number: int, **fields: Any) -> list[s
 
 
 async def completed(relay_app: RelayApp) -> int:
-    async with relay_app.relay.db.read() as connection:
-        query = "SELECT count(*) FROM transcriptions WHERE stage = 'completed'"
-        return int((await connection.exec_driver_sql(query)).scalar_one())
+    query = "SELECT count(*) FROM transcriptions WHERE stage = 'completed'"
+    return int(await value(relay_app.relay.db, query))
 
 
 async def until_completed(relay_app: RelayApp, number: int, within_s: float = 60) -> None:
@@ -186,9 +190,9 @@ def count_refusals(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     refused: Counter[str] = Counter()
     spend = Governor._spend
 
-    async def counted(governor: Governor, share: str) -> bool:
-        given = await spend(governor, share)
-        refused[share] += not given
+    def counted(governor: Governor, session: Session, share: str) -> bool | None:
+        given = spend(governor, session, share)
+        refused[share] += given is False
         return given
 
     monkeypatch.setattr(Governor, "_spend", counted)

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import func
 from sqlalchemy.util import await_only
+from sqlmodel import Session, select
 
 from service import governor as governor_module
 from service.db import Database, open_database
@@ -26,13 +26,13 @@ from service.errors import (
     SonioxUncertain,
     SonioxUnreachable,
 )
-from service.governor import FLOORS, OUTAGE_AFTER, Governor, may_spend
+from service.governor import BUSY_S, FLOORS, OUTAGE_AFTER, Governor, may_spend
 from service.lifecycle import Stage
 from service.store import budget, room
-from service.store.changes import insert_all
 from service.store.claims import Claimant
 from service.store.room import Held, Quotas
-from service.tables import Transcription
+from service.store.rows import insert_all
+from service.tables import SonioxCalls, Transcription
 from service.wakeups import Wakeups
 from tests.support.waiting import until
 
@@ -53,8 +53,14 @@ class Time:
         return self.now_ms
 
 
-async def rest(_seconds: float) -> None:
-    """The pause between two looks of who got no permit. After some looks it lasts until the task is given up."""
+async def rest(seconds: float) -> None:
+    """The pause between two looks of who got no permit. After some looks it lasts until the task is given up.
+
+    To find another process counting is no look.
+    """
+    if seconds == BUSY_S:
+        await asyncio.sleep(0)
+        return
     task = asyncio.current_task()
     looks[task] += 1
     if looks[task] < OFTEN:
@@ -134,13 +140,11 @@ async def test_a_permit_that_took_long_counts_in_the_minute_in_which_it_is_used(
     begun, go_on, go_on_in_thread = asyncio.Event(), asyncio.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 
-    async def block(connection: AsyncConnection) -> None:
+    def block(_session: Session) -> None:
+        loop.call_soon_threadsafe(begun.set)
         if db.is_sqlite:
-            loop.call_soon_threadsafe(begun.set)
             go_on_in_thread.wait(10)
         else:
-            await connection.execute(text("LOCK TABLE soniox_calls IN ACCESS EXCLUSIVE MODE"))
-            begun.set()
             await_only(go_on.wait())
 
     blocking = asyncio.create_task(db.write(block))
@@ -158,15 +162,14 @@ async def test_requests_that_no_longer_count_are_forgotten(governor: Governor, d
     for _ in range(300):
         await governor.permit("live")
         time.now_ms += 1_000
-    async with db.read() as connection:
-        seconds = (await connection.execute(text("SELECT count(*) FROM soniox_calls"))).scalar_one()
+    seconds = await db.read(lambda session: session.exec(select(func.count()).select_from(SonioxCalls)).one())
     assert 60 <= seconds <= 2 * 60 + 20
 
 
 async def spent(database: Database, time: Time) -> int:
     """Requests of the last minute."""
-    async with database.read() as connection:
-        return sum((await budget.used(connection, time() // 1000)).values())
+    used = await database.read(lambda session: budget.used(session, time() // 1000))
+    return sum(used.values())
 
 
 @given(st.integers(10, 1000), st.lists(st.sampled_from(SHARES), max_size=1500))
@@ -308,11 +311,11 @@ def test_what_others_hold_at_soniox_is_left_out_of_our_share(governor: Governor)
 async def test_no_more_jobs_are_begun_at_once_than_there_is_room_for(
     databases: list[Database], quotas: Quotas, expected: int
 ) -> None:
-    await databases[0].write(lambda connection: insert_all(connection, [waiting(number) for number in range(40)]))
+    await databases[0].write(lambda session: insert_all(session, [waiting(number) for number in range(40)]))
 
     async def claim(database: Database, number: int) -> list[Transcription]:
         claimant = Claimant(f"w{number}", NOW_MS, 20_000)
-        return await database.write(lambda connection: room.claim_submissions(connection, quotas, claimant, 4))
+        return await database.write(lambda session: room.claim_submissions(session, quotas, claimant, 4))
 
     workers = [claim(databases[number % len(databases)], number) for number in range(12)]
     begun = [job for jobs in await asyncio.gather(*workers) for job in jobs]

@@ -35,11 +35,11 @@ async def relay_without_worker(database_url: str) -> AsyncIterator[tuple[httpx.A
     settings = settings_for(database_url, "http://127.0.0.1:1", free_port())
     app = create_app(settings, with_worker=False)
     async with serving(app, settings.port) as server, httpx.AsyncClient(base_url=server.url, timeout=15) as client:
-        yield client, app.state.relay
+        yield client, server.lifespan.state["relay"]
 
 
 async def beat(relay: Relay, name: str, ago_ms: int = 0) -> None:
-    await relay.db.write(lambda connection: heartbeats.beat(connection, name, relay.clock() - ago_ms, {}))
+    await relay.db.write(lambda session: heartbeats.beat(session, name, relay.clock() - ago_ms, {}))
 
 
 async def checks(client: httpx.AsyncClient) -> tuple[int, dict[str, str]]:
@@ -100,7 +100,7 @@ async def test_with_an_old_schema_it_is_not_ready_and_a_new_process_refuses_to_s
         await beat(relay, "worker:elsewhere")
         await beat(relay, "reconciler")
         await relay.db.write(
-            lambda connection: connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+            lambda session: session.execute(text("UPDATE alembic_version SET version_num = '0001'"))
         )
         status, found = await checks(client)
         assert status == 503
@@ -234,3 +234,26 @@ def fill(file: Path) -> None:
     with file.open("wb", buffering=0) as ballast, suppress(OSError):
         while True:
             ballast.write(b"x" * 4096)
+
+
+async def test_requests_are_counted_and_timed_by_their_route_and_not_by_their_path(relay_app: RelayApp) -> None:
+    before = await _requests_by_route(relay_app.client)
+    for path in ("/v1/transcriptions/one", "/v1/transcriptions/two", "/nowhere", "/v1/nowhere"):
+        assert (await relay_app.client.get(path)).status_code == 404
+    await relay_app.client.post("/webhooks/soniox")
+    after = await _requests_by_route(relay_app.client)
+    more = {labels: number - before.get(labels, 0) for labels, number in after.items()}
+    assert more["GET", "/v1/transcriptions/{transcription_id}", "404"] == 2
+    assert more["GET", "none", "404"] == 2
+    assert more["POST", "/webhooks/soniox", "401"] == 1
+    assert not any("/one" in route or "nowhere" in route for _, route, _ in after)
+
+
+async def _requests_by_route(client: httpx.AsyncClient) -> dict[tuple[str, str, str], float]:
+    text = (await client.get("/metrics")).text
+    return {
+        (sample.labels["method"], sample.labels["route"], sample.labels["code"]): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "relay_http_request_seconds_count"
+    }

@@ -3,17 +3,15 @@
 import json
 
 import pytest
-from sqlalchemy import select
 from standardwebhooks import Webhook as Verifier
 from starlette.responses import Response
 
 from service.pipeline import submit
 from service.sandbox import SandboxConfig
 from service.sandbox.speech import recording_path, recording_text
-from service.store import webhooks
-from service.store.rows import as_models
-from service.tables import Webhook, table_of
+from service.tables import Webhook
 from tests.support.relay_app import MASTER_SECRET, MODEL, RelayApp, as_json, open_relay_app
+from tests.support.rows import all_of
 
 
 async def test_a_webhook_brings_the_result_and_every_receiver_hears_of_it(relay_app: RelayApp) -> None:
@@ -99,11 +97,8 @@ async def test_a_duplicated_webhook_changes_nothing(relay_app: RelayApp) -> None
 
 async def has_been_told(relay_app: RelayApp, times: int) -> bool:
     """The inbox has so many webhooks, duplicates included, and nothing in it waits any more."""
-    async with relay_app.relay.db.read() as connection:
-        if await webhooks.waiting(connection):
-            return False
-        rows = as_models(Webhook, await connection.execute(select(table_of(Webhook))))
-        return sum(row.seen for row in rows) == times
+    rows = await all_of(relay_app.relay.db, Webhook)
+    return all(row.due_at_ms is None for row in rows) and sum(row.seen for row in rows) == times
 
 
 async def test_a_webhook_that_overtakes_the_answer_to_create_finds_its_job(relay_app: RelayApp) -> None:

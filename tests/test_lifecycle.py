@@ -2,29 +2,25 @@
 
 import itertools
 import random
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session, select
 
 from service.db import Database
 from service.lifecycle import MOVES, Stage, backoff_ms, soniox_status, sources_of
 from service.store import claims, endings, room, transcriptions
-from service.store.changes import insert_all
 from service.store.claims import Claimant
 from service.store.endings import Ending
 from service.store.room import Quotas
-from service.store.rows import as_model
+from service.store.rows import insert_all
 from service.store.transcriptions import Seen
-from service.tables import Transcription, table_of
+from service.tables import Transcription
 
 NOW_MS = 1_732_060_800_000
 PAIRS = list(itertools.product(Stage, Stage))
-jobs = table_of(Transcription)
 
 ALLOWED = {
     ("accepted", "submitting"),
@@ -40,47 +36,47 @@ ALLOWED = {
     ("failed", "accepted"),
 }
 
-Move = Callable[[AsyncConnection, Transcription], Awaitable[Any]]
+Move = Callable[[Session, Transcription], bool]
 
 
-async def begin(connection: AsyncConnection, _job: Transcription) -> bool:
+def begin(session: Session, _job: Transcription) -> bool:
     """Move b, as the submit lane makes it."""
     claimant = Claimant("w", NOW_MS, 1000)
-    claimed = await room.claim_submissions(connection, Quotas(9, 9, 9), claimant, 5)
+    claimed = room.claim_submissions(session, Quotas(9, 9, 9), claimant, 5)
     return any(row.stage == Stage.SUBMITTING and not row.unsettled for row in claimed)
 
 
-async def submitted(connection: AsyncConnection, job: Transcription) -> bool:
-    return await transcriptions.mark_submitted(connection, job, "new-id", now_ms=NOW_MS, check_at_ms=NOW_MS)
+def submitted(session: Session, job: Transcription) -> bool:
+    return transcriptions.mark_submitted(session, job, "new-id", now_ms=NOW_MS, check_at_ms=NOW_MS)
 
 
-async def waiting(connection: AsyncConnection, job: Transcription) -> bool:
-    return await transcriptions.mark_waiting(connection, job, due_at_ms=NOW_MS, error="later", spend_try=True)
+def waiting(session: Session, job: Transcription) -> bool:
+    return transcriptions.mark_waiting(session, job, due_at_ms=NOW_MS, error="later", spend_try=True)
 
 
-async def completed(connection: AsyncConnection, job: Transcription) -> bool:
-    return await finished(connection, Ending(job.id, job.attempt, Stage.COMPLETED, NOW_MS, "webhook"))
+def completed(session: Session, job: Transcription) -> bool:
+    return finished(session, Ending(job.id, job.attempt, Stage.COMPLETED, NOW_MS, "webhook"))
 
 
-async def failed(connection: AsyncConnection, job: Transcription) -> bool:
+def failed(session: Session, job: Transcription) -> bool:
     ending = Ending(job.id, job.attempt, Stage.FAILED, NOW_MS, "webhook", error_type="x")
-    return await finished(connection, ending)
+    return finished(session, ending)
 
 
-async def finished(connection: AsyncConnection, ending: Ending) -> bool:
-    return await endings.mark_finished(connection, [ending]) != [None]
+def finished(session: Session, ending: Ending) -> bool:
+    return endings.mark_finished(session, ending) is not None
 
 
-async def again(connection: AsyncConnection, job: Transcription) -> bool:
-    return await transcriptions.mark_for_another_attempt(connection, job, NOW_MS)
+def again(session: Session, job: Transcription) -> bool:
+    return transcriptions.mark_for_another_attempt(session, job, NOW_MS)
 
 
-async def unsettled(connection: AsyncConnection, job: Transcription) -> bool:
-    return await transcriptions.mark_unsettled(connection, job, due_at_ms=NOW_MS, error="unknown")
+def unsettled(session: Session, job: Transcription) -> bool:
+    return transcriptions.mark_unsettled(session, job, due_at_ms=NOW_MS, error="unknown")
 
 
-async def uploaded(connection: AsyncConnection, job: Transcription) -> bool:
-    return await transcriptions.mark_uploaded(connection, job, "new-file")
+def uploaded(session: Session, job: Transcription) -> bool:
+    return transcriptions.mark_uploaded(session, job, "new-file")
 
 
 SETTERS: list[tuple[Move, Stage, set[Stage]]] = [
@@ -110,15 +106,12 @@ async def row_in(db: Database, stage: Stage) -> Transcription:
         model="m",
         soniox_id=None if is_open else "first-id",
     )
-    await db.write(lambda connection: insert_all(connection, [job]))
+    await db.write(lambda session: insert_all(session, [job]))
     return await stored(db)
 
 
 async def stored(db: Database) -> Transcription:
-    async with db.read() as connection:
-        found = as_model(Transcription, await connection.execute(select(jobs)))
-    assert found
-    return found
+    return await db.read(lambda session: session.exec(select(Transcription)).one())
 
 
 @pytest.mark.parametrize(("source", "target"), PAIRS)
@@ -151,7 +144,7 @@ async def test_a_move_is_made_from_its_stages_and_refused_from_all_others(
     db: Database, move: Move, target: Stage, sources: set[Stage], stage: Stage
 ) -> None:
     job = await row_in(db, stage)
-    made = await db.write(lambda connection: move(connection, job))
+    made = await db.write(lambda session: move(session, job))
     after = await stored(db)
     assert bool(made) == (stage in sources)
     if made:
@@ -164,9 +157,9 @@ async def test_a_move_is_made_from_its_stages_and_refused_from_all_others(
 @pytest.mark.parametrize("end", [completed, failed])
 async def test_what_a_worker_says_after_the_end_changes_nothing(db: Database, end: Move, late: Move) -> None:
     claimed = await row_in(db, Stage.SUBMITTING)
-    await db.write(lambda connection: end(connection, claimed))
+    await db.write(lambda session: end(session, claimed))
     ended = await stored(db)
-    assert not await db.write(lambda connection: late(connection, claimed))
+    assert not await db.write(lambda session: late(session, claimed))
     assert await stored(db) == ended
 
 
@@ -174,21 +167,21 @@ async def test_what_a_worker_says_after_the_end_changes_nothing(db: Database, en
 async def test_a_worker_that_slept_through_its_lease_changes_nothing(db: Database, late: Move) -> None:
     sleeper = await row_in(db, Stage.SUBMITTING)
     other = Claimant("other", NOW_MS + 60_000, 1000)
-    await db.write(lambda connection: claims.claim(connection, Transcription, other, limit=1))
+    await db.write(lambda session: claims.claim(session, Transcription, other, limit=1))
     taken_over = await stored(db)
     assert taken_over.leased_by == "other"
-    assert not await db.write(lambda connection: late(connection, sleeper))
+    assert not await db.write(lambda session: late(session, sleeper))
     assert await stored(db) == taken_over
 
 
 async def test_the_answer_to_a_create_of_an_earlier_attempt_does_not_become_the_new_ones(db: Database) -> None:
     first = await row_in(db, Stage.SUBMITTING)
-    await db.write(lambda connection: failed(connection, first))
+    await db.write(lambda session: failed(session, first))
     ended = await stored(db)
-    assert await db.write(lambda connection: again(connection, ended))
+    assert await db.write(lambda session: again(session, ended))
     waiting_again = await stored(db)
     assert (waiting_again.stage, waiting_again.attempt) == (Stage.ACCEPTED, 2)
-    assert not await db.write(lambda connection: submitted(connection, first))
+    assert not await db.write(lambda session: submitted(session, first))
     assert await stored(db) == waiting_again
 
 
@@ -196,10 +189,8 @@ async def test_the_first_soniox_id_wins_and_its_repetition_is_taken_for_the_same
     job = await row_in(db, Stage.SUBMITTING)
     for soniox_id, expected in (("one", True), ("two", False), ("one", True)):
 
-        async def step(connection: AsyncConnection, soniox_id: str = soniox_id) -> bool:
-            return await transcriptions.mark_submitted(
-                connection, job, soniox_id, now_ms=NOW_MS, check_at_ms=NOW_MS
-            )
+        def step(session: Session, soniox_id: str = soniox_id) -> bool:
+            return transcriptions.mark_submitted(session, job, soniox_id, now_ms=NOW_MS, check_at_ms=NOW_MS)
 
         assert await db.write(step) is expected
     assert (await stored(db)).soniox_id == "one"
@@ -209,7 +200,7 @@ async def test_the_first_soniox_id_wins_and_its_repetition_is_taken_for_the_same
 async def test_what_soniox_last_said_is_remembered_only_while_it_is_submitted(db: Database, stage: Stage) -> None:
     before = await row_in(db, stage)
     seen = Seen("job", "first-id", "processing", 1000, None, NOW_MS + 5)
-    await db.write(lambda connection: transcriptions.mark_seen(connection, [seen]))
+    await db.write(lambda session: transcriptions.mark_seen(session, [seen]))
     after = await stored(db)
     if stage is Stage.SUBMITTED:
         assert (after.soniox_status, after.check_at_ms) == ("processing", NOW_MS + 5)
@@ -251,7 +242,11 @@ async def test_of_two_ends_in_the_same_transaction_the_first_counts_and_what_is_
     first = Ending(job.id, job.attempt, Stage.COMPLETED, NOW_MS, "webhook", audio_duration_ms=5)
     second = Ending(job.id, job.attempt, Stage.FAILED, NOW_MS, "reconciler", error_type="x")
     gone = Ending("gone", 1, Stage.COMPLETED, NOW_MS, "webhook")
-    ends = await db.write(lambda connection: endings.mark_finished(connection, [gone, first, second]))
+
+    def finish(session: Session) -> list[Transcription | None]:
+        return [endings.mark_finished(session, ending) for ending in (gone, first, second)]
+
+    ends = await db.write(finish)
     assert [end and (end.stage, end.learned_from) for end in ends] == [None, (Stage.COMPLETED, "webhook"), None]
     assert (await stored(db)).error_type is None
 
@@ -259,13 +254,13 @@ async def test_of_two_ends_in_the_same_transaction_the_first_counts_and_what_is_
 async def test_an_end_of_an_earlier_attempt_changes_nothing(db: Database) -> None:
     job = await row_in(db, Stage.SUBMITTED)
     late = Ending(job.id, job.attempt - 1, Stage.COMPLETED, NOW_MS, "webhook")
-    assert await db.write(lambda connection: finished(connection, late)) is False
+    assert await db.write(lambda session: finished(session, late)) is False
     assert await stored(db) == job
 
 
 async def test_an_end_that_tells_less_keeps_what_was_known(db: Database) -> None:
     job = await row_in(db, Stage.SUBMITTED)
     ending = Ending(job.id, job.attempt, Stage.FAILED, NOW_MS, "submission", error_type="x")
-    assert await db.write(lambda connection: finished(connection, ending))
+    assert await db.write(lambda session: finished(session, ending))
     after = await stored(db)
     assert (after.soniox_id, after.model, after.error_type) == (job.soniox_id, job.model, "x")

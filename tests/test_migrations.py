@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 from alembic import command
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
 
-from service.engines import engine_url
+from service.db import open_database
 from service.migrate import configuration, upgrade
-from service.revisions import HEAD, SCRIPTS, current_revision, misfit, phase_of, revision_of
+from service.revisions import HEAD, current_revision, misfit
+from service.wakeups import Wakeups
 from tests.support.postgres import aside
+from tests.support.revisions import SCRIPTS, phase_of, revision_of
 
 TAKES_AWAY = re.compile(r"drop_|rename_table|alter_column")
 TIGHTENS = {"create_check_constraint", "create_unique_constraint", "create_foreign_key", "create_primary_key"}
@@ -114,14 +115,12 @@ def test_what_only_adds_is_allowed(step: str) -> None:
 
 async def schema_called(database_url: str, revision: str) -> str | None:
     """What this code says of a schema that bears this revision; `migrate` must leave it as it is."""
-    engine = create_async_engine(engine_url(database_url))
-    async with engine.begin() as connection:
-        await connection.execute(text("UPDATE alembic_version SET version_num = :new"), {"new": revision})
-    aside(upgrade, database_url)
-    async with engine.connect() as connection:
-        assert await connection.run_sync(current_revision) == revision
-        found = await connection.run_sync(misfit)
-    await engine.dispose()
+    called = text("UPDATE alembic_version SET version_num = :new")
+    async with open_database(database_url, Wakeups()) as database:
+        await database.write(lambda session: session.execute(called, {"new": revision}))
+        aside(upgrade, database_url)
+        assert await database.read(lambda session: current_revision(session.connection())) == revision
+        found = await database.read(lambda session: misfit(session.connection()))
     return found.reason if found else None
 
 

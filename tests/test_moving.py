@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy import Connection, Table, select, text
+from sqlmodel import Session
 
 from service.db import Step, open_database
-from service.engines import engine_url
+from service.engines import open_engine
 from service.locks import only_process
 from service.settings import Settings
 from service.store import moving, search
@@ -50,14 +50,18 @@ async def migrate_data(source: str, target: str, *arguments: str) -> subprocess.
 
 async def rows_of(url: str) -> dict[str, list[dict[str, Any]]]:
     """Every row of every table, as the code sees it."""
-    engine = create_async_engine(engine_url(url))
-    async with engine.connect() as connection:
-        found = {}
-        for table in moving.TABLES:
-            rows = await connection.execute(select(table).order_by(*table.primary_key.columns))
-            found[table.name] = [dict(row._mapping) for row in rows]
-    await engine.dispose()
-    return found
+    engine = open_engine(url, 1, pooled=False)
+    try:
+        return await engine.read(
+            lambda connection: {table.name: _all(connection, table) for table in moving.TABLES}
+        )
+    finally:
+        await engine.close()
+
+
+def _all(connection: Connection, table: Table) -> list[dict[str, Any]]:
+    rows = connection.execute(select(table).order_by(*table.primary_key.columns))
+    return [dict(row._mapping) for row in rows]
 
 
 async def test_a_relay_with_work_in_every_state_goes_on_after_the_move(source_file: Path, target: str) -> None:
@@ -112,8 +116,8 @@ async def test_new_rows_are_numbered_after_all_that_ever_were(source_file: Path,
 
 
 def run(statement: str) -> Step[object]:
-    async def step(connection: AsyncConnection) -> object:
-        return await connection.execute(text(statement))
+    def step(session: Session) -> object:
+        return session.execute(text(statement))
 
     return step
 
@@ -121,8 +125,8 @@ def run(statement: str) -> Step[object]:
 def next_of(table: str, serial: str) -> Step[int]:
     query = text(f"SELECT nextval(pg_get_serial_sequence('{table}', '{serial}'))")
 
-    async def step(connection: AsyncConnection) -> int:
-        return int((await connection.execute(query)).scalar_one())
+    def step(session: Session) -> int:
+        return int(session.execute(query).scalar_one())
 
     return step
 
@@ -130,8 +134,9 @@ def next_of(table: str, serial: str) -> Step[int]:
 async def test_every_column_that_the_database_numbers_is_known(postgres_database: str) -> None:
     query = "SELECT table_name, column_name FROM information_schema.columns WHERE column_default LIKE 'nextval%'"
     query += " AND table_name <> 'model_list'"  # its only row is number 1
-    async with open_database(postgres_database, Wakeups()) as db, db.read() as connection:
-        assert {row.table_name: row.column_name for row in await connection.execute(text(query))} == moving.SERIALS
+    async with open_database(postgres_database, Wakeups()) as db:
+        found = await db.read(lambda session: session.execute(text(query)).all())
+    assert {row.table_name: row.column_name for row in found} == moving.SERIALS
 
 
 async def test_a_target_that_is_not_empty_is_refused_and_left_alone(
@@ -139,7 +144,7 @@ async def test_a_target_that_is_not_empty_is_refused_and_left_alone(
 ) -> None:
     async with open_database(postgres_database, Wakeups()) as db:
         row = "INSERT INTO heartbeats (name, at_ms, detail) VALUES ('a', 1, '{}')"
-        await db.write(lambda connection: connection.execute(text(row)))
+        await db.write(run(row))
     done = await migrate_data(f"sqlite:///{source_file}", postgres_database)
     assert done.returncode == 2
     assert "not empty, it has rows in heartbeats" in done.stderr
@@ -161,20 +166,16 @@ async def test_a_move_that_breaks_off_leaves_the_target_empty(
 
     async with open_database(f"sqlite:///{source_file}", Wakeups()) as db:
         row = "INSERT INTO heartbeats (name, at_ms, detail) VALUES ('a', 1, '{}')"
-        await db.write(lambda connection: connection.execute(text(row)))
+        await db.write(run(row))
 
-    async def broken(*_: object) -> None:
+    def broken(*_: object) -> None:
         raise OSError("the network went away")
 
-    monkeypatch.setattr(search, "put_vectors", broken)
-    monkeypatch.setattr(search, "all_words", lambda _connection: one_batch())
+    monkeypatch.setattr(search, "put_words", broken)
+    monkeypatch.setattr(search, "all_words", lambda _connection: [[(1, ["word"])]])
     with pytest.raises(OSError, match="went away"):
         await mover.move(f"sqlite:///{source_file}", postgres_database)
     assert not any((await rows_of(postgres_database)).values())
-
-
-async def one_batch() -> AsyncIterator[tuple[list[int], list[list[str]]]]:
-    yield [1], [["word"]]
 
 
 def test_databases_of_the_wrong_kind_are_usage_errors(tmp_path: Path) -> None:

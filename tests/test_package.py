@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import service
-from service.revisions import SCRIPTS
+from tests.support.revisions import SCRIPTS
 
 ROOT = Path(__file__).resolve().parents[1]
 SEMANTIC = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?")

@@ -1,17 +1,18 @@
 """Query plans: what is claimed, swept and listed is read off an index, however much is finished."""
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import event, text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy import Connection, event, text
+from sqlmodel import Session
 
 from bench.filling import fill
 from service.db import Database, open_database
-from service.engines import engine_url
+from service.engines import open_engine
 from service.lifecycle import Stage
 from service.store import (
     browse,
@@ -30,11 +31,12 @@ from service.store import (
     turns,
     webhooks,
 )
-from service.store.changes import insert_all
 from service.store.claims import Claimant
 from service.store.paging import Page
+from service.store.rows import insert_all, is_sqlite
 from service.tables import Delivery, Transcription, Webhook
 from service.wakeups import Wakeups
+from tests.support.sessions import run_in_session
 
 NOW_MS = 2_000_000_000_000
 PLANNED_ANEW = 5  # PostgreSQL first looks at that many plans for the very values
@@ -47,7 +49,7 @@ LARGE = ("transcriptions", "webhooks", "events", "deliveries", "attempts", "time
 
 DUE = {"ix_deliveries_due", "ix_deliveries_turn"}
 
-Query = Callable[[AsyncConnection], Awaitable[object]]
+Query = Callable[[Session], object]
 
 
 def jobs_where(page: Page = PAGE, owner: str | None = None, **wanted: Any) -> Query:
@@ -58,9 +60,9 @@ def deliveries_where(owner: str | None = None, **wanted: Any) -> Query:
     return lambda connection: deliveries.page_of(connection, deliveries.Filter(owner, **wanted), PAGE)
 
 
-async def choose(connection: AsyncConnection) -> None:
+def choose(session: Session) -> None:
     """Whose turn it is, and with which deliveries."""
-    await turns.choose(connection, await turns.ready(connection, NOW_MS), NOW_MS, 10)
+    turns.choose(session, turns.ready(session, NOW_MS), NOW_MS, 10)
 
 
 # What is asked, and the indexes of which one at least must lead it; primary keys may serve anything.
@@ -140,7 +142,7 @@ async def used(database_url: str) -> AsyncIterator[Database]:
         yield database
 
 
-async def _add_work(connection: AsyncConnection) -> None:
+def _add_work(session: Session) -> None:
     job: dict[str, Any] = {"owner": "o", "filename": "f", "model": "m", "created_at_ms": NOW_MS}
     submitted: dict[str, Any] = {"stage": Stage.SUBMITTED, "check_at_ms": NOW_MS - 1}
     hint: dict[str, Any] = {
@@ -153,20 +155,20 @@ async def _add_work(connection: AsyncConnection) -> None:
     for number in range(OPEN):
         to = f"endpoint-{number % 3}"
         of: dict[str, Any] = {"event_id": f"e{number + 1:036d}", "endpoint_id": to, "receiver": to}
-        await insert_all(connection, [Transcription(id=f"t{number}", **job, **due)])
-        await insert_all(connection, [Transcription(id=f"u{number}", soniox_id=f"x{number}", **job, **submitted)])
-        await insert_all(
-            connection, [Webhook(id=f"w{number}", job=f"u{number}", soniox_id=f"x{number}", **hint, **due)]
-        )
-        await insert_all(connection, [Delivery(id=f"d{number}", owner="o", created_at_ms=NOW_MS, **of, **due)])
-    if connection.dialect.name == "postgresql":
-        await connection.execute(text("ANALYZE"))
+        insert_all(session, [Transcription(id=f"t{number}", **job, **due)])
+        insert_all(session, [Transcription(id=f"u{number}", soniox_id=f"x{number}", **job, **submitted)])
+        insert_all(session, [Webhook(id=f"w{number}", job=f"u{number}", soniox_id=f"x{number}", **hint, **due)])
+        insert_all(session, [Delivery(id=f"d{number}", owner="o", created_at_ms=NOW_MS, **of, **due)])
+    if not is_sqlite(session):
+        session.execute(text("ANALYZE"))
 
 
-async def test_no_query_of_the_daily_work_reads_what_is_finished(used: Database) -> None:
+@pytest.mark.usefixtures("used")
+async def test_no_query_of_the_daily_work_reads_what_is_finished(database_url: str) -> None:
     wrong = {}
-    for name, (query, indexes) in QUERIES.items():
-        plan = await plan_of(used, query)
+    plans = await plans_of(database_url, {name: query for name, (query, _) in QUERIES.items()})
+    for name, (_, indexes) in QUERIES.items():
+        plan = plans[name]
         found = set(re.findall(r"\b(?:ix|uq)_\w+", plan))
         complaints = scans_in(plan)
         if name not in SORTED and "USE TEMP B-TREE FOR ORDER BY" in plan and "SCAN waiting" not in plan:
@@ -182,13 +184,13 @@ async def test_whose_turn_it_is_is_not_planned_anew_at_each_claim(used: Database
     if used.is_sqlite:
         pytest.skip("SQLite's driver keeps the plans of its statements")
 
-    async def plans(connection: AsyncConnection) -> Sequence[Any]:
+    def plans(session: Session) -> Sequence[Any]:
         for _ in range(PLANNED_ANEW + 3):
-            assert len(await parcels.claim(connection, WHO, 1)) == 1
+            assert len(parcels.claim(session, WHO, 1)) == 1
         query = (
             "SELECT custom_plans, generic_plans FROM pg_prepared_statements WHERE statement LIKE '%AS ' || 'w0%'"
         )
-        return (await connection.execute(text(query))).all()
+        return session.execute(text(query)).all()
 
     assert await used.write(plans) == [(PLANNED_ANEW, 3)]
 
@@ -199,39 +201,39 @@ def scans_in(plan: str) -> list[str]:
     return [words for words in whole if re.search(rf"{words}(?! USING)\b", plan)]
 
 
-async def plan_of(database: Database, query: Query) -> str:
-    """The plans of all statements of a query, which is undone afterwards."""
-    explain = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
+async def plans_of(database_url: str, queries: dict[str, Query]) -> dict[str, str]:
+    """The plans of all statements of each query, on connections as the relay has them."""
+    engine = open_engine(database_url, 2, pooled=False)
+    try:
+        return {name: await engine.write(partial(explain, query=query)) for name, query in queries.items()}
+    finally:
+        await engine.close()
+
+
+def explain(connection: Connection, query: Query) -> str:
+    """Run a query, have its statements explained, and undo it."""
+    with statements_of(connection) as statements:
+        run_in_session(connection, query)
+    word = "EXPLAIN QUERY PLAN" if connection.dialect.name == "sqlite" else "EXPLAIN"
     lines: list[str] = []
-    async with _engine_of(database) as engine, engine.connect() as connection:
-        with statements_of(engine) as statements:
-            await query(connection)
-        for statement, parameters in statements:
-            if re.match(r"\s*(SELECT|WITH|UPDATE)", statement):
-                plan = await connection.exec_driver_sql(f"{explain} {statement}", parameters)
-                lines += [str(row[-1]) for row in plan.all()]
-        await connection.rollback()
+    for statement, parameters in statements:
+        if re.match(r"\s*(SELECT|WITH|UPDATE)", statement):
+            plan = connection.exec_driver_sql(f"{word} {statement}", parameters)
+            lines += [str(row[-1]) for row in plan.all()]
+    connection.rollback()
     return "\n".join(lines)
 
 
-@asynccontextmanager
-async def _engine_of(database: Database) -> AsyncIterator[AsyncEngine]:
-    """One of the test's own, whose transactions it can undo."""
-    engine = create_async_engine(engine_url(database.engine.url.render_as_string(hide_password=False)))
-    yield engine
-    await engine.dispose()
-
-
 @contextmanager
-def statements_of(engine: AsyncEngine) -> Any:
+def statements_of(connection: Connection) -> Iterator[list[tuple[str, Any]]]:
     """What is sent meanwhile, each with its parameters."""
     sent: list[tuple[str, Any]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
         sent.append((statement, parameters))
 
-    event.listen(engine.sync_engine, "before_cursor_execute", note)
+    event.listen(connection, "before_cursor_execute", note)
     try:
         yield sent
     finally:
-        event.remove(engine.sync_engine, "before_cursor_execute", note)
+        event.remove(connection, "before_cursor_execute", note)

@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +14,10 @@ from service.discard import discard
 from service.purge import purge_once, scrub
 from service.relay import Relay
 from service.store import retention
-from service.store.changes import insert_all
+from service.store.rows import insert_all
 from service.tables import Delivery
 from tests.support.relay_app import RelayApp, open_relay_app
+from tests.support.rows import first_column, value
 from tests.support.transcripts import document, put, said
 
 SECRET = "xylophonquartz"  # a word in no other place
@@ -54,25 +54,21 @@ async def remembered(relay_app: RelayApp, word: str) -> list[str]:
     """Where the database still has the word: files on SQLite, rows of any table on PostgreSQL."""
     needle = word.encode()
     if relay_app.relay.db.is_sqlite:
-        path = Path(str(relay_app.relay.db.engine.url.database))
+        path = relay_app.relay.settings.database_file
         return [each.name for each in path.parent.glob(f"{path.name}*") if needle in each.read_bytes()]
-    async with relay_app.relay.db.read() as connection:
-        await connection.execute(text("VACUUM"))
-        names = text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-        tables = (await connection.execute(names)).scalars().all()
-        found = []
-        for table in tables:
-            rows = text(f"SELECT count(*) FROM {table} AS row WHERE row::text LIKE :word OR row::text LIKE :hex")  # noqa: S608  # our names
-            sought = {"word": f"%{word}%", "hex": f"%{needle.hex()}%"}
-            if (await connection.execute(rows, sought)).scalar_one():
-                found.append(str(table))
-        return found
+    db = relay_app.relay.db
+    await db.read(lambda session: session.execute(text("VACUUM")))
+    found = []
+    for table in await first_column(db, "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"):
+        rows = f"SELECT count(*) FROM {table} AS row WHERE row::text LIKE :word OR row::text LIKE :hex"  # noqa: S608  # our names
+        if await value(db, rows, word=f"%{word}%", hex=f"%{needle.hex()}%"):
+            found.append(str(table))
+    return found
 
 
 async def receipts(relay_app: RelayApp) -> list[dict[str, Any]]:
-    async with relay_app.relay.db.read() as connection:
-        query = text("SELECT body FROM events WHERE type = 'transcription.deleted' ORDER BY seq")
-        return [json.loads(body)["data"] for body in (await connection.execute(query)).scalars()]
+    query = "SELECT body FROM events WHERE type = 'transcription.deleted' ORDER BY seq"
+    return [json.loads(body)["data"] for body in await first_column(relay_app.relay.db, query)]
 
 
 async def is_there(relay_app: RelayApp, transcription_id: str) -> bool:
@@ -146,15 +142,14 @@ async def test_what_is_still_to_be_delivered_is_not_purged(keeping: RelayApp) ->
         created_at_ms=1,
         due_at_ms=later_ms,
     )
-    await keeping.relay.db.write(lambda connection: insert_all(connection, [delivery]))
+    await keeping.relay.db.write(lambda session: insert_all(session, [delivery]))
     assert await purge_once(keeping.relay) == 0
     assert await is_there(keeping, waiting)
 
 
 async def test_what_is_tried_again_while_the_purge_looks_is_not_purged(keeping: RelayApp) -> None:
     failed = await put(keeping.relay, document([]), stage="failed", **days_ago(keeping, DAYS + 1))
-    async with keeping.relay.db.read() as connection:
-        (seen,) = await retention.expired(connection, keeping.relay.clock(), 9)
+    (seen,) = await keeping.relay.db.read(lambda session: retention.expired(session, keeping.relay.clock(), 9))
     assert (await keeping.client.post(f"/v1/transcriptions/{failed}/retry")).status_code == 200
     assert await discard(keeping.relay, seen, "retention") is False
     assert await is_there(keeping, failed)
@@ -162,8 +157,7 @@ async def test_what_is_tried_again_while_the_purge_looks_is_not_purged(keeping: 
 
 async def test_what_was_tried_again_in_vain_while_the_purge_looked_is_not_purged(working: RelayApp) -> None:
     failed = await put(working.relay, document([]), stage="failed", **days_ago(working, DAYS + 1))
-    async with working.relay.db.read() as connection:
-        (seen,) = await retention.expired(connection, working.relay.clock(), 9)
+    (seen,) = await working.relay.db.read(lambda session: retention.expired(session, working.relay.clock(), 9))
     assert (await working.client.post(f"/v1/transcriptions/{failed}/retry")).status_code == 200
     assert (await working.finished(failed))["status"] == "error"
     assert await discard(working.relay, seen, "retention") is False

@@ -18,6 +18,7 @@ from service.store import offices, webhooks
 from service.tables import Transcription, table_of
 from service.wakeups import Wakeups
 from tests.support.relay_app import MODEL, RelayApp, open_relay_app
+from tests.support.rows import value
 
 MANY = int(os.environ.get("RECONCILE_JOBS", "200"))  # of the long form; 2000 pass too
 SOON: dict[str, Any] = {"relay_reconcile_interval_s": 0.2, "relay_reconcile_grace_s": 0.0}
@@ -59,16 +60,13 @@ async def submit_many(relay_app: RelayApp, number: int) -> list[str]:
 
 
 async def all_completed(relay_app: RelayApp, number: int) -> bool:
-    async with relay_app.relay.db.read() as connection:
-        query = "SELECT count(*) FROM transcriptions WHERE stage = 'completed'"
-        return bool((await connection.exec_driver_sql(query)).scalar_one() == number)
+    query = "SELECT count(*) FROM transcriptions WHERE stage = 'completed'"
+    return bool(await value(relay_app.relay.db, query) == number)
 
 
 async def slowest_ms(relay_app: RelayApp) -> int:
     """From submitted to stored; the double finishes within 10 ms."""
-    async with relay_app.relay.db.read() as connection:
-        query = "SELECT max(finished_at_ms - submitted_at_ms) FROM transcriptions"
-        return int((await connection.exec_driver_sql(query)).scalar_one())
+    return int(await value(relay_app.relay.db, "SELECT max(finished_at_ms - submitted_at_ms) FROM transcriptions"))
 
 
 @pytest.mark.parametrize("number", [50, pytest.param(MANY, marks=pytest.mark.long)])
@@ -150,7 +148,7 @@ async def test_a_job_stuck_beyond_the_deadline_is_failed(watchful: RelayApp) -> 
     await watchful.until(lambda: is_at_soniox(watchful))
     long_ago = table_of(Transcription).c.submitted_at_ms - DEADLINE_MS
     since_long = update(table_of(Transcription)).values(submitted_at_ms=long_ago)
-    await watchful.relay.db.write(lambda connection: connection.execute(since_long))
+    await watchful.relay.db.write(lambda session: session.execute(since_long))
     done = await watchful.finished(job["id"])
     assert done["error_type"] == "deadline_exceeded"
 
@@ -226,8 +224,7 @@ async def test_a_webhook_in_the_same_second_as_the_sweep_changes_nothing(watchfu
 
 async def is_worked_off(relay_app: RelayApp) -> bool:
     """No row of the inbox waits any more, the reconciler's included."""
-    async with relay_app.relay.db.read() as connection:
-        return await webhooks.waiting(connection) == 0
+    return await relay_app.relay.db.read(webhooks.waiting) == 0
 
 
 async def test_one_job_is_asked_about_at_once_on_demand(database_url: str) -> None:
@@ -251,9 +248,7 @@ async def test_the_office_passes_to_another_process_when_its_holder_is_silent(da
 
         async def take(holder: str, now_ms: int) -> bool:
             return await database.write(
-                lambda connection: offices.take(
-                    connection, "reconciler", holder, now_ms=now_ms, until_ms=now_ms + 45
-                )
+                lambda session: offices.take(session, "reconciler", holder, now_ms=now_ms, until_ms=now_ms + 45)
             )
 
         assert await take("first", 0)

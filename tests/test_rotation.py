@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
-from sqlalchemy import select
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from starlette.responses import Response
 
@@ -19,10 +18,11 @@ from service.app import create_app
 from service.cli.connections import BoundedHttp
 from service.cli.demo.household import free_port
 from service.reseal import reseal
-from service.tables import Endpoint, Transcription, table_of
+from service.tables import Endpoint, Transcription
 from service.vault import Vault
 from tests.support.receiver import Received
 from tests.support.relay_app import RelayApp, open_relay_app, settings_for
+from tests.support.rows import all_of
 from tests.support.servers import serving
 from tests.support.waiting import until
 
@@ -148,12 +148,10 @@ async def test_what_the_previous_master_secret_sealed_outlives_it(database_url: 
 
 async def sealed_in(relay_app: RelayApp) -> list[str]:
     """Everything that is sealed."""
-    endpoints, jobs = table_of(Endpoint), table_of(Transcription)
-    async with relay_app.relay.db.read() as connection:
-        [row] = (await connection.execute(select(endpoints))).all()
-        callbacks = (await connection.execute(select(jobs.c.callback_secret_sealed))).scalars().all()
+    [row] = await all_of(relay_app.relay.db, Endpoint)
     past = [one["sealed"] for one in row.past_secrets]
-    return [row.secret_sealed, row.headers_sealed, *past, *[one for one in callbacks if one]]
+    callbacks = [job.callback_secret_sealed for job in await all_of(relay_app.relay.db, Transcription)]
+    return [one for one in [row.secret_sealed, row.headers_sealed, *past, *callbacks] if one]
 
 
 async def all_changed(relay_app: RelayApp, before: list[str]) -> bool:

@@ -14,8 +14,8 @@ from service.broadcast import broadcasting
 from service.db import open_database
 from service.ids import new_uuid
 from service.store import claims, webhooks
-from service.store.changes import insert_all
 from service.store.claims import Claimant
+from service.store.rows import insert_all
 from service.tables import Webhook
 from service.wakeups import Wakeups
 from tests.support.pgbouncer import PROGRAM, SERVER_CONNECTIONS, pgbouncer

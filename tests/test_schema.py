@@ -4,24 +4,27 @@ import re
 from collections.abc import AsyncIterator
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
-from sqlalchemy import CheckConstraint, inspect, text
+from sqlalchemy import CheckConstraint, Connection, inspect
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import create_async_engine
 from sqlmodel import SQLModel
 
 from service.db import Database
-from service.engines import engine_url
+from service.engines import Work, open_engine
 from service.lifecycle import DeliveryStatus, Stage
 from service.migrate import configuration, upgrade
-from service.revisions import HEAD, NEEDED, SCRIPTS, misfit, phase_of, scripts_folder
-from service.store.changes import insert_all
+from service.revisions import HEAD, NEEDED, misfit, scripts_folder
+from service.store.rows import insert_all
 from service.tables import Transcription
 from tests.support.postgres import aside, execute
+from tests.support.revisions import SCRIPTS, phase_of, revision_of
+from tests.support.rows import all_of
 
+T = TypeVar("T")
 TABLES = set(SQLModel.metadata.tables)
 CHECKED = {"ck_transcriptions_stage": Stage, "ck_deliveries_status": DeliveryStatus}
 
@@ -38,12 +41,17 @@ async def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIter
     await execute(server, "DROP DATABASE relay_empty WITH (FORCE)")
 
 
+async def look(url: str, work: Work[T]) -> T:
+    """What `work` finds in a database that nobody has opened."""
+    engine = open_engine(url, 1, pooled=False)
+    try:
+        return await engine.read(work)
+    finally:
+        await engine.close()
+
+
 async def tables_of(url: str) -> set[str]:
-    engine = create_async_engine(engine_url(url))
-    async with engine.connect() as connection:
-        found = await connection.run_sync(lambda sync: set(inspect(sync).get_table_names()))
-    await engine.dispose()
-    return found
+    return await look(url, lambda connection: set(inspect(connection).get_table_names()))
 
 
 async def test_the_revisions_lead_from_nothing_to_all_tables_and_back(empty_url: str) -> None:
@@ -63,15 +71,11 @@ async def test_the_revisions_and_the_tables_say_the_same(database_url: str) -> N
 
 async def test_an_old_schema_is_told_from_the_one_that_is_needed(empty_url: str) -> None:
     aside(command.upgrade, configuration(empty_url), "0001")
-    engine = create_async_engine(engine_url(empty_url))
-    async with engine.connect() as connection:
-        found = await connection.run_sync(misfit)
-        assert found
-        assert found.reason == f"schema is at 0001, needed is {NEEDED}"
+    found = await look(empty_url, misfit)
+    assert found
+    assert found.reason == f"schema is at 0001, needed is {NEEDED}"
     aside(upgrade, empty_url)
-    async with engine.connect() as connection:
-        assert await connection.run_sync(misfit) is None
-    await engine.dispose()
+    assert await look(empty_url, misfit) is None
 
 
 def test_every_revision_says_whether_it_comes_before_the_new_processes_or_after_the_old_ones() -> None:
@@ -81,22 +85,18 @@ def test_every_revision_says_whether_it_comes_before_the_new_processes_or_after_
 
 def test_the_needed_revision_is_the_one_alembic_ends_at() -> None:
     assert ScriptDirectory(str(scripts_folder())).get_current_head() == HEAD
+    assert [revision_of(script) for script in SCRIPTS if phase_of(script) == "pre"][-1] == NEEDED
 
 
 @pytest.mark.parametrize(("name", "words"), CHECKED.items())
 async def test_the_words_of_the_code_are_those_the_database_allows(
     database_url: str, name: str, words: type[StrEnum]
 ) -> None:
-    engine = create_async_engine(engine_url(database_url))
-    async with engine.connect() as connection:
-        found = await connection.run_sync(
-            lambda sync: {
-                check["name"]: check["sqltext"]
-                for table in TABLES
-                for check in inspect(sync).get_check_constraints(table)
-            }
-        )
-    await engine.dispose()
+    def checks(connection: Connection) -> dict[str | None, str]:
+        every = [inspect(connection).get_check_constraints(table) for table in TABLES]
+        return {check["name"]: check["sqltext"] for of_table in every for check in of_table}
+
+    found = await look(database_url, checks)
     assert set(re.findall(r"'([a-z_]+)'", found[name])) == {str(word) for word in words}
 
 
@@ -113,13 +113,12 @@ def test_every_check_of_the_tables_is_compared_with_its_words() -> None:
 async def test_another_word_is_refused_by_the_database(db: Database) -> None:
     stray = Transcription(id="a", owner="o", stage="lost", created_at_ms=1, filename="f", model="m")
     with pytest.raises(IntegrityError):
-        await db.write(lambda connection: insert_all(connection, [stray]))
+        await db.write(lambda session: insert_all(session, [stray]))
 
 
 async def test_moments_after_2038_and_large_sizes_fit_in(db: Database) -> None:
     far = 2**53
     row = Transcription(id="a", owner="o", created_at_ms=far, due_at_ms=far, filename="f", model="m")
-    await db.write(lambda connection: insert_all(connection, [row]))
-    async with db.read() as connection:
-        found = await connection.execute(text("SELECT created_at_ms, due_at_ms FROM transcriptions"))
-        assert tuple(found.one()) == (far, far)
+    await db.write(lambda session: insert_all(session, [row]))
+    [found] = await all_of(db, Transcription)
+    assert (found.created_at_ms, found.due_at_ms) == (far, far)

@@ -7,7 +7,6 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
 
 from service.api.search import LONGEST_QUERY
 from service.pipeline.adopt import OWNER as ADOPTED
@@ -19,6 +18,7 @@ from service.transcripts.hits import matches
 from service.transcripts.query import parse
 from service.vault import hash_api_key
 from tests.support.relay_app import RelayApp
+from tests.support.rows import value
 from tests.support.transcripts import document, put, said, spoken
 
 CALL = document(
@@ -169,7 +169,7 @@ async def test_hits_come_in_pages_newest_transcript_first_and_none_twice(relay_a
 async def test_a_key_finds_only_its_own(relay_app: RelayApp) -> None:
     secret = "relay-key-of-somebody-else-0001"
     key = ApiKey(id="key_else", name="else", hash=hash_api_key(secret), scopes=["read"], created_at_ms=1)
-    await relay_app.relay.db.write(lambda connection: keys.add(connection, key))
+    await relay_app.relay.db.write(lambda session: keys.add(session, key))
     ours = await put(relay_app.relay, document(said("shared word")))
     theirs = await put(relay_app.relay, document(said("shared word")), owner=key.id)
     adopted = await put(relay_app.relay, document(said("shared word")), owner=ADOPTED)
@@ -190,9 +190,8 @@ async def test_what_was_deleted_is_not_found_and_leaves_no_row(relay_app: RelayA
     assert [hit["transcription_id"] for hit in await hits(relay_app, "milk")] == [kept]
     assert (await relay_app.client.delete(f"/v1/transcriptions/{kept}")).status_code == 204
     assert await hits(relay_app, "milk") == []
-    async with relay_app.relay.db.read() as connection:
-        for table in ("search_words", "passages", "transcript_chunks", "transcripts"):
-            assert (await connection.execute(text(f"SELECT count(*) FROM {table}"))).scalar_one() == 0  # noqa: S608  # our names
+    for table in ("search_words", "passages", "transcript_chunks", "transcripts"):
+        assert await value(relay_app.relay.db, f"SELECT count(*) FROM {table}") == 0  # noqa: S608  # our names
 
 
 async def test_a_result_of_the_pipeline_is_found_as_soon_as_it_is_completed(relay_app: RelayApp) -> None:

@@ -31,7 +31,7 @@ READS = {
 }
 READ_BY_THE_RELAY_ITSELF = {"files.get"}
 # Installed for others: drivers that a URL names, what FastAPI or httpx load by themselves.
-LOADED_BY_OTHERS = {"aiosqlite", "jinja2", "uvicorn"}
+LOADED_BY_OTHERS = {"jinja2", "uvicorn"}
 
 
 @functools.cache

@@ -5,17 +5,17 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import text
 from starlette.responses import Response
 
 from service.db import Database
 from service.figures.windows import quantiles, total, window_of
 from service.lifecycle import DeliveryStatus, Stage
 from service.store import counting, history, stats
-from service.store.changes import insert_all
 from service.store.history import Interval
+from service.store.rows import insert_all
 from service.tables import Delivery, Transcription
 from tests.support.relay_app import RelayApp
+from tests.support.rows import plan
 
 NOW_MS = 1_790_000_000_000
 MINUTE_MS = 60_000
@@ -121,7 +121,7 @@ def ended(number: int, stage: Stage, source: str, minutes_ago: float, took_ms: i
 
 
 async def put(db: Database, rows: Sequence[Any]) -> None:
-    await db.write(lambda connection: insert_all(connection, rows))
+    await db.write(lambda session: insert_all(session, rows))
 
 
 async def test_each_end_is_counted_once_and_in_its_interval(db: Database) -> None:
@@ -138,10 +138,13 @@ async def test_each_end_is_counted_once_and_in_its_interval(db: Database) -> Non
         ],
     )
     window = window_of("1h", NOW_MS)
-    async with db.read() as connection:
-        found = await history.finished(connection, window, None)
-        mine = await history.finished(connection, window, "me")
-        nobodys = await history.finished(connection, window, "you")
+    found, mine, nobodys = await db.read(
+        lambda session: (
+            history.finished(session, window, None),
+            history.finished(session, window, "me"),
+            history.finished(session, window, "you"),
+        )
+    )
     assert mine == found
     assert total(nobodys, [*history.COMPLETED, *history.FAILED]) == 0
     assert {kind: total(found, [kind]) for kind in found[0].counts} == {
@@ -171,8 +174,7 @@ async def test_deliveries_are_counted_by_what_came_of_them(db: Database) -> None
             delivery(4, DeliveryStatus.PENDING, None),
         ],
     )
-    async with db.read() as connection:
-        found = await history.delivered(connection, window_of("24h", NOW_MS), "me")
+    found = await db.read(lambda session: history.delivered(session, window_of("24h", NOW_MS), "me"))
     assert (total(found, history.DELIVERED), total(found, history.EXHAUSTED)) == (2, 1)
     assert quantiles(found, 0.5, 1) == [400, 500]
 
@@ -195,8 +197,7 @@ async def test_the_oldest_of_a_stage_is_found_whoever_asks(db: Database, owner: 
             job(3, stage=Stage.SUBMITTED, created_at_ms=3, check_at_ms=80),
         ],
     )
-    async with db.read() as connection:
-        found = await stats.stages(connection, owner)
+    found = await db.read(lambda session: stats.stages(session, owner))
     assert found["accepted"] == stats.Standing(2, 5)
     assert found["submitted"] == stats.Standing(1, 3)
     assert found["submitting"] == stats.Standing(0, None)
@@ -239,8 +240,6 @@ async def test_counting_reads_nothing_but_the_index(db: Database, what: str) -> 
     values = {"since": 0, "width": 1, "until": 2, "owner": "me"}
     asked = statement.params({name: values[name] for name in statement.compile().params.keys() & values.keys()})
     compiled = asked.compile(dialect=db.dialect, compile_kwargs={"literal_binds": True})
-    async with db.read() as connection:
-        plan = await connection.execute(text(f"EXPLAIN QUERY PLAN {compiled.string}"))
-        steps = [row[3] for row in plan.all() if f" {table} " in row[3]]
+    steps = [step for step in await plan(db, compiled.string) if f" {table} " in step]
     assert steps
     assert all("USING COVERING INDEX" in step for step in steps), steps

@@ -108,7 +108,7 @@ async def test_a_window_is_the_same_part_of_a_long_transcript_as_filtering_it_by
 async def test_a_window_is_read_without_the_rest_of_the_transcript(relay_app: RelayApp) -> None:
     transcription_id = await put(relay_app.relay, document([spoken(f" w{n}", 300 * n) for n in range(5_000)]))
     spoil = update(chunks).where(chunks.c.position != 2).values(data=b"cannot be unpacked")
-    await relay_app.relay.db.write(lambda connection: connection.execute(spoil))
+    await relay_app.relay.db.write(lambda session: session.execute(spoil))
     for fmt in FORMATS:
         answer = await get(relay_app, transcription_id, format=fmt, from_ms=610_000, to_ms=670_000)
         assert answer.status_code == 200

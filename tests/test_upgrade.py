@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from service.migrate import upgrade
-from service.revisions import HEAD, SCRIPTS
+from service.revisions import HEAD
 from tests.support.postgres import execute
 from tests.support.relay_app import MASTER_SECRET
 from tests.support.relay_processes import REPOSITORY, Process, RelayProcesses, open_relay_processes
+from tests.support.revisions import SCRIPTS
 
 PARTS = ("service", "migrations")
 NEXT = f'''"""A made-up next revision: it adds what the newer release would use."""
@@ -49,6 +50,8 @@ def next_release(folder: Path) -> Path:
         (folder / part).parent.mkdir(parents=True, exist_ok=True)
         copy(REPOSITORY / part, folder / part)
     (folder / "migrations" / "versions" / "9999_mood.py").write_text(NEXT)
+    revisions = folder / "service" / "revisions.py"
+    revisions.write_text(revisions.read_text().replace(f'"{HEAD}"', '"9999"'))
     return folder
 
 

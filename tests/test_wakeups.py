@@ -1,23 +1,37 @@
-"""Rings that may wait come together, after those that may not."""
+"""Wake-ups: no ring is lost on a lane that is busy, and many rings are one."""
 
 import asyncio
 
-import pytest
-
-from service import wakeups
 from service.wakeups import Wakeups
 
 
-async def test_many_rings_that_may_wait_wake_a_lane_once_and_a_later_one_wakes_it_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(wakeups, "LATER_S", 0.1)
+async def test_a_lane_that_sleeps_is_woken_by_its_own_bell_alone() -> None:
     bells = Wakeups()
-    bells.ring_later("cleanup")
-    assert not await bells.wait("cleanup", 0.025)
-    bells.ring_later("cleanup")  # the first is still to come
+    sleeping = asyncio.create_task(bells.wait("cleanup", 30))
+    await asyncio.sleep(0)
+    bells.ring("collect")
+    assert not await bells.wait("notify", 0.01)
+    assert not sleeping.done()
+    bells.ring("cleanup")
+    assert await asyncio.wait_for(sleeping, 5)
+
+
+async def test_many_rings_on_a_busy_lane_have_it_go_straight_on_once() -> None:
+    bells = Wakeups()
+    for _ in range(3):
+        bells.ring("cleanup")
     assert await bells.wait("cleanup", 5)
-    assert not await bells.wait("cleanup", 0.3)
-    bells.ring_later("cleanup")
-    assert await asyncio.wait_for(bells.take_rung(), 5) == {"cleanup"}
-    assert await bells.wait("cleanup", 5)
+    assert not await bells.wait("cleanup", 0.01)
+
+
+async def test_what_was_rung_is_told_to_other_processes_once_and_what_came_from_them_is_not() -> None:
+    bells = Wakeups()
+    for lane in ("cleanup", "collect", "cleanup"):
+        bells.ring(lane)
+    bells.ring_here("notify")
+    assert await asyncio.wait_for(bells.take_rung(), 5) == {"cleanup", "collect"}
+    telling = asyncio.create_task(bells.take_rung())
+    await asyncio.sleep(0)
+    assert not telling.done()
+    bells.ring("submit")
+    assert await asyncio.wait_for(telling, 5) == {"submit"}

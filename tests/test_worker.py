@@ -7,24 +7,22 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.util import await_only
+from sqlmodel import Session
 
 from service import worker as worker_module
 from service.errors import DatabaseDown
 from service.relay import Relay, open_relay
 from service.store import claims, heartbeats
-from service.store.changes import insert_all
 from service.store.claims import Claimant
-from service.store.rows import as_models
-from service.tables import Removal, table_of
+from service.store.rows import insert_all
+from service.tables import Removal
 from service.worker import LEASE_MS, Lane, Worker
 from tests.support.relay_app import settings_for
+from tests.support.rows import all_of
 from tests.support.simulation.deliveries import Moment
 from tests.support.waiting import until
 
-removals = table_of(Removal)
 Step = Callable[[Relay, Any], Awaitable[None]]
 
 
@@ -35,8 +33,8 @@ async def relay(database_url: str) -> AsyncIterator[Relay]:
         yield opened
 
 
-async def claim(connection: AsyncConnection, claimant: Claimant, limit: int) -> Sequence[Removal]:
-    return await claims.claim(connection, Removal, claimant, limit=limit)
+def claim(session: Session, claimant: Claimant, limit: int) -> Sequence[Removal]:
+    return claims.claim(session, Removal, claimant, limit=limit)
 
 
 class Counting:
@@ -48,9 +46,9 @@ class Counting:
         """At once, since nothing is due: the lane sleeps from here on."""
         return self.asked > 0
 
-    async def __call__(self, connection: AsyncConnection, claimant: Claimant, limit: int) -> Sequence[Removal]:
+    def __call__(self, session: Session, claimant: Claimant, limit: int) -> Sequence[Removal]:
         self.asked += 1
-        return await claim(connection, claimant, limit)
+        return claim(session, claimant, limit)
 
 
 def a_worker(relay: Relay, step: Step, *, at_once: int = 4, claim: Any = claim) -> Worker:
@@ -74,16 +72,15 @@ async def lay_out(relay: Relay, *names: str, in_ms: int = 0) -> None:
     """Rows that are due in so many ms."""
     at_ms = relay.clock() + in_ms
     rows = [Removal(id=name, transcription_id="t", created_at_ms=at_ms, due_at_ms=at_ms) for name in names]
-    await relay.db.write(lambda connection: insert_all(connection, rows), wake=("test",))
+    await relay.db.write(lambda session: insert_all(session, rows), wake=("test",))
 
 
 async def rows_of(relay: Relay) -> dict[str, Removal]:
-    async with relay.db.read() as connection:
-        return {row.id: row for row in as_models(Removal, await connection.execute(select(removals)))}
+    return {row.id: row for row in await all_of(relay.db, Removal)}
 
 
 async def finish(relay: Relay, row: Removal) -> None:
-    await relay.db.write(lambda connection: claims.finish(connection, Removal, row))
+    await relay.db.write(lambda session: claims.finish(session, Removal, row))
 
 
 async def is_done(relay: Relay, *names: str) -> bool:
@@ -117,10 +114,10 @@ async def test_a_claim_that_breaks_does_not_end_its_lane(relay: Relay, monkeypat
     monkeypatch.setattr(worker_module, "POLL_EVERY_S", 0.02)
     faults: list[Exception] = [ZeroDivisionError(), DatabaseDown("away"), KeyError("x")]
 
-    async def moody(connection: AsyncConnection, claimant: Claimant, limit: int) -> Sequence[Removal]:
+    def moody(session: Session, claimant: Claimant, limit: int) -> Sequence[Removal]:
         if faults:
             raise faults.pop()
-        return await claim(connection, claimant, limit)
+        return claim(session, claimant, limit)
 
     await lay_out(relay, "a")
     async with at_work(relay, finish, claim=moody):
@@ -168,7 +165,7 @@ async def test_a_stop_gives_back_what_does_not_end_and_claims_nothing_more(
     assert begun == ["a", "b"]
     now_ms = relay.clock()
     claimant = Claimant("next", now_ms, LEASE_MS)
-    taken = await relay.db.write(lambda connection: claim(connection, claimant, 10))
+    taken = await relay.db.write(lambda session: claim(session, claimant, 10))
     assert [row.id for row in taken] == ["a", "b", "c"]  # at once, long before the leases would have ended
 
 
@@ -244,7 +241,7 @@ async def test_a_lane_with_nothing_due_asks_seldom_and_still_finds_a_row_whose_r
         await until(lambda: rests.seconds[-2:] == [0.5, 0.5])  # it has rested once, found nothing and rests again
         assert counting.asked < 10
         unsaid = Removal(id="unsaid", transcription_id="t", created_at_ms=0, due_at_ms=relay.clock())
-        await relay.db.write(lambda connection: insert_all(connection, [unsaid]))
+        await relay.db.write(lambda session: insert_all(session, [unsaid]))
         await until(lambda: is_done(relay, "unsaid"))
 
 
@@ -308,7 +305,7 @@ async def test_on_sqlite_the_leases_of_a_killed_process_are_free_at_once_and_on_
     relay = replace(relay, clock=clock)
     await lay_out(relay, "a")
     dead = Claimant("killed", clock(), LEASE_MS)
-    await relay.db.write(lambda connection: claim(connection, dead, 1))
+    await relay.db.write(lambda session: claim(session, dead, 1))
     counting = Counting()
     async with at_work(relay, finish, claim=counting):
         if not relay.db.is_sqlite:
@@ -322,8 +319,7 @@ async def test_on_sqlite_the_leases_of_a_killed_process_are_free_at_once_and_on_
 
 async def test_a_worker_gives_signs_of_life(relay: Relay) -> None:
     async def has_beaten() -> bool:
-        async with relay.db.read() as connection:
-            return f"worker:{relay.name}" in await heartbeats.all_of(connection)
+        return f"worker:{relay.name}" in await relay.db.read(heartbeats.all_of)
 
     async with at_work(relay, finish):
         await until(has_beaten)
@@ -332,14 +328,14 @@ async def test_a_worker_gives_signs_of_life(relay: Relay) -> None:
 async def test_what_a_claim_took_while_the_worker_stopped_is_given_back(relay: Relay) -> None:
     begun, go_on, stop, loop = asyncio.Event(), asyncio.Event(), asyncio.Event(), asyncio.get_running_loop()
 
-    async def slow(connection: AsyncConnection, claimant: Claimant, limit: int) -> Sequence[Removal]:
+    def slow(session: Session, claimant: Claimant, limit: int) -> Sequence[Removal]:
         loop.call_soon_threadsafe(begun.set)
         if not relay.db.is_sqlite:  # where a write may wait for nothing but the database
             await_only(go_on.wait())
-        return await claim(connection, claimant, limit)
+        return claim(session, claimant, limit)
 
     await lay_out(relay, "a")
-    lane = Lane("test", Removal, slow, finish, 4, lambda row: row.transcription_id, by_itself=True)
+    lane = Lane("test", Removal, slow, finish, 4, lambda row: row.transcription_id)
     running = asyncio.create_task(Worker(relay, [lane]).run(stop))
     await asyncio.wait_for(begun.wait(), 30)
     lane_loop = next(task for task in asyncio.all_tasks() if task.get_name() == "test")

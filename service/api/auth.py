@@ -41,11 +41,11 @@ class Caller:
 
 async def authenticate(request: Request) -> Caller:
     """The caller behind the bearer key. Raises Unauthenticated, and TooManyRequests when its rate is spent."""
-    strangers: Strangers = request.app.state.strangers
+    strangers: Strangers = request.state.strangers
     authorization = request.headers.get("authorization", "")
     with strangers.visit(address_of(request.scope), authorization):
         caller = await identify(relay_of(request), authorization)
-    limits: Limits = request.app.state.limits
+    limits: Limits = request.state.limits
     request.state.rate_limit, wait_s = spend(limits, caller.owner)
     if wait_s:
         raise TooManyRequests(f"the key may make {limits.per_minute} requests per minute", retry_after_s=wait_s)
@@ -64,8 +64,7 @@ async def identify(relay: Relay, authorization: str) -> Caller:
 
 
 async def _stored(relay: Relay, key: str) -> Caller:
-    async with relay.db.read() as connection:
-        found = await keys.find(connection, hash_api_key(key))
+    found = await relay.db.read(lambda session: keys.find(session, hash_api_key(key)))
     if found is None:
         raise Unauthenticated("the key is unknown or was revoked")
     now_ms = relay.clock()
@@ -88,25 +87,25 @@ def needs(scope: str) -> Callable[[Request], Awaitable[Caller]]:
 
 def relay_of(request: Request) -> Relay:
     """The running relay."""
-    relay: Relay = request.app.state.relay
+    relay: Relay = request.state.relay
     return relay
 
 
 def catalogue_of(request: Request) -> Catalogue:
     """What Soniox can transcribe with."""
-    catalogue: Catalogue = request.app.state.catalogue
+    catalogue: Catalogue = request.state.catalogue
     return catalogue
 
 
 def endings_of(request: Request) -> Endings:
     """Where requests wait for transcriptions to end."""
-    endings: Endings = request.app.state.endings
+    endings: Endings = request.state.endings
     return endings
 
 
 def figures_of(request: Request) -> Figures:
     """What stands where, and what happened."""
-    figures: Figures = request.app.state.figures
+    figures: Figures = request.state.figures
     return figures
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from fastapi import APIRouter
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session
 
 from service.api.auth import Caller, Reader, RelayOf, Submitter
 from service.api.listing import PageOf, Text, listed
@@ -28,9 +28,12 @@ async def list_page(
     event_id: Text | None = None,
 ) -> dict[str, Any]:
     chosen = deliveries.Filter(caller.sees, endpoint_id, status, event_id)
-    async with relay.db.read() as connection:
-        found = await deliveries.page_of(connection, chosen, page)
-        tried = await deliveries.count_attempts(connection, [row.id for row in found])
+
+    def query(session: Session) -> tuple[list[Delivery], dict[str, int]]:
+        found = deliveries.page_of(session, chosen, page)
+        return found, deliveries.count_attempts(session, [row.id for row in found])
+
+    found, tried = await relay.db.read(query)
     shown = listed("deliveries", found, page, delivery_object)
     for one in shown["deliveries"]:
         one["attempt_count"] = tried.get(one["id"], 0)
@@ -40,8 +43,7 @@ async def list_page(
 @router.get("/{delivery_id}", summary="Read a delivery with all its tries")
 async def read(delivery_id: str, caller: Reader, relay: RelayOf) -> dict[str, Any]:
     delivery = await owned(relay, delivery_id, caller)
-    async with relay.db.read() as connection:
-        attempts = await deliveries.attempts_of(connection, [delivery.id])
+    attempts = await relay.db.read(lambda session: deliveries.attempts_of(session, [delivery.id]))
     tried = {"attempt_count": len(attempts), "attempts": [attempt_object(attempt) for attempt in attempts]}
     return {**delivery_object(delivery), **tried}
 
@@ -50,9 +52,9 @@ async def read(delivery_id: str, caller: Reader, relay: RelayOf) -> dict[str, An
 async def retry(delivery_id: str, caller: Submitter, relay: RelayOf) -> dict[str, Any]:
     delivery = await owned(relay, delivery_id, caller)
 
-    async def send_again(connection: AsyncConnection) -> None:
-        await _refuse_without_receiver(connection, delivery)
-        await deliveries.again(connection, delivery, relay.clock())
+    def send_again(session: Session) -> None:
+        _refuse_without_receiver(session, delivery)
+        deliveries.again(session, delivery, relay.clock())
 
     await relay.db.write(send_again, wake=("notify",))
     return await read(delivery_id, caller, relay)
@@ -62,17 +64,16 @@ async def owned(relay: Relay, delivery_id: str, caller: Caller) -> Delivery:
     """The caller's delivery. Raises NotFound, the same for a stranger's as for none."""
     delivery = None
     if is_own_id(delivery_id):
-        async with relay.db.read() as connection:
-            delivery = await deliveries.get(connection, delivery_id, caller.sees)
+        delivery = await relay.db.read(lambda session: deliveries.get(session, delivery_id, caller.sees))
     if delivery is None:
         raise NotFound("Delivery not found.", error_type="delivery_not_found")
     return delivery
 
 
-async def _refuse_without_receiver(connection: AsyncConnection, delivery: Delivery) -> None:
+def _refuse_without_receiver(session: Session, delivery: Delivery) -> None:
     if delivery.endpoint_id is None:
         return
-    endpoint = await endpoints.get(connection, delivery.endpoint_id, None)
+    endpoint = endpoints.get(session, delivery.endpoint_id, None)
     if endpoint is None:
         raise InvalidState("Its endpoint was deleted.", error_type="delivery_invalid_state")
     if not endpoint.enabled:

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Body, Response
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session
 
 from service.announce import ping
 from service.api.auth import Caller, Reader, RelayOf, Submitter
@@ -47,8 +47,7 @@ async def create(new: NewEndpoint, caller: Submitter, relay: RelayOf) -> dict[st
 
 @router.get("", summary="List endpoints")
 async def list_page(caller: Reader, relay: RelayOf, page: PageOf) -> dict[str, Any]:
-    async with relay.db.read() as connection:
-        found = await endpoints.page_of(connection, caller.sees, page)
+    found = await relay.db.read(lambda session: endpoints.page_of(session, caller.sees, page))
     return listed("endpoints", found, page, lambda endpoint: endpoint_object(relay, endpoint))
 
 
@@ -67,13 +66,13 @@ async def change(endpoint_id: str, new: ChangedEndpoint, caller: Submitter, rela
         values["headers_sealed"] = _sealed_headers(relay, values.pop("headers"))
     enabled = values.pop("enabled", None)
 
-    async def change_row(connection: AsyncConnection) -> Endpoint | None:
-        await endpoints.change(connection, endpoint_id, values)
+    def change_row(session: Session) -> Endpoint | None:
+        endpoints.change(session, endpoint_id, values)
         if enabled is True:
-            await endpoints.enable(connection, endpoint_id)
+            endpoints.enable(session, endpoint_id)
         elif enabled is False:
-            await endpoints.disable(connection, endpoint_id, now_ms=relay.clock(), reason=None)
-        return await endpoints.get(connection, endpoint_id, None)
+            endpoints.disable(session, endpoint_id, now_ms=relay.clock(), reason=None)
+        return endpoints.get(session, endpoint_id, None)
 
     return endpoint_object(relay, _there(await relay.db.write(change_row, wake=("notify",))))
 
@@ -95,13 +94,13 @@ async def rotate_secret(
     secret = new_endpoint_secret()
     sealed = relay.vault.seal(secret)
 
-    async def rotate(connection: AsyncConnection) -> Endpoint | None:
-        endpoint = _there(await endpoints.get(connection, endpoint_id, None))
+    def rotate(session: Session) -> Endpoint | None:
+        endpoint = _there(endpoints.get(session, endpoint_id, None))
         old = [{"sealed": endpoint.secret_sealed, "until_ms": until_ms}, *endpoint.past_secrets]
         past = [one for one in old if one["until_ms"] > now_ms and _opens(relay, one["sealed"])][
             :MOST_PAST_SECRETS
         ]
-        return await endpoints.change(connection, endpoint_id, {"secret_sealed": sealed, "past_secrets": past})
+        return endpoints.change(session, endpoint_id, {"secret_sealed": sealed, "past_secrets": past})
 
     endpoint = _there(await relay.db.write(rotate))
     return {**endpoint_object(relay, endpoint), "secret": secret, "previous_secret_expires_at": iso(until_ms)}
@@ -118,8 +117,7 @@ async def owned(relay: Relay, endpoint_id: str, caller: Caller) -> Endpoint:
     """The caller's endpoint. Raises NotFound, the same for a stranger's as for none."""
     if not is_own_id(endpoint_id):
         return _there(None)
-    async with relay.db.read() as connection:
-        return _there(await endpoints.get(connection, endpoint_id, caller.sees))
+    return _there(await relay.db.read(lambda session: endpoints.get(session, endpoint_id, caller.sees)))
 
 
 def endpoint_object(relay: Relay, endpoint: Endpoint) -> dict[str, Any]:

@@ -7,6 +7,7 @@ twice, none is missed.
 
 import time
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -42,8 +43,7 @@ async def list_after(
 ) -> Response:
     wanted = Wanted(caller.sees, _types(types))
     position = await _position(relay, after)
-    async with relay.db.read() as connection:
-        found = await feed.after(connection, position, wanted, limit + 1)
+    found = await relay.db.read(lambda session: feed.after(session, position, wanted, limit + 1))
     page = found[:limit]
     more = page[-1].id if len(found) > limit else None
     body = {"events": [msgspec.Raw(event_document(event)) for event in page], "next_page_cursor": more}
@@ -79,9 +79,10 @@ async def _follow(
     """
     yield (f"id: {hello}\n" if hello else "").encode() + b"retry: 1000\n\n"
     spoke_at = time.monotonic()
-    while not request.app.state.draining:
-        async with relay.db.read() as connection:
-            found, position = await feed.read_on(connection, position, wanted, AT_ONCE)
+    while not request.state.draining.is_set():
+        found, position = await relay.db.read(
+            partial(feed.read_on, position=position, wanted=wanted, limit=AT_ONCE)
+        )
         if found or time.monotonic() - spoke_at > KEEP_ALIVE_S:
             spoke_at = time.monotonic()
             yield b"".join(_frame(event) for event in found) or b": still here\n\n"
@@ -105,15 +106,16 @@ async def _position(relay: Relay, event_id: str) -> Position:
     moment_ms = time_of_id(event_id)
     if moment_ms is None or not event_id.startswith("evt_"):
         raise InvalidCursor("`after` and Last-Event-ID are ids of events, such as evt_0197...")
-    async with relay.db.read() as connection:
-        found = await feed.position_of(connection, event_id)
-        return found or await feed.position_before(connection, moment_ms - CLOCKS_APART_MS)
+    return await relay.db.read(
+        lambda session: (
+            feed.position_of(session, event_id) or feed.position_before(session, moment_ms - CLOCKS_APART_MS)
+        )
+    )
 
 
 async def _newest_id(relay: Relay) -> str:
     """The newest event's id; in an empty log one that stands for now."""
-    async with relay.db.read() as connection:
-        newest = await feed.last(connection)
+    newest = await relay.db.read(lambda session: feed.last(session))
     return newest.id if newest else new_id("evt", relay.clock())
 
 

@@ -35,15 +35,13 @@ async def upload(request: Request, response: Response, caller: Submitter, relay:
 
 @router.get("", summary="List files")
 async def list_page(caller: Reader, relay: RelayOf, page: PageOf) -> dict[str, Any]:
-    async with relay.db.read() as connection:
-        found = await files.page_of(connection, caller.sees, page)
+    found = await relay.db.read(lambda session: files.page_of(session, caller.sees, page))
     return listed("files", found, page, file_object)
 
 
 @router.get("/count", summary="Count files")
 async def count(caller: Reader, relay: RelayOf) -> dict[str, int]:
-    async with relay.db.read() as connection:
-        return counted(await files.count(connection, caller.sees))
+    return counted(await relay.db.read(lambda session: files.count(session, caller.sees)))
 
 
 @router.get("/{file_id}", summary="Read about a file")
@@ -62,8 +60,7 @@ async def _owned(relay: Relay, file_id: str, caller: Caller) -> File:
     """The caller's file. Raises NotFound, the same for a stranger's, for none and for a malformed id."""
     file = None
     if is_uuid(file_id):
-        async with relay.db.read() as connection:
-            file = await files.find(connection, file_id.lower(), caller.sees)
+        file = await relay.db.read(lambda session: files.find(session, file_id.lower(), caller.sees))
     if file is None:
         raise NotFound("File not found.", error_type="file_not_found")
     return file

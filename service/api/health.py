@@ -26,7 +26,7 @@ async def livez() -> dict[str, str]:
 @router.get("/readyz", summary="It can do its work", responses={503: {"description": "It cannot, and why"}})
 async def readyz(request: Request, relay: RelayOf) -> JSONResponse:
     checks = await _checks(relay)
-    if request.app.state.draining:
+    if request.state.draining.is_set():
         checks["draining"] = "stopping"
     ready = all(value == "ok" for value in checks.values())
     body = {"status": "ok" if ready else "not_ready", "checks": checks}
@@ -47,10 +47,9 @@ async def metrics(relay: RelayOf) -> Response:
 async def _measure(relay: Relay) -> None:
     """Set the gauges that are read rather than counted. Raises Unavailable."""
     telemetry.writes_waiting.set(relay.db.waiting)
-    async with relay.db.read() as connection:
-        figures = await stats.gauges(connection)
-        used = await quotas(relay, connection)
-        beats = await heartbeats.all_of(connection)
+    figures, used, beats = await relay.db.read(
+        lambda session: (stats.gauges(session), quotas(relay, session), heartbeats.all_of(session))
+    )
     if HEARTBEAT in beats:
         telemetry.reconciler_last_run.set(beats[HEARTBEAT].at_ms / 1000)
     if workers := workers_of(beats):
@@ -70,9 +69,9 @@ async def _checks(relay: Relay) -> dict[str, str]:
     try:
         if relay.db.refused:  # reading works on a full disk, too: see whether writing does again
             await relay.db.write(lambda connection: heartbeats.beat(connection, PROBE, relay.clock(), {}))
-        async with relay.db.read() as connection:
-            found = await connection.run_sync(misfit)
-            beats = await heartbeats.all_of(connection)
+        found, beats = await relay.db.read(
+            lambda session: (misfit(session.connection()), heartbeats.all_of(session))
+        )
     except Unavailable as error:
         return {"database": str(error)}
     return {

@@ -39,8 +39,7 @@ async def create(
 
 @router.get("", summary="List the valid keys")
 async def list_all(_caller: Admin, relay: RelayOf) -> dict[str, Any]:
-    async with relay.db.read() as connection:
-        found = await keys.list_valid(connection)
+    found = await relay.db.read(lambda session: keys.list_valid(session))
     return {"keys": [key_object(key) for key in found]}
 
 

@@ -19,9 +19,9 @@ RUNS_SHOWN = 20
 
 @router.get("/reconciler", summary="The reconciler's last runs and its next one")
 async def read(_caller: Admin, relay: RelayOf) -> dict[str, Any]:
-    async with relay.db.read() as connection:
-        runs = await sweeps.latest(connection, RUNS_SHOWN)
-        office = await offices.get(connection, "reconciler")
+    runs, office = await relay.db.read(
+        lambda session: (sweeps.latest(session, RUNS_SHOWN), offices.get(session, "reconciler"))
+    )
     interval_ms = int(relay.settings.relay_reconcile_interval_s * 1000)
     return {
         "interval_s": relay.settings.relay_reconcile_interval_s,

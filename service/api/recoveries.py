@@ -22,8 +22,7 @@ async def recover(
     await owned(relay, endpoint_id, caller)
     now_ms = relay.clock()
     if order.dry_run:
-        async with relay.db.read() as connection:
-            count = await recoveries.count(connection, endpoint_id, order.since, now_ms)
+        count = await relay.db.read(lambda session: recoveries.count(session, endpoint_id, order.since, now_ms))
         return {"endpoint_id": endpoint_id, "since": iso(order.since), "dry_run": True, "count": count}
     recovery = Recovery(
         id=new_id("rcv", now_ms),
@@ -43,8 +42,7 @@ async def recover(
 @router.get("/{endpoint_id}/recoveries", summary="List the recoveries of an endpoint, newest first")
 async def list_recoveries(endpoint_id: str, caller: Reader, relay: RelayOf) -> dict[str, Any]:
     await owned(relay, endpoint_id, caller)
-    async with relay.db.read() as connection:
-        found = await recoveries.of_endpoint(connection, endpoint_id)
+    found = await relay.db.read(lambda session: recoveries.of_endpoint(session, endpoint_id))
     return {"recoveries": [recovery_object(recovery) for recovery in found]}
 
 

@@ -47,8 +47,7 @@ async def find(asked: Annotated[Search, Query()], caller: Reader, relay: RelayOf
     wanted = _wanted(asked, caller)
     if not wanted.phrases:
         return {"hits": [], "next_page_cursor": None}
-    async with relay.db.read() as connection:
-        found = await search.find(connection, wanted)
+    found = await relay.db.read(lambda session: search.find(session, wanted))
     page = found[: asked.limit]
     more = encode(page[-1].id, page[-1].transcription_id) if len(found) > asked.limit else None
     return {"hits": await _hits(relay, page, wanted.phrases), "next_page_cursor": more}
@@ -75,8 +74,7 @@ def _known_form(transcription_id: str | None) -> str | None:
 
 async def _hits(relay: Relay, passages: Sequence[Passage], phrases: Sequence[Phrase]) -> list[dict[str, Any]]:
     """The hits as the caller reads them; those whose transcript was deleted meanwhile are left out."""
-    async with relay.db.read() as connection:
-        chunks = await transcripts.chunks_of(connection, passages)
+    chunks = await relay.db.read(lambda session: transcripts.chunks_of(session, passages))
     hits = []
     for passage in passages:
         if (passage.transcription_id, passage.chunk) in chunks:

@@ -3,6 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
+from sqlmodel import Session
 
 from service.api.auth import Caller, EndingsOf, Reader, RelayOf, Submitter
 from service.api.etags import answer_once
@@ -23,9 +24,12 @@ LONGEST_WAIT_S = 60
 
 @router.get("", summary="List transcriptions")
 async def list_page(relay: RelayOf, wanted: WantedOf, page: PageOf) -> dict[str, Any]:
-    async with relay.db.read() as connection:
-        found = await browse.page_of(connection, wanted, page)
-        summaries = await transcripts.summaries(connection, [job.id for job in found])
+
+    def query(session: Session) -> tuple[list[Transcription], dict[str, Any]]:
+        found = browse.page_of(session, wanted, page)
+        return found, transcripts.summaries(session, [job.id for job in found])
+
+    found, summaries = await relay.db.read(query)
     return listed(
         "transcriptions", found, page, lambda job: {**transcription_object(job), "summary": summaries.get(job.id)}
     )
@@ -33,8 +37,7 @@ async def list_page(relay: RelayOf, wanted: WantedOf, page: PageOf) -> dict[str,
 
 @router.get("/count", summary="Count transcriptions")
 async def count(relay: RelayOf, wanted: WantedOf) -> dict[str, int]:
-    async with relay.db.read() as connection:
-        return counted(await browse.count(connection, wanted))
+    return counted(await relay.db.read(lambda session: browse.count(session, wanted)))
 
 
 @router.get("/{transcription_id}", summary="Read a transcription, or wait for its end")
@@ -50,9 +53,9 @@ async def read(
     if wait and Stage(job.stage) in OPEN_STAGES:
         await endings.wait_for(job.id, wait)
         job = await owned(relay, transcription_id, caller)
-    async with relay.db.read() as connection:
-        entries = await timeline.of(connection, job.id)
-        summaries = await transcripts.summaries(connection, [job.id])
+    entries, summaries = await relay.db.read(
+        lambda session: (timeline.of(session, job.id), transcripts.summaries(session, [job.id]))
+    )
     steps = [timeline_object(entry) for entry in entries]
     return answer_once(request, {**transcription_object(job), "summary": summaries.get(job.id), "timeline": steps})
 
@@ -73,8 +76,9 @@ async def owned(relay: Relay, transcription_id: str, caller: Caller) -> Transcri
     """The caller's transcription. Raises NotFound, the same for a stranger's, for none and for a malformed id."""
     job = None
     if is_uuid(transcription_id):
-        async with relay.db.read() as connection:
-            job = await transcriptions.get(connection, transcription_id.lower(), caller.sees)
+        job = await relay.db.read(
+            lambda session: transcriptions.get(session, transcription_id.lower(), caller.sees)
+        )
     if job is None:
         raise NotFound("Transcription not found.", error_type="transcription_not_found")
     return job

@@ -95,8 +95,9 @@ class Reading:
     async def answer(self, headers: dict[str, str]) -> Response:
         """The document, streamed; the database is let go of before the first byte is sent."""
         chosen = self.options.chosen
-        async with self.relay.db.read() as connection:
-            chunks = await transcripts.read_chunks(connection, self.job.id, chosen.from_ms, chosen.to_ms)
+        chunks = await self.relay.db.read(
+            lambda session: transcripts.read_chunks(session, self.job.id, chosen.from_ms, chosen.to_ms)
+        )
         if chunks is None:
             raise _unavailable()
         if self.format == "json":
@@ -132,8 +133,7 @@ async def stored(relay: Relay, job: Transcription) -> Transcript:
         raise InvalidState("The transcription has failed, so it has no transcript.")
     if job.stage != Stage.COMPLETED:
         raise InvalidState("The transcription is not completed.")
-    async with relay.db.read() as connection:
-        found = await transcripts.get(connection, job.id)
+    found = await relay.db.read(lambda session: transcripts.get(session, job.id))
     if found is None:
         raise _unavailable()
     return found

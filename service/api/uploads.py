@@ -8,7 +8,7 @@ incomplete row, which `files.remove_unfinished` sweeps.
 import hashlib
 from dataclasses import dataclass, field
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session
 from starlette.requests import Request
 
 from service.api.multipart import Part, Parts
@@ -58,10 +58,10 @@ class Incoming:
     async def _store(self, size: int) -> None:
         chunk = FileChunk(file_id=self.row.id, position=self._stored, data=bytes(self._pending[:size]))
 
-        async def store(connection: AsyncConnection) -> None:
+        def store(session: Session) -> None:
             if chunk.position == 0:
-                await files.begin(connection, self.row)
-            await files.add_chunk(connection, chunk)
+                files.begin(session, self.row)
+            files.add_chunk(session, chunk)
 
         await self._relay.db.write(store)
         del self._pending[:size]

@@ -7,6 +7,7 @@ requests cost no more than one. Rings from other processes arrive through `broad
 import asyncio
 from collections import defaultdict
 from contextlib import suppress
+from functools import partial
 
 import structlog
 
@@ -72,8 +73,7 @@ class Endings:
         asked = list(self._waiting)
         for start in range(0, len(asked), ASKED_AT_ONCE):
             some = asked[start : start + ASKED_AT_ONCE]
-            async with self._relay.db.read() as connection:
-                still_open = await browse.still_open(connection, some)
+            still_open = await self._relay.db.read(partial(browse.still_open, ids=some))
             for transcription_id in set(some) - still_open:
                 self._release(transcription_id)
 

@@ -13,8 +13,6 @@ from typing_extensions import override
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from service.inbound import BODY_IS_HERE
-
 HEAD_WITHIN_S = 10.0
 READ_WITHIN_S = 60.0  # once the socket takes no more of an answer
 LARGEST_HEAD = 64 * 1024  # bytes, and what the socket brings with the last of them
@@ -79,7 +77,6 @@ class BoundedHttp(HttpToolsProtocol):
     @override
     def on_message_complete(self) -> None:
         self.sending.pop(self, None)
-        self.scope["extensions"] = {BODY_IS_HERE: {}}
         super().on_message_complete()
 
     @override

@@ -94,7 +94,7 @@ def _secrets(settings: Settings) -> Finding:
 
 def _no_database_file(settings: Settings) -> Finding | None:
     """A SQLite file that is not there must not be made by looking at it."""
-    path = Path(settings.database_url.split("///", 1)[-1])
+    path = settings.database_file
     if not settings.is_sqlite or path.exists():
         return None
     return Finding("database", f"there is no {path} yet", "`soniox-relay migrate` or `serve` makes it")
@@ -111,8 +111,8 @@ async def _of_database(relay: Relay) -> AsyncIterator[Finding]:
 
 async def _read(relay: Relay) -> tuple[bool, Finding]:
     try:
-        async with asyncio.timeout(WITHIN_S), relay.db.read() as connection:
-            found = await connection.run_sync(misfit)
+        async with asyncio.timeout(WITHIN_S):
+            found = await relay.db.read(lambda session: misfit(session.connection()))
     except (RelayError, TimeoutError) as error:
         why = str(error) or f"no answer within {WITHIN_S} s"
         return True, Finding("database", why, "start it, or see to DATABASE_URL")

@@ -57,8 +57,7 @@ def _on_database(act: Callable[[Relay], Awaitable[T]]) -> T:
 
 
 async def _list(relay: Relay) -> dict[str, Any]:
-    async with relay.db.read() as connection:
-        return {"keys": [key_object(key) for key in await keys.list_valid(connection)]}
+    return {"keys": [key_object(key) for key in await relay.db.read(lambda session: keys.list_valid(session))]}
 
 
 async def _revoke(relay: Relay, key_id: str) -> bool:

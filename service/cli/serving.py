@@ -4,14 +4,17 @@ import asyncio
 import errno
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 from typing_extensions import override
+from uvicorn.lifespan.off import LifespanOff
 
-from service.app import create_watch, refuse_old_schema, settle_memory
+from service.app import WatchState, create_watch, refuse_old_schema, settle_memory
 from service.cli.connections import BoundedHttp, claim_files
 from service.cli.problems import Problem
 from service.locks import only_process
@@ -37,16 +40,17 @@ def listen(host: str, port: int) -> socket.socket:
 
 async def serve_app(app: FastAPI, listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT. Raises what the application raises while it starts."""
-    server = _server(app)
-
-    def stop() -> None:
-        app.state.draining = True
-        server.should_exit = True
-
-    _on_stop(stop)
     claim_files()
     with listener:
-        async with app.router.lifespan_context(app):
+        async with app.router.lifespan_context(app) as entered:
+            state = dict(entered or {})
+            server = _server(app, state)
+
+            def stop() -> None:
+                state["draining"].set()
+                server.should_exit = True
+
+            _on_stop(stop)
             settle_memory()
             await server.serve(sockets=[listener])
 
@@ -58,19 +62,18 @@ async def work(settings: Settings, listener: socket.socket | None) -> None:
     with only_process(settings):
         async with open_relay(settings) as relay:
             await refuse_old_schema(relay)
-            app = create_watch(relay)
-            async with _served(app, listener), start_work(relay):
+            state = WatchState(relay=relay, draining=stop)
+            async with _served(create_watch(), state, listener), start_work(relay):
                 settle_memory()
                 await stop.wait()
-                app.state.draining = True
 
 
 @asynccontextmanager
-async def _served(app: FastAPI, listener: socket.socket | None) -> AsyncIterator[None]:
+async def _served(app: FastAPI, state: WatchState, listener: socket.socket | None) -> AsyncIterator[None]:
     if listener is None:
         yield
         return
-    server = _server(app)
+    server = _server(app, state)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield
@@ -80,20 +83,29 @@ async def _served(app: FastAPI, listener: socket.socket | None) -> AsyncIterator
         listener.close()
 
 
-def _server(app: FastAPI) -> "_Server":
-    return _Server(
-        uvicorn.Config(
-            app,
-            http=BoundedHttp,
-            ws="none",
-            lifespan="off",  # entered by the caller, so that its errors reach him as they are
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            backlog=BACKLOG,
-            timeout_graceful_shutdown=FINISH_WITHIN_S,
-        )
+def _server(app: FastAPI, state: Mapping[str, Any]) -> "_Server":
+    config = uvicorn.Config(
+        app,
+        http=BoundedHttp,
+        ws="none",
+        lifespan="off",  # entered by the caller, so that its errors reach him as they are
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=FINISH_WITHIN_S,
     )
+    config.load()
+    config.lifespan_class = partial(_Entered, state)
+    return _Server(config)
+
+
+class _Entered(LifespanOff):
+    """The lifespan that the caller has entered; its state goes to every request."""
+
+    def __init__(self, state: Mapping[str, Any], config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.state = dict(state)
 
 
 def _on_stop(react: Callable[[], None]) -> None:

@@ -5,9 +5,9 @@ key sees and does here what it may see and do there.
 
 To add a page:
 
-1. A module with `router = page_router()` and functions of a few lines. Who may look is an argument (`Reader`,
+1. A module with `router = APIRouter()` and functions of a few lines. Who may look is an argument (`Reader`,
    `Admin` of `visitors.py`), the answer is `render(request, "jobs.html", jobs=jobs)`. Errors of `errors.py`
-   become pages by themselves. Add the router to `SITE` in `site.py`, and a link to `NAVIGATION` in `render.py`.
+   become pages by themselves. Add the module to `PAGES` in `site.py`, and a link to `NAVIGATION` in `render.py`.
 2. A template that begins with `{% extends "layout.html" %}` and fills `title` and `content`. Macros of `ui.html`
    draw what pages share: `moment`, `duration`, `badge`, `empty`, `pager`, `button`, `tile`, `icon`. A table stands
    in `<div class="table-wrap" tabindex="0" role="group" aria-label="...">`, so that a phone can scroll it.
@@ -22,6 +22,6 @@ No inline script or style, not even a `style=` attribute: the policy in `page.py
 SVG attributes. Nothing is marked safe: every value is escaped by Jinja.
 """
 
-from service.dashboard.site import install
+from service.dashboard.site import create_dashboard
 
-__all__ = ["install"]
+__all__ = ["create_dashboard"]

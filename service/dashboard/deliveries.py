@@ -2,23 +2,24 @@
 
 from typing import Annotated
 
-from fastapi import Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
+from sqlmodel import Session
 
 from service.api import deliveries as api
 from service.api.auth import RelayOf
 from service.api.cursors import decode
 from service.api.listing import Text
 from service.dashboard.links import Blank, first_page, page_after
-from service.dashboard.page import page_router
 from service.dashboard.posts import Submitted, back
 from service.dashboard.render import render
 from service.dashboard.visitors import Reader
 from service.lifecycle import DeliveryStatus
 from service.store import deliveries, endpoints, events
 from service.store.paging import Page
+from service.tables import Delivery, Endpoint
 
-router = page_router()
+router = APIRouter()
 
 ROWS = 50
 
@@ -40,11 +41,16 @@ async def list_page(
 ) -> Response:
     sees = visitor.caller.sees
     chosen = deliveries.Filter(sees, asked.endpoint_id, asked.status, asked.event_id)
-    async with relay.db.read() as connection:
-        found = await deliveries.page_of(connection, chosen, Page(ROWS, decode(asked.cursor)))
+
+    def query(session: Session) -> tuple[list[Delivery], dict[str, int], dict[str, Endpoint]]:
+        found = deliveries.page_of(session, chosen, Page(ROWS, decode(asked.cursor)))
         here = found[:ROWS]
-        tried = await deliveries.count_attempts(connection, [one.id for one in here])
-        receivers = await endpoints.of_ids(connection, {one.endpoint_id for one in here if one.endpoint_id}, sees)
+        tried = deliveries.count_attempts(session, [one.id for one in here])
+        receivers = endpoints.of_ids(session, {one.endpoint_id for one in here if one.endpoint_id}, sees)
+        return found, tried, receivers
+
+    found, tried, receivers = await relay.db.read(query)
+    here = found[:ROWS]
     return render(
         request,
         "deliveries.html",
@@ -61,11 +67,14 @@ async def list_page(
 @router.get("/deliveries/{delivery_id}")
 async def read(delivery_id: str, request: Request, relay: RelayOf, visitor: Reader) -> Response:
     delivery = await api.owned(relay, delivery_id, visitor.caller)
-    async with relay.db.read() as connection:
-        attempts = await deliveries.attempts_of(connection, [delivery.id])
-        event = await events.get(connection, delivery.event_id)
-        ids = {delivery.endpoint_id} if delivery.endpoint_id else set()
-        receivers = await endpoints.of_ids(connection, ids, visitor.caller.sees)
+    ids = {delivery.endpoint_id} if delivery.endpoint_id else set()
+    attempts, event, receivers = await relay.db.read(
+        lambda session: (
+            deliveries.attempts_of(session, [delivery.id]),
+            events.get(session, delivery.event_id),
+            endpoints.of_ids(session, ids, visitor.caller.sees),
+        )
+    )
     shown = [(attempt, api.attempt_object(attempt)["answer"]) for attempt in reversed(attempts)]
     return render(
         request,

@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-from fastapi import Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ValidationError
+from sqlmodel import Session
 
 from service.api import endpoints as api
 from service.api.auth import RelayOf
@@ -12,7 +13,6 @@ from service.api.recoveries import recover
 from service.api.subscription import EVENT_TYPES, ChangedEndpoint, NewEndpoint, RecoveryOrder
 from service.dashboard.grid import WINDOWS, Cell, Tally, edges_of, row_of
 from service.dashboard.links import first_page, page_after
-from service.dashboard.page import page_router
 from service.dashboard.posts import Submitted, back
 from service.dashboard.render import render
 from service.dashboard.visitors import Reader
@@ -20,9 +20,9 @@ from service.errors import CallerError, InvalidRequest
 from service.relay import Relay
 from service.store import deliveries, endpoints, outcomes, recoveries
 from service.store.paging import Page
-from service.tables import Endpoint
+from service.tables import Delivery, Endpoint, Recovery
 
-router = page_router()
+router = APIRouter()
 
 ROWS = 10
 DELIVERIES_SHOWN = 15
@@ -39,8 +39,9 @@ class Asked(BaseModel):
 async def list_page(
     request: Request, relay: RelayOf, visitor: Reader, asked: Annotated[Asked, Query()]
 ) -> Response:
-    async with relay.db.read() as connection:
-        found = await endpoints.page_of(connection, visitor.caller.sees, Page(ROWS, decode(asked.cursor)))
+    found = await relay.db.read(
+        lambda session: endpoints.page_of(session, visitor.caller.sees, Page(ROWS, decode(asked.cursor)))
+    )
     here = found[:ROWS]
     return render(
         request,
@@ -81,10 +82,13 @@ async def read(
 ) -> Response:
     endpoint = await api.owned(relay, endpoint_id, visitor.caller)
     chosen = deliveries.Filter(visitor.caller.sees, endpoint.id)
-    async with relay.db.read() as connection:
-        sent = await deliveries.page_of(connection, chosen, Page(DELIVERIES_SHOWN))
-        tried = await deliveries.count_attempts(connection, [one.id for one in sent])
-        ordered = await recoveries.of_endpoint(connection, endpoint.id)
+
+    def query(session: Session) -> tuple[list[Delivery], dict[str, int], list[Recovery]]:
+        sent = deliveries.page_of(session, chosen, Page(DELIVERIES_SHOWN))
+        tried = deliveries.count_attempts(session, [one.id for one in sent])
+        return sent, tried, recoveries.of_endpoint(session, endpoint.id)
+
+    sent, tried, ordered = await relay.db.read(query)
     return render(
         request,
         "endpoint.html",
@@ -154,8 +158,7 @@ async def delete(endpoint_id: str, request: Request, relay: RelayOf, post: Submi
 
 async def _fared(relay: Relay, endpoint: Endpoint, window: str) -> list[Cell]:
     edges = edges_of(WINDOWS[window], relay.clock())
-    async with relay.db.read() as connection:
-        found = await outcomes.of_steps(connection, endpoint.id, edges)
+    found = await relay.db.read(lambda session: outcomes.of_steps(session, endpoint.id, edges))
     return row_of(edges, {one.step: Tally(one.delivered, one.exhausted, one.pending) for one in found})
 
 

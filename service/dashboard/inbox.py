@@ -2,11 +2,10 @@
 
 from typing import NamedTuple
 
-from fastapi import Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from service.api.auth import RelayOf
 from service.api.cursors import decode, encode
-from service.dashboard.page import page_router
 from service.dashboard.render import render
 from service.dashboard.visitors import Admin
 from service.dashboard.words import median
@@ -14,7 +13,7 @@ from service.inbound import Call
 from service.store import webhooks
 from service.tables import Webhook
 
-router = page_router()
+router = APIRouter()
 
 ROWS = 25
 CALLS = 12
@@ -39,10 +38,13 @@ class Seen(NamedTuple):
 @router.get("/inbox")
 async def inbox(request: Request, relay: RelayOf, _visitor: Admin, cursor: str = Query("")) -> Response:
     position = decode(cursor)
-    async with relay.db.read() as connection:
-        found = await webhooks.page_of(connection, position[1] if position else None, ROWS)
-        waiting = await webhooks.waiting(connection)
-    calls = list(reversed(request.app.state.webhook_calls))
+    found, waiting = await relay.db.read(
+        lambda session: (
+            webhooks.page_of(session, position[1] if position else None, ROWS),
+            webhooks.waiting(session),
+        )
+    )
+    calls = list(reversed(request.state.webhook_calls))
     return render(
         request,
         "inbox.html",

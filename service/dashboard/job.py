@@ -3,15 +3,14 @@
 import json
 from typing import Any
 
-from fastapi import Request, Response
-from sqlalchemy.ext.asyncio import AsyncConnection
+from fastapi import APIRouter, Request, Response
+from sqlmodel import Session
 
 from service.api.auth import RelayOf
 from service.api.reconciler import reconcile_one
 from service.api.transcriptions import owned
 from service.dashboard.curl import as_curl, request_of
 from service.dashboard.gantt import drawn
-from service.dashboard.page import page_router
 from service.dashboard.posts import Submitted, back
 from service.dashboard.reasons import Seen, why_not_done
 from service.dashboard.render import render
@@ -22,7 +21,7 @@ from service.relay import Relay
 from service.store import deliveries, endpoints, heartbeats, room, timeline, transcripts, webhooks
 from service.tables import Delivery, Heartbeat, Transcription
 
-router = page_router()
+router = APIRouter()
 
 STEPS_SHOWN = 200
 
@@ -30,24 +29,12 @@ STEPS_SHOWN = 200
 @router.get("/jobs/{job_id}")
 async def read(job_id: str, request: Request, relay: RelayOf, visitor: Reader) -> Response:
     job = await owned(relay, job_id, visitor.caller)
-    async with relay.db.read() as connection:
-        steps = await timeline.newest(connection, job.id, STEPS_SHOWN)
-        sent = await deliveries.of_transcription(connection, job.id)
-        tried = await deliveries.count_attempts(connection, [one.id for one in sent])
-        receivers = await endpoints.of_ids(connection, _endpoints_of(sent), visitor.caller.sees)
-        summaries = await transcripts.summaries(connection, [job.id])
-        seen = await _seen(connection, relay, job, sent)
+    facts = await relay.db.read(lambda session: _facts(session, relay, job, visitor.caller.sees))
     return render(
         request,
         "job.html",
         job=job,
-        chart=drawn(steps, job.created_at_ms, relay.clock()),
-        more_steps=len(steps) == STEPS_SHOWN,
-        why=why_not_done(seen),
-        summary=summaries.get(job.id),
-        sent=sent,
-        tried=tried,
-        receivers=receivers,
+        **facts,
         asked=json.dumps(request_of(job), ensure_ascii=False, indent=2),
         curl=as_curl(job, relay.settings.base_url),
     )
@@ -71,26 +58,41 @@ async def delete(job_id: str, request: Request, relay: RelayOf, post: Submitted)
     return back(request, "/ui/jobs", f"Deleted job {job_id}.")
 
 
-async def _seen(connection: AsyncConnection, relay: Relay, job: Transcription, sent: list[Delivery]) -> Seen:
+def _facts(session: Session, relay: Relay, job: Transcription, sees: str | None) -> dict[str, Any]:
+    """What the page shows beside the row itself."""
+    steps = timeline.newest(session, job.id, STEPS_SHOWN)
+    sent = deliveries.of_transcription(session, job.id)
+    return {
+        "chart": drawn(steps, job.created_at_ms, relay.clock()),
+        "more_steps": len(steps) == STEPS_SHOWN,
+        "why": why_not_done(_seen(session, relay, job, sent)),
+        "summary": transcripts.summaries(session, [job.id]).get(job.id),
+        "sent": sent,
+        "tried": deliveries.count_attempts(session, [one.id for one in sent]),
+        "receivers": endpoints.of_ids(session, _endpoints_of(sent), sees),
+    }
+
+
+def _seen(session: Session, relay: Relay, job: Transcription, sent: list[Delivery]) -> Seen:
     """What the sentence is made from; the last two are read only where they can matter."""
-    beats = await heartbeats.all_of(connection)
+    beats = heartbeats.all_of(session)
     waits = job.stage == Stage.ACCEPTED
     pending = [one for one in sent if one.status == DeliveryStatus.PENDING]
-    receivers = await endpoints.of_ids(connection, _endpoints_of(pending), None)
+    receivers = endpoints.of_ids(session, _endpoints_of(pending), None)
     return Seen(
         job=job,
         now_ms=relay.clock(),
         trouble=relay.governor.trouble() if waits else None,
         silent_ms=_silent_ms(beats, relay.clock()),
-        room=not waits or await _has_room(connection, relay),
-        hint=await webhooks.unhandled(connection, job.id),
+        room=not waits or _has_room(session, relay),
+        hint=webhooks.unhandled(session, job.id),
         deliveries=sent,
         disabled=frozenset(one.id for one in receivers.values() if not one.enabled),
     )
 
 
-async def _has_room(connection: AsyncConnection, relay: Relay) -> bool:
-    held, quotas = await room.held(connection), relay.governor.quotas
+def _has_room(session: Session, relay: Relay) -> bool:
+    held, quotas = room.held(session), relay.governor.quotas
     return held.pending < quotas.pending and held.transcriptions < quotas.transcriptions
 
 

@@ -2,20 +2,19 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, Field
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session
 
 from service.api.auth import Caller, RelayOf
 from service.api.cursors import decode
 from service.api.listing import Moment, Text
 from service.api.transcriptions import owned
 from service.dashboard.links import Blank, first_page, page_after
-from service.dashboard.page import page_router
 from service.dashboard.posts import Submitted, back
 from service.dashboard.render import render
 from service.dashboard.visitors import Reader
@@ -29,7 +28,7 @@ from service.store.browse import Wanted
 from service.store.paging import Page
 from service.tables import Transcription
 
-router = page_router()
+router = APIRouter()
 
 ROWS = 50
 AT_ONCE = 8  # deeds of one bulk order
@@ -62,12 +61,14 @@ async def list_page(
     request: Request, relay: RelayOf, visitor: Reader, asked: Annotated[Asked, Query()]
 ) -> Response:
     page = Page(ROWS, decode(asked.cursor))
-    async with relay.db.read() as connection:
-        found = await browse.page_of(connection, asked.wanted(visitor.caller), page)
-        here = found[:ROWS]
-        ids = [job.id for job in here]
-        summaries = await transcripts.summaries(connection, ids)
-        sent = await deliveries.statuses_of(connection, ids)
+
+    def query(session: Session) -> tuple[list[Transcription], dict[str, Any], dict[str, list[str]]]:
+        found = browse.page_of(session, asked.wanted(visitor.caller), page)
+        ids = [job.id for job in found[:ROWS]]
+        return found, transcripts.summaries(session, ids), deliveries.statuses_of(session, ids)
+
+    found, summaries, sent = await relay.db.read(query)
+    here = found[:ROWS]
     return render(
         request,
         "jobs.html",
@@ -88,9 +89,12 @@ async def find(relay: RelayOf, visitor: Reader, q: Annotated[Text, Query(max_len
     """A job by its id here or at Soniox; anything else is taken for a client_reference_id."""
     sought = q.strip()
     if is_uuid(sought):
-        async with relay.db.read() as connection:
-            job = await transcriptions.get(connection, sought.lower(), visitor.caller.sees)
-            job = job or await _known_to_soniox_as(connection, sought.lower(), visitor.caller)
+        job = await relay.db.read(
+            lambda session: (
+                transcriptions.get(session, sought.lower(), visitor.caller.sees)
+                or _known_to_soniox_as(session, sought.lower(), visitor.caller)
+            )
+        )
         if job is not None:
             return RedirectResponse(f"/ui/jobs/{job.id}", 303)
     return RedirectResponse(f"/ui/jobs?{urlencode({'reference': sought})}" if sought else "/ui/jobs", 303)
@@ -128,8 +132,8 @@ def _deed(relay: Relay, action: str) -> tuple[Callable[[Transcription], Awaitabl
             raise InvalidRequest("Choose what to do with the jobs.")
 
 
-async def _known_to_soniox_as(connection: AsyncConnection, soniox_id: str, caller: Caller) -> Transcription | None:
-    job = await transcriptions.with_soniox_id(connection, soniox_id)
+def _known_to_soniox_as(session: Session, soniox_id: str, caller: Caller) -> Transcription | None:
+    job = transcriptions.with_soniox_id(session, soniox_id)
     return job if job is not None and caller.sees in {None, job.owner} else None
 
 

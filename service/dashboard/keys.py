@@ -2,19 +2,18 @@
 
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
 from service.api import keys as api
 from service.api.auth import RelayOf
-from service.dashboard.page import page_router
 from service.dashboard.posts import SubmittedByAdmin, back
 from service.dashboard.render import render
 from service.dashboard.visitors import Admin
 from service.relay import Relay
 from service.store import keys
 
-router = page_router()
+router = APIRouter()
 
 
 @router.get("/keys")
@@ -40,6 +39,5 @@ async def revoke(request: Request, key_id: str, relay: RelayOf, post: SubmittedB
 async def _page(
     request: Request, relay: Relay, *, made: dict[str, Any] | None = None, problem: str = ""
 ) -> Response:
-    async with relay.db.read() as connection:
-        found = await keys.list_valid(connection)
+    found = await relay.db.read(lambda session: keys.list_valid(session))
     return render(request, "keys.html", 400 if problem else 200, keys=found, made=made, problem=problem)

@@ -8,16 +8,15 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 
-from fastapi import Request
+from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
 from service.api.auth import RelayOf
-from service.dashboard.page import page_router
 from service.dashboard.visitors import Reader
 from service.relay import Relay
 from service.store import traces
 
-router = page_router()
+router = APIRouter()
 
 LOOK_EVERY_S = 0.5
 SPEAK_EVERY_S = 15.0  # ages grow even if nothing happens
@@ -34,7 +33,7 @@ async def _changes(request: Request, relay: Relay) -> AsyncIterator[bytes]:
     began_at = spoke_at = time.monotonic()
     seen = await _newest(relay)
     yield b"retry: 2000\n\n"
-    while not request.app.state.draining and time.monotonic() - began_at < LASTS_S:
+    while not request.state.draining.is_set() and time.monotonic() - began_at < LASTS_S:
         await asyncio.sleep(LOOK_EVERY_S)
         newest = await _newest(relay)
         if newest != seen or time.monotonic() - spoke_at > SPEAK_EVERY_S:
@@ -43,5 +42,4 @@ async def _changes(request: Request, relay: Relay) -> AsyncIterator[bytes]:
 
 
 async def _newest(relay: Relay) -> tuple[object, ...]:
-    async with relay.db.read() as connection:
-        return await traces.newest(connection)
+    return await relay.db.read(lambda session: traces.newest(session))

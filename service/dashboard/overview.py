@@ -2,23 +2,22 @@
 
 from typing import Annotated
 
-from fastapi import Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from service.api import deliveries, endpoints, transcriptions
 from service.api.auth import FiguresOf, RelayOf
 from service.api.subscription import ChangedEndpoint
-from service.dashboard.page import page_router
 from service.dashboard.pictures import charts_of, concerns_of, flow_of, gauges_of, share
 from service.dashboard.posts import Submitted, back
 from service.dashboard.render import render
-from service.dashboard.visitors import Reader
+from service.dashboard.visitors import HOME, Reader
 from service.errors import CallerError, InvalidRequest
 from service.figures import WINDOWS, Length
 
-router = page_router()
+router = APIRouter()
 
 
-@router.get("")
+@router.get("/")
 async def overview(
     request: Request, visitor: Reader, figures: FiguresOf, window: Annotated[Length, Query()] = "24h"
 ) -> Response:
@@ -55,9 +54,9 @@ async def mend(request: Request, post: Submitted, relay: RelayOf) -> Response:
             case "endpoint_failing":
                 tried = await endpoints.test(subject, caller, relay)
                 answer = tried["attempt"]["status_code"] or tried["attempt"]["error"]
-                return back(request, "/ui", f"The test was answered with {answer}.", good=tried["delivered"])
+                return back(request, HOME, f"The test was answered with {answer}.", good=tried["delivered"])
             case _:
                 raise InvalidRequest("There is no such deed.")
     except CallerError as error:
-        return back(request, "/ui", error.message, good=False)
-    return back(request, "/ui", said)
+        return back(request, HOME, error.message, good=False)
+    return back(request, HOME, said)

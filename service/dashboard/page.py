@@ -1,15 +1,12 @@
 """What every page has in common: its security headers, and errors drawn as pages."""
 
-from collections.abc import Callable, Coroutine
-from typing import Any
-
 import structlog
-from fastapi import APIRouter, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
-from fastapi.routing import APIRoute
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from typing_extensions import override
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.dashboard.render import render
 from service.dashboard.visitors import SignInNeeded
@@ -33,36 +30,33 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 
-Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+class SecurityHeaders:
+    """Every answer carries the headers above unless it sets its own. Pure ASGI, so that streams pass untouched."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
 
 
-class Page(APIRoute):
-    """A route whose errors are pages, too, and whose answers carry the headers above unless they set their own."""
-
-    @override
-    def get_route_handler(self) -> Handler:
-        inner = super().get_route_handler()
-
-        async def handle(request: Request) -> Response:
-            try:
-                response = await inner(request)
-            except SignInNeeded as needed:
-                response = _to_sign_in(request, needed)
-            except (CallerError, Unavailable, SonioxError, RequestValidationError, HTTPException) as error:
-                response = _explain(request, error)
-            for name, value in HEADERS.items():
-                response.headers.setdefault(name, value)
-            return response
-
-        return handle
+def draw_errors(app: FastAPI) -> None:
+    """Draw every error as a page."""
+    app.add_exception_handler(SignInNeeded, _to_sign_in)  # type: ignore[arg-type]  # starlette types the base only
+    for kind in (CallerError, Unavailable, SonioxError, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, _explain)
+    app.add_exception_handler(Exception, _unforeseen)
 
 
-def page_router() -> APIRouter:
-    """A router for pages: below /ui, outside the API's document."""
-    return APIRouter(prefix="/ui", route_class=Page, include_in_schema=False, max_body_size=LARGEST_FORM)
-
-
-def _to_sign_in(request: Request, needed: SignInNeeded) -> Response:
+async def _to_sign_in(request: Request, needed: SignInNeeded) -> Response:
     """Live parts are told to load the whole page. A link on another site comes without the strict cookie, so it is
     followed once more from a page of ours before anybody is asked for a key."""
     if "hx-request" in request.headers:
@@ -72,11 +66,24 @@ def _to_sign_in(request: Request, needed: SignInNeeded) -> Response:
     return RedirectResponse(needed.url, 303)
 
 
-def _explain(request: Request, error: Exception) -> Response:
+async def _explain(request: Request, error: Exception) -> Response:
     status, title, detail = _in_words(error)
     if status >= 500:
         log.warning("page_failed", path=request.url.path, http_status=status, reason=detail)
     return render(request, "error.html", status=status, error_status=status, error_title=title, detail=detail)
+
+
+async def _unforeseen(request: Request, error: Exception) -> Response:
+    """Answered outside of the middleware."""
+    log.error("page_broke", request_id=request.state.request_id, exc_info=error)
+    told = {
+        "error_status": 500,
+        "error_title": "That did not work",
+        "detail": "An unforeseen error; the log has it.",
+    }
+    response = render(request, "error.html", status=500, **told)
+    response.headers.update({**HEADERS, "X-Request-ID": request.state.request_id})
+    return response
 
 
 def _in_words(error: Exception) -> tuple[int, str, str]:

@@ -3,11 +3,10 @@
 import asyncio
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 
 from service.api.auth import RelayOf
 from service.api.reconciler import RUNS_SHOWN
-from service.dashboard.page import page_router
 from service.dashboard.posts import SubmittedByAdmin
 from service.dashboard.render import render
 from service.dashboard.visitors import Admin
@@ -16,7 +15,7 @@ from service.reconcile import Find, sweep
 from service.relay import Relay
 from service.store import offices, sweeps
 
-router = page_router()
+router = APIRouter()
 
 LONGEST_DRY_RUN_S = 20
 ROWS = 200
@@ -39,9 +38,9 @@ async def dry_run(request: Request, relay: RelayOf, _post: SubmittedByAdmin) -> 
 
 
 async def _record(relay: Relay) -> dict[str, Any]:
-    async with relay.db.read() as connection:
-        runs = await sweeps.latest(connection, RUNS_SHOWN)
-        office = await offices.get(connection, "reconciler")
+    runs, office = await relay.db.read(
+        lambda session: (sweeps.latest(session, RUNS_SHOWN), offices.get(session, "reconciler"))
+    )
     interval_ms = int(relay.settings.relay_reconcile_interval_s * 1000)
     most = max((sum(run.finds.values()) for run in runs), default=0)
     return {

@@ -28,7 +28,7 @@ class Link:
 
 
 NAVIGATION = (
-    Link("/ui", "Overview", "pulse"),
+    Link("/ui/", "Overview", "pulse"),
     Link("/ui/jobs", "Jobs", "list"),
     Link("/ui/search", "Search", "search"),
     Link("/ui/deliveries", "Deliveries", "send"),
@@ -98,7 +98,7 @@ def _navigation(visitor: Session | None, path: str) -> list[tuple[Link, bool]]:
 
 
 def _is_below(path: str, url: str) -> bool:
-    return path.rstrip("/") == url or (url != "/ui" and path.startswith(f"{url}/"))
+    return path == url or (url != "/ui/" and path.startswith(f"{url}/"))
 
 
 def _here(request: Request) -> str:

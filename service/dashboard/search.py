@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from service.api.auth import RelayOf
@@ -10,13 +10,12 @@ from service.api.listing import Text
 from service.api.search import LONGEST_QUERY, Search
 from service.api.search import find as find_hits
 from service.dashboard.links import first_page, page_at
-from service.dashboard.page import page_router
 from service.dashboard.render import render
 from service.dashboard.snippets import marked
 from service.dashboard.visitors import Reader
 from service.store import browse
 
-router = page_router()
+router = APIRouter()
 
 HITS = 25
 
@@ -36,8 +35,9 @@ async def find(request: Request, relay: RelayOf, visitor: Reader, asked: Annotat
         speakers = [asked.speaker] if asked.speaker else []
         sought = Search(q=asked.q, limit=HITS, cursor=asked.cursor, speaker=speakers)
         found = await find_hits(sought, visitor.caller, relay)
-    async with relay.db.read() as connection:
-        names = await browse.filenames(connection, {hit["transcription_id"] for hit in found["hits"]})
+    names = await relay.db.read(
+        lambda session: browse.filenames(session, {hit["transcription_id"] for hit in found["hits"]})
+    )
     return render(
         request,
         "search.html",

@@ -79,7 +79,7 @@ def set_cookie(response: Response, request: Request, name: str, value: str, last
 
 def _is_https(request: Request) -> bool:
     """Directly, or through the proxy in front of PUBLIC_BASE_URL."""
-    relay: Relay = request.app.state.relay
+    relay: Relay = request.state.relay
     public = relay.settings.base_url
     return request.url.scheme == "https" or public == f"https://{request.headers.get('host', '')}"
 
@@ -95,6 +95,5 @@ async def _holder(relay: Relay, owner: str) -> Holder | None:
         key = relay.settings.relay_api_key
         caller = Caller(BOOTSTRAP, frozenset(SCOPES))
         return Holder(caller, "RELAY_API_KEY", hash_api_key(key.get_secret_value())) if key else None
-    async with relay.db.read() as connection:
-        found = await keys.get_valid(connection, owner)
+    found = await relay.db.read(lambda session: keys.get_valid(session, owner))
     return Holder(Caller(found.id, frozenset(found.scopes)), found.name, found.hash) if found else None

@@ -2,11 +2,10 @@
 
 from urllib.parse import urlsplit
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from service.api.auth import RelayOf, identify
-from service.dashboard.page import page_router
 from service.dashboard.posts import SubmittedByReader, back, read_form
 from service.dashboard.render import render
 from service.dashboard.sessions import COOKIE, LASTS_S, open_session, read_session, set_cookie
@@ -14,7 +13,7 @@ from service.dashboard.visitors import HOME, SIGN_IN
 from service.errors import Unauthenticated
 from service.strangers import Strangers, address_of
 
-router = page_router()
+router = APIRouter()
 
 
 @router.get("/sign-in")
@@ -28,7 +27,7 @@ async def form(request: Request, relay: RelayOf, next: str = HOME) -> Response:
 async def sign_in(request: Request, relay: RelayOf) -> Response:
     fields = await read_form(request)
     wanted = _own_page(str(fields.get("next", "")))
-    strangers: Strangers = request.app.state.strangers
+    strangers: Strangers = request.state.strangers
     given = f"Bearer {str(fields.get('key', '')).strip()}"
     try:
         with strangers.visit(address_of(request.scope), given):
@@ -52,6 +51,6 @@ async def sign_out(request: Request, _post: SubmittedByReader) -> Response:
 def _own_page(url: str) -> str:
     """`url` if it is one of our pages: nobody is led elsewhere by a link that was slipped to him."""
     parts = urlsplit(url)
-    path_is_ours = parts.path == HOME or parts.path.startswith(f"{HOME}/")
+    path_is_ours = parts.path.startswith(HOME)
     is_ours = not parts.scheme and not parts.netloc and path_is_ours and url.isprintable() and "\\" not in url
     return url if is_ours and not parts.path.startswith(SIGN_IN) else HOME

@@ -1,7 +1,6 @@
 """The dashboard put together."""
 
 from fastapi import APIRouter, FastAPI, Response
-from fastapi.responses import RedirectResponse
 
 from service.dashboard import (
     deliveries,
@@ -19,42 +18,25 @@ from service.dashboard import (
     transcript,
 )
 from service.dashboard.assets import assets
-from service.dashboard.page import page_router
+from service.dashboard.page import LARGEST_FORM, SecurityHeaders, draw_errors
 from service.dashboard.visitors import Reader
 from service.errors import NotFound
 
-door = APIRouter(include_in_schema=False)
-last = page_router()
+last = APIRouter()
 
-SITE = (
-    door,
-    signin.router,
-    live.router,
-    overview.router,
-    jobs.router,
-    job.router,
-    transcript.router,
-    search.router,
-    deliveries.router,
-    endpoints.router,
-    inbox.router,
-    reconciler.router,
-    system.router,
-    keys.router,
-    last,
-)
+PAGES = (signin, live, overview, jobs, job, transcript, search)
+MORE_PAGES = (deliveries, endpoints, inbox, reconciler, system, keys)
 
 
-def install(app: FastAPI) -> None:
-    """Add its pages to the application."""
-    for router in SITE:
-        app.include_router(router)
-
-
-@door.get("/")
-async def front_door() -> Response:
-    """Who types the bare address is a person."""
-    return RedirectResponse("/ui")
+def create_dashboard() -> FastAPI:
+    """The application below /ui, which finds `AppState` in its requests."""
+    app = FastAPI(openapi_url=None, max_body_size=LARGEST_FORM)
+    app.add_middleware(SecurityHeaders)
+    draw_errors(app)
+    for page in (*PAGES, *MORE_PAGES):
+        app.include_router(page.router)
+    app.include_router(last)
+    return app
 
 
 @last.get("/static/{digest}/{name:path}")

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from fastapi import Request, Response
-from sqlalchemy.ext.asyncio import AsyncConnection
+from fastapi import APIRouter, Request, Response
+from sqlmodel import Session
 
 from service.api.auth import RelayOf
-from service.dashboard.page import page_router
 from service.dashboard.render import render
 from service.dashboard.visitors import Admin
 from service.figures import quotas, signs_of_life
@@ -16,29 +15,28 @@ from service.revisions import HEAD, current_revision, misfit
 from service.store import heartbeats, sweeps
 from service.tables import Heartbeat
 
-router = page_router()
+router = APIRouter()
 
 
 @router.get("/system")
 async def system(request: Request, relay: RelayOf, _visitor: Admin) -> Response:
-    async with relay.db.read() as connection:
-        facts = await _facts(relay, connection)
+    facts = await relay.db.read(lambda session: _facts(relay, session))
     return render(request, "system.html", settings=settings_in_force(relay.settings), **facts)
 
 
-async def _facts(relay: Relay, connection: AsyncConnection) -> dict[str, Any]:
+def _facts(relay: Relay, session: Session) -> dict[str, Any]:
     now_ms = relay.clock()
-    beats = await heartbeats.all_of(connection)
+    beats = heartbeats.all_of(session)
     return {
-        "database": {"sqlite": "SQLite", "postgresql": "PostgreSQL"}[connection.dialect.name],
-        "revision": await connection.run_sync(current_revision),
+        "database": {"sqlite": "SQLite", "postgresql": "PostgreSQL"}[relay.db.dialect.name],
+        "revision": current_revision(session.connection()),
         "newest": HEAD,
-        "misfit": await connection.run_sync(misfit),
+        "misfit": misfit(session.connection()),
         "life": signs_of_life(beats, relay.settings, now_ms),
         "beats": sorted(beats.values(), key=lambda beat: -beat.at_ms),
         "saying": {beat.name: _said(beat) for beat in beats.values()},
-        "stalled": await sweeps.stalled(connection, now_ms, now_ms - sweeps.STALLED_AFTER_MS),
-        "quotas": await quotas(relay, connection),
+        "stalled": sweeps.stalled(session, now_ms, now_ms - sweeps.STALLED_AFTER_MS),
+        "quotas": quotas(relay, session),
         "this_process": relay.name,
         "trouble": relay.governor.trouble(),
     }

@@ -3,10 +3,11 @@
 import asyncio
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from fastapi import Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from service.api import transcripts as documents
@@ -17,7 +18,7 @@ from service.api.search import find as find_hits
 from service.api.transcriptions import owned
 from service.dashboard.lanes import lanes_of
 from service.dashboard.links import Blank
-from service.dashboard.page import POLICY, page_router
+from service.dashboard.page import POLICY
 from service.dashboard.render import render
 from service.dashboard.sides import Row, rows_of
 from service.dashboard.snippets import marked
@@ -32,7 +33,7 @@ from service.transcripts.summary import LOW_CONFIDENCE
 from service.transcripts.table import unpack_tokens
 from service.transcripts.timing import timed
 
-router = page_router()
+router = APIRouter()
 
 HITS_SHOWN = 50
 COLOURS = 6  # for speakers; those who say least share the last one
@@ -55,11 +56,13 @@ async def read(
 ) -> Response:
     job = await owned(relay, job_id, visitor.caller)
     stored = await documents.stored(relay, job)
-    async with relay.db.read() as connection:
-        parts = await stretches.all_of(connection, job.id)
-        here = part_at(parts, view)
-        packed = await stretches.tokens_of(connection, job.id, here.position) if here else None
-        heard = await stretches.heard(connection, job.id)
+    parts, heard = await relay.db.read(
+        lambda session: (stretches.all_of(session, job.id), stretches.heard(session, job.id))
+    )
+    here = part_at(parts, view)
+    packed = None
+    if here:
+        packed = await relay.db.read(partial(stretches.tokens_of, transcription_id=job.id, position=here.position))
     duration_ms = stored.summary.get("duration_ms") or 0
     lanes = lanes_of(heard, duration_ms, stored.summary.get("speakers") or {})
     source = audio_source(job)

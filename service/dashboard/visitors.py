@@ -10,7 +10,7 @@ from service.api.auth import relay_of
 from service.dashboard.sessions import COOKIE, Session, read_session
 from service.errors import PermissionDenied
 
-HOME = "/ui"
+HOME = "/ui/"
 SIGN_IN = "/ui/sign-in"
 
 

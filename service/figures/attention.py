@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session
 
 from service.clock import DAY_MS, HOUR_MS, MINUTE_MS, iso
 from service.figures.life import signs_of_life, workers_of
@@ -43,22 +43,18 @@ class Concern:
         }
 
 
-async def concerns(
-    relay: Relay, connection: AsyncConnection, owner: str | None, queues: Mapping[str, Standing]
-) -> list[Concern]:
+def concerns(relay: Relay, session: Session, owner: str | None, queues: Mapping[str, Standing]) -> list[Concern]:
     """Alarms first. What concerns the service as a whole is for those only who see everything (`owner` None)."""
-    found = await _of_everybody(relay, connection, queues) if owner is None else []
-    found += await _of_jobs(relay, connection, owner)
-    found += await _of_receivers(relay, connection, owner)
+    found = _of_everybody(relay, session, queues) if owner is None else []
+    found += _of_jobs(relay, session, owner)
+    found += _of_receivers(relay, session, owner)
     return sorted(found, key=lambda concern: concern.severity != "alarm")
 
 
-async def _of_everybody(
-    relay: Relay, connection: AsyncConnection, queues: Mapping[str, Standing]
-) -> list[Concern]:
+def _of_everybody(relay: Relay, session: Session, queues: Mapping[str, Standing]) -> list[Concern]:
     now_ms = relay.clock()
-    beats = await heartbeats.all_of(connection)
-    lost = await history.finds(connection, now_ms - HOUR_MS)
+    beats = heartbeats.all_of(session)
+    lost = history.finds(session, now_ms - HOUR_MS)
     return [
         *_silent(relay, beats),
         *_parked(relay, beats),
@@ -102,8 +98,8 @@ def _missed(finds: Mapping[str, int]) -> Iterator[Concern]:
         yield Concern("webhooks_missed", "warning", message, number, subject=("reconciler", kind))
 
 
-async def _of_jobs(relay: Relay, connection: AsyncConnection, owner: str | None) -> list[Concern]:
-    number, jobs = await attention.failed(connection, relay.clock() - DAY_MS, owner)
+def _of_jobs(relay: Relay, session: Session, owner: str | None) -> list[Concern]:
+    number, jobs = attention.failed(session, relay.clock() - DAY_MS, owner)
     return [
         Concern(
             "transcription_failed",
@@ -118,8 +114,8 @@ async def _of_jobs(relay: Relay, connection: AsyncConnection, owner: str | None)
     ]
 
 
-async def _of_receivers(relay: Relay, connection: AsyncConnection, owner: str | None) -> list[Concern]:
-    number, exhausted = await attention.exhausted(connection, relay.clock() - DAY_MS, owner)
+def _of_receivers(relay: Relay, session: Session, owner: str | None) -> list[Concern]:
+    number, exhausted = attention.exhausted(session, relay.clock() - DAY_MS, owner)
     given_up = [
         Concern(
             "delivery_exhausted",
@@ -142,18 +138,18 @@ async def _of_receivers(relay: Relay, connection: AsyncConnection, owner: str | 
             ("endpoint", endpoint.id),
             ("PATCH", f"/v1/endpoints/{endpoint.id}"),
         )
-        for endpoint in await attention.disabled(connection, owner)
+        for endpoint in attention.disabled(session, owner)
     ]
     failing = [
         Concern(
             "endpoint_failing",
             "warning",
-            f"{row.failures} tries in a row failed",
-            row.failures,
-            row.failing_since_ms,
-            ("endpoint", row.id),
-            ("POST", f"/v1/endpoints/{row.id}/test"),
+            f"{failures} tries in a row failed",
+            failures,
+            since_ms,
+            ("endpoint", endpoint_id),
+            ("POST", f"/v1/endpoints/{endpoint_id}/test"),
         )
-        for row in await attention.failing(connection, owner)
+        for endpoint_id, failures, since_ms in attention.failing(session, owner)
     ]
     return [*disabled, *failing, *given_up]

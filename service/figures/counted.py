@@ -15,8 +15,9 @@ async def count_hours(relay: Relay) -> int:
     """Count those that are not, newest first; gives back how many that were."""
     now_ms, done = relay.clock(), 0
     for subject in (JOBS, DELIVERIES):
-        async with relay.db.read() as connection:
-            missing = await hours.uncounted(connection, subject, now_ms - KEPT_MS, now_ms - SETTLES_MS)
+        since_ms, until_ms = now_ms - KEPT_MS, now_ms - SETTLES_MS
+        uncounted = partial(hours.uncounted, subject=subject, since_ms=since_ms, until_ms=until_ms)
+        missing = await relay.db.read(uncounted)
         for hour_ms in missing:
             done += await relay.db.write(partial(hours.count, subject=subject, hour_ms=hour_ms))
     if done:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session
 
 from service.clock import iso
 from service.figures import results
@@ -44,22 +44,15 @@ class Figures:
         """The figures of what is `owner`'s; with None those of everybody and of the service itself."""
         past = await self._past(owner, length)
         now_ms = self.relay.clock()
-        async with self.relay.db.read() as connection:
-            stages = await stats.stages(connection, owner)
-            queues = await stats.queues(connection, owner)
-            found = await concerns(self.relay, connection, owner, queues)
-            service = {} if owner is not None else await _of_the_service(self.relay, connection, past.window)
+        current = await self.relay.db.read(lambda session: _current(self.relay, session, owner, past.window))
         return {
             "generated_at": iso(now_ms),
             "window": length,
             "since": iso(past.window.since_ms),
             "interval_s": past.window.interval_ms // 1000,
-            "stages": _standings(stages, now_ms),
-            "queues": _standings(queues, now_ms),
             "jobs": results.jobs(past.ended, past.window),
             "deliveries": results.deliveries(past.sent, past.window),
-            "attention": [concern.shown() for concern in found],
-            **service,
+            **current,
         }
 
     async def _past(self, owner: str | None, length: Length) -> Past:
@@ -69,9 +62,12 @@ class Figures:
             if kept and started_s < kept.kept_until_s:
                 return kept
             window = window_of(length, self.relay.clock())
-            async with self.relay.db.read() as connection:
-                ended = await hours.ended(connection, JOBS, window, owner)
-                sent = await hours.ended(connection, DELIVERIES, window, owner)
+            ended, sent = await self.relay.db.read(
+                lambda session: (
+                    hours.ended(session, JOBS, window, owner),
+                    hours.ended(session, DELIVERIES, window, owner),
+                )
+            )
             now_s = time.monotonic()
             past = Past(window, ended, sent, now_s + KEPT_TIMES * (now_s - started_s))
             self._pasts = {key: one for key, one in self._pasts.items() if now_s < one.kept_until_s}
@@ -79,10 +75,23 @@ class Figures:
             return past
 
 
-async def quotas(relay: Relay, connection: AsyncConnection) -> dict[str, dict[str, int]]:
+def _current(relay: Relay, session: Session, owner: str | None, window: Window) -> dict[str, Any]:
+    """How things stand now."""
+    now_ms = relay.clock()
+    queues = stats.queues(session, owner)
+    service = {} if owner is not None else _of_the_service(relay, session, window)
+    return {
+        "stages": _standings(stats.stages(session, owner), now_ms),
+        "queues": _standings(queues, now_ms),
+        "attention": [concern.shown() for concern in concerns(relay, session, owner, queues)],
+        **service,
+    }
+
+
+def quotas(relay: Relay, session: Session) -> dict[str, dict[str, int]]:
     """What is used of what Soniox allows; transcriptions and files that others hold there lower our limit."""
-    used, limits = await held(connection), relay.governor.quotas
-    requests = await budget.used(connection, relay.clock() // 1000)
+    used, limits = held(session), relay.governor.quotas
+    requests = budget.used(session, relay.clock() // 1000)
     counted = {
         kind: {"used": getattr(used, kind), "limit": getattr(limits, kind)}
         for kind in ("pending", "transcriptions", "files")
@@ -91,10 +100,10 @@ async def quotas(relay: Relay, connection: AsyncConnection) -> dict[str, dict[st
     return {**counted, "requests_per_minute": per_minute}
 
 
-async def _of_the_service(relay: Relay, connection: AsyncConnection, window: Window) -> dict[str, Any]:
+def _of_the_service(relay: Relay, session: Session, window: Window) -> dict[str, Any]:
     return {
-        "reconciler_finds": await history.finds(connection, window.since_ms),
-        "quotas": await quotas(relay, connection),
+        "reconciler_finds": history.finds(session, window.since_ms),
+        "quotas": quotas(relay, session),
     }
 
 

@@ -3,14 +3,13 @@
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session
 
 from service.ids import new_uuid
 from service.lifecycle import Stage
 from service.relay import Relay
 from service.soniox import RemoteTranscription
 from service.store import timeline, transcriptions
-from service.store.rows import new
 from service.tables import TimelineEntry, Transcription
 
 OWNER = "adopted"  # no key has this id: only admin keys see what was adopted
@@ -20,16 +19,16 @@ async def adopted(relay: Relay, remote: RemoteTranscription) -> Transcription | 
     """A new row in stage submitted, or the one another row of the inbox made meanwhile."""
     job = _row(relay, remote)
 
-    async def adopt(connection: AsyncConnection) -> Transcription | None:
-        present = await transcriptions.with_soniox_id(connection, remote.id)
+    def adopt(session: Session) -> Transcription | None:
+        present = transcriptions.with_soniox_id(session, remote.id)
         if present is None and remote.job():
-            present = await transcriptions.get(connection, remote.job(), None)
+            present = transcriptions.get(session, remote.job(), None)
         if present is None:
-            await transcriptions.accept(connection, [job])
-            entry = new(
-                TimelineEntry, transcription_id=job.id, at_ms=job.created_at_ms, step="adopted", source="webhook"
+            transcriptions.accept(session, [job])
+            entry = TimelineEntry(
+                transcription_id=job.id, at_ms=job.created_at_ms, step="adopted", source="webhook"
             )
-            await timeline.note(connection, entry)
+            timeline.note(session, entry)
         return present or job
 
     return await relay.db.write(adopt)
@@ -40,8 +39,7 @@ def _row(relay: Relay, remote: RemoteTranscription) -> Transcription:
     request: dict[str, Any] = {"model": remote.model}
     request |= {name: value for name in ("audio_url", "file_id") if (value := getattr(remote, name))}
     name = remote.filename or urlsplit(remote.audio_url or "").path.rsplit("/", 1)[-1]
-    return new(
-        Transcription,
+    return Transcription(
         id=new_uuid(now_ms),
         owner=OWNER,
         stage=Stage.SUBMITTED,

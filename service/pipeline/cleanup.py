@@ -4,8 +4,10 @@
 gone. What may exist without our knowing its id is looked for in the listings first.
 """
 
+from functools import partial
+
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session
 
 from service.errors import SonioxError
 from service.lifecycle import backoff_ms
@@ -30,7 +32,7 @@ async def cleanup(relay: Relay, row: Removal) -> None:
     except SonioxError as error:
         await _again(relay, row, error)
     else:
-        await relay.db.write_one_of(removals.done, row, later=("submit",))  # there is room again
+        await relay.db.write(partial(removals.done, row=row), wake=("submit",))  # there is room again
 
 
 async def _targets(relay: Relay, row: Removal) -> tuple[set[str], set[str]]:
@@ -48,8 +50,8 @@ async def _targets(relay: Relay, row: Removal) -> tuple[set[str], set[str]]:
 async def _again(relay: Relay, row: Removal, error: SonioxError) -> None:
     wait_ms = backoff_ms(row.tries, longest_ms=LONGEST_WAIT_MS, chance=relay.chance)
 
-    async def postpone(connection: AsyncConnection) -> None:
-        await claims.postpone(connection, Removal, row, due_at_ms=relay.clock() + wait_ms, error=error.message)
+    def postpone(session: Session) -> None:
+        claims.postpone(session, Removal, row, due_at_ms=relay.clock() + wait_ms, error=error.message)
 
     log.info("removal_postponed", job_id=row.transcription_id, reason=error.message, http_status=error.status_code)
     await relay.db.write(postpone)

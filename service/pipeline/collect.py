@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from opentelemetry.trace import SpanKind
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session
 
 from service.errors import SonioxError, SonioxNotFound, SonioxNotReady
 from service.lifecycle import OPEN_STAGES, Stage, backoff_ms
@@ -82,11 +82,11 @@ async def _turn_away(relay: Relay, row: Webhook, remote: RemoteTranscription) ->
     """A second transcription of a job, or one of a deleted job: ours by its mark, so it is removed at Soniox."""
     ours = bool(row.job) and remote.job() == row.job
 
-    async def turn_away(connection: AsyncConnection) -> None:
-        if ours and await webhooks.handle(connection, row, "superseded", relay.clock()):
-            await removals.order(connection, removals.of(row.job, remote.id, None, relay.clock()))
+    def turn_away(session: Session) -> None:
+        if ours and webhooks.handle(session, row, "superseded", relay.clock()):
+            removals.order(session, removals.of(row.job, remote.id, None, relay.clock()))
         elif not ours:
-            await webhooks.handle(connection, row, "not_ours", relay.clock())
+            webhooks.handle(session, row, "not_ours", relay.clock())
 
     await relay.db.write(turn_away, wake=("cleanup",))
 
@@ -128,14 +128,14 @@ async def _not_finished(relay: Relay, row: Webhook, job: Transcription, remote: 
 async def _again(relay: Relay, row: Webhook, reason: str) -> None:
     due_at_ms = relay.clock() + backoff_ms(row.tries, first_ms=250, chance=relay.chance)
 
-    async def postpone(connection: AsyncConnection) -> None:
-        await claims.postpone(connection, Webhook, row, due_at_ms=due_at_ms, error=reason)
+    def postpone(session: Session) -> None:
+        claims.postpone(session, Webhook, row, due_at_ms=due_at_ms, error=reason)
 
     await relay.db.write(postpone)
 
 
 async def _close(relay: Relay, row: Webhook, outcome: str) -> None:
-    async def close(connection: AsyncConnection) -> None:
-        await webhooks.handle(connection, row, outcome, relay.clock())
+    def close(session: Session) -> None:
+        webhooks.handle(session, row, outcome, relay.clock())
 
     await relay.db.write(close)

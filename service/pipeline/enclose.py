@@ -20,9 +20,12 @@ ANNOUNCED = "transcription.completed"
 
 async def enclosed(relay: Relay, transcription_id: str, include: str, body: bytes) -> bytes:
     """The event with the transcript in it, if there is one and it fits."""
-    async with relay.db.read() as connection:
-        stored = await transcripts.get(connection, transcription_id)
-        chunks = await transcripts.read_chunks(connection, transcription_id)
+    stored, chunks = await relay.db.read(
+        lambda session: (
+            transcripts.get(session, transcription_id),
+            transcripts.read_chunks(session, transcription_id),
+        )
+    )
     if stored is None or chunks is None:
         return body
     room = LARGEST - len(body) - 32

@@ -1,31 +1,23 @@
-"""The end of transcriptions: row, transcript, event, deliveries, removal and inbox row, in one transaction.
-
-Many end in the same moment and share that transaction: each table is written once for all of them, and on
-PostgreSQL all tables in one trip.
-"""
+"""The end of a transcription: row, transcript, event, deliveries, removal and inbox row, in one transaction."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import NamedTuple
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session
 
 from service import telemetry
 from service.ids import new_id
 from service.lifecycle import Stage
 from service.schemas import transcription_event_body
-from service.store import endings, events, files, removals, transcripts, webhooks
-from service.store.changes import insertion, run_together
+from service.store import endings, events, files, removals, timeline, transcripts, webhooks
 from service.store.endings import Ending
 from service.store.events import Told
-from service.store.rows import new
 from service.store.transcripts import Parts
-from service.tables import Event, Removal, TimelineEntry, Transcription, Webhook
+from service.tables import Event, TimelineEntry, Transcription, Webhook
 
 EVENT_OF = {Stage.COMPLETED: "transcription.completed", Stage.FAILED: "transcription.failed"}
-NEXT_LANES = ("notify", "events", "ended")  # deliveries are due, the log grew, requests may wait for the end
-LATER_LANES = ("cleanup", "submit")  # Soniox's objects may go, there is room again
+# Deliveries are due, the log grew, requests may wait for the end, Soniox's objects may go, there is room again.
+NEXT_LANES = ("notify", "events", "ended", "cleanup", "submit")
 
 
 @dataclass(frozen=True)
@@ -46,34 +38,24 @@ class End:
     remove: bool = True
 
 
-class _Finished(NamedTuple):
-    """An end that counts, and the row as it is now."""
-
-    end: End
-    job: Transcription
-
-
-async def finish(connection: AsyncConnection, ends: Sequence[End]) -> list[bool]:
-    """Moves e, f and g, for all that end now. False where that attempt was finished already or is gone."""
-    jobs = await endings.mark_finished(connection, [end.ending for end in ends])
-    finished = [_Finished(end, job) for end, job in zip(ends, jobs, strict=True) if job is not None]
-    heard = [
-        (end.told_by, "stored" if job is not None else "already_finished", end.ending.finished_at_ms)
-        for end, job in zip(ends, jobs, strict=True)
-        if end.told_by
-    ]
-    await files.remove_of_transcriptions(connection, [one.job.id for one in finished if _has_file_no_more(one)])
-    stored = [one.end.parts for one in finished if one.end.parts]
-    told = await events.telling(connection, [Told(_event(one), one.job.callback_url) for one in finished])
-    changes = chain(
-        transcripts.storing(connection.dialect.name, stored),
-        told,
-        insertion([removal for one in finished for removal in _removals(one)]),
-        insertion([entry for one in finished for entry in _entries(one)]),
-        webhooks.handling(heard),
-    )
-    await run_together(connection, changes)
-    return [job is not None for job in jobs]
+def finish(session: Session, end: End) -> bool:
+    """Moves e, f and g. False where that attempt was finished already or is gone."""
+    ending = end.ending
+    job = endings.mark_finished(session, ending)
+    if end.told_by:
+        outcome = "stored" if job is not None else "already_finished"
+        webhooks.handle(session, end.told_by, outcome, ending.finished_at_ms)
+    if job is None:
+        return False
+    if job.stage == Stage.COMPLETED and job.file_id is not None:
+        files.remove_of_transcriptions(session, [job.id])  # a failed one keeps it, for another attempt
+    if end.parts:
+        transcripts.store(session, end.parts)
+    events.append(session, Told(_event(end, job), job.callback_url))
+    if end.remove and not job.adopted:
+        removals.order(session, removals.of(job.id, job.soniox_id, job.soniox_file_id, ending.finished_at_ms))
+    timeline.note(session, *end.entries, _last_entry(ending, job))
+    return True
 
 
 def count_finished(job: Transcription, ending: Ending) -> None:
@@ -82,37 +64,20 @@ def count_finished(job: Transcription, ending: Ending) -> None:
     telemetry.turnaround_seconds.observe((ending.finished_at_ms - job.created_at_ms) / 1000)
 
 
-def _has_file_no_more(one: _Finished) -> bool:
-    """A failed one keeps what was uploaded with it, for another attempt."""
-    return one.job.stage == Stage.COMPLETED and one.job.file_id is not None
-
-
-def _removals(one: _Finished) -> list[Removal]:
-    job = one.job
-    if job.adopted or not one.end.remove:
-        return []
-    return removals.of(job.id, job.soniox_id, job.soniox_file_id, one.end.ending.finished_at_ms)
-
-
-def _entries(one: _Finished) -> list[TimelineEntry]:
-    ending = one.end.ending
-    last = new(
-        TimelineEntry,
-        transcription_id=one.job.id,
+def _last_entry(ending: Ending, job: Transcription) -> TimelineEntry:
+    return TimelineEntry(
+        transcription_id=job.id,
         at_ms=ending.finished_at_ms,
         step=ending.stage,
         source=ending.learned_from,
-        detail=one.job.error_message,
+        detail=job.error_message,
     )
-    return [*one.end.entries, last]
 
 
-def _event(one: _Finished) -> Event:
-    end, job = one
+def _event(end: End, job: Transcription) -> Event:
     kind, now_ms = EVENT_OF[end.ending.stage], end.ending.finished_at_ms
     summary = end.parts.head.summary if end.parts else None
-    return new(
-        Event,
+    return Event(
         id=new_id("evt", now_ms),
         type=kind,
         owner=job.owner,

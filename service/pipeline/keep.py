@@ -4,7 +4,6 @@ import hashlib
 
 import msgspec
 
-from service.store.rows import new
 from service.store.transcripts import Parts
 from service.tables import Transcript, TranscriptChunk
 from service.transcripts.codec import Chunk, Packed
@@ -12,8 +11,7 @@ from service.transcripts.codec import Chunk, Packed
 
 def parts_of(owner: str, transcription_id: str, packed: Packed, now_ms: int) -> Parts:
     """The rows, to be stored in the transaction that finishes the transcription."""
-    head = new(
-        Transcript,
+    head = Transcript(
         transcription_id=transcription_id,
         envelope=packed.envelope,
         digest=_digest(packed),
@@ -25,8 +23,7 @@ def parts_of(owner: str, transcription_id: str, packed: Packed, now_ms: int) -> 
 
 
 def _chunk_row(transcription_id: str, chunk: Chunk) -> TranscriptChunk:
-    return new(
-        TranscriptChunk,
+    return TranscriptChunk(
         transcription_id=transcription_id,
         position=chunk.position,
         token_count=chunk.token_count,

@@ -10,7 +10,7 @@ from dataclasses import replace
 import msgspec
 import structlog
 from opentelemetry.trace import SpanKind
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session
 
 from service import telemetry
 from service.announce import announce_disabled
@@ -24,7 +24,6 @@ from service.store import deliveries, endpoints
 from service.store.deliveries import Settlement
 from service.store.parcels import Parcel
 from service.store.receivers import Failure
-from service.store.rows import new
 from service.tables import Attempt, TimelineEntry
 from service.traces import attributes, traceparent_of
 
@@ -106,8 +105,7 @@ async def _settle(relay: Relay, parcel: Parcel, outcome: Outcome, at_ms: int, ve
     if verdict.disable:
         await _settle_and_disable(relay, settlement, verdict.disable)
     else:
-        settle = deliveries.settle_smooth if settlement.is_smooth else deliveries.settle
-        await relay.db.write_one_of(settle, settlement)
+        await relay.db.write_many(deliveries.settle, settlement)
     telemetry.delivery_attempts.labels("disabled" if verdict.disable else OUTCOMES[verdict.status]).inc()
     telemetry.delivery_seconds.observe(outcome.duration_ms / 1000)
     if not outcome.delivered:
@@ -117,12 +115,12 @@ async def _settle(relay: Relay, parcel: Parcel, outcome: Outcome, at_ms: int, ve
 async def _settle_and_disable(relay: Relay, settlement: Settlement, reason: str) -> None:
     now_ms = relay.clock()
 
-    async def settle_and_disable(connection: AsyncConnection) -> bool:
-        await deliveries.settle(connection, [settlement])
+    def settle_and_disable(session: Session) -> bool:
+        deliveries.settle(session, [settlement])
         endpoint_id = settlement.parcel.endpoint_id or ""
-        endpoint = await endpoints.disable(connection, endpoint_id, now_ms=now_ms, reason=reason)
+        endpoint = endpoints.disable(session, endpoint_id, now_ms=now_ms, reason=reason)
         if endpoint is not None:
-            await announce_disabled(connection, endpoint, now_ms)
+            announce_disabled(session, endpoint, now_ms)
         return endpoint is not None
 
     if await relay.db.write(settle_and_disable, wake=("notify", "events")):
@@ -133,8 +131,7 @@ def _settlement(parcel: Parcel, outcome: Outcome, at_ms: int, verdict: Verdict) 
     failed = not outcome.delivered and not verdict.disable and outcome is not GONE
     return Settlement(
         parcel=parcel,
-        attempt=new(
-            Attempt,
+        attempt=Attempt(
             delivery_id=parcel.id,
             at_ms=at_ms,
             duration_ms=outcome.duration_ms,
@@ -150,8 +147,7 @@ def _settlement(parcel: Parcel, outcome: Outcome, at_ms: int, verdict: Verdict) 
 
 
 def _entry(parcel: Parcel, outcome: Outcome, at_ms: int, status: DeliveryStatus) -> TimelineEntry:
-    return new(
-        TimelineEntry,
+    return TimelineEntry(
         transcription_id=parcel.transcription_id or "",
         at_ms=at_ms + outcome.duration_ms,
         step="delivered" if outcome.delivered else f"delivery_{status}",

@@ -1,18 +1,18 @@
 """Results: what Soniox has said of a job, or what we conclude where it says nothing, and how that is stored."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import msgspec
 import structlog
 
 from service import telemetry
 from service.lifecycle import Stage
-from service.pipeline.finish import LATER_LANES, NEXT_LANES, End, count_finished, finish
+from service.pipeline.finish import NEXT_LANES, End, count_finished, finish
 from service.pipeline.keep import parts_of
 from service.relay import Relay
 from service.soniox import RemoteTranscription
 from service.store.endings import Ending
-from service.store.rows import new
 from service.tables import TimelineEntry, Transcription, Webhook
 from service.transcripts.codec import MalformedTranscript, Packed
 
@@ -62,7 +62,7 @@ async def store_result(relay: Relay, row: Webhook, job: Transcription, stage: St
         entries=_entries(row, job, result, now_ms),
         remove=not result.keep_there,
     )
-    if await relay.db.write_one_of(finish, end, wake=NEXT_LANES, later=LATER_LANES):
+    if await relay.db.write(partial(finish, end=end), wake=NEXT_LANES):
         count_finished(job, ending)
         telemetry.audio_seconds.inc((result.remote.audio_duration_ms or 0) / 1000 if result.packed else 0)
         log.info("transcription_finished", job_id=job.id, stage=str(stage), source=row.source)
@@ -74,8 +74,7 @@ def _entries(row: Webhook, job: Transcription, result: Result, now_ms: int) -> l
     if row.source == "webhook":
         heard = f"Soniox says {row.status}"
         entries.append(
-            new(
-                TimelineEntry,
+            TimelineEntry(
                 transcription_id=job.id,
                 at_ms=row.received_at_ms,
                 step="webhook_received",
@@ -86,8 +85,7 @@ def _entries(row: Webhook, job: Transcription, result: Result, now_ms: int) -> l
         )
     if result.packed:
         entries.append(
-            new(
-                TimelineEntry,
+            TimelineEntry(
                 transcription_id=job.id,
                 at_ms=now_ms,
                 step="transcript_fetched",

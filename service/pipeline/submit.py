@@ -6,12 +6,12 @@ reference of the file). Only then is it adopted, or created again.
 """
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 from opentelemetry.trace import SpanKind
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session
 
 from service.errors import (
     SonioxError,
@@ -23,12 +23,11 @@ from service.errors import (
     SonioxUncertain,
 )
 from service.lifecycle import Stage, backoff_ms
-from service.pipeline.finish import LATER_LANES, NEXT_LANES, End, count_finished, finish
+from service.pipeline.finish import NEXT_LANES, End, count_finished, finish
 from service.pipeline.upload import find_or_upload, is_still_mine, unclear_since_ms
 from service.relay import Relay
 from service.store import removals, timeline, transcriptions
 from service.store.endings import Ending
-from service.store.rows import new
 from service.tables import TimelineEntry, Transcription
 from service.traces import attributes
 
@@ -80,20 +79,17 @@ def _payload(relay: Relay, job: Transcription, soniox_file_id: str | None) -> di
     return {**job.request, **file, **ours}
 
 
-async def _settle(
-    relay: Relay, job: Transcription, soniox_id: str, started_ms: int, connection: AsyncConnection
-) -> None:
+def _settle(relay: Relay, job: Transcription, soniox_id: str, started_ms: int, session: Session) -> None:
     """Move c; a second transcription of the same job is removed at once."""
     now_ms = relay.clock()
     check_at_ms = now_ms + int(relay.settings.relay_reconcile_grace_s * 1000)
-    mine = await transcriptions.mark_submitted(connection, job, soniox_id, now_ms=now_ms, check_at_ms=check_at_ms)
+    mine = transcriptions.mark_submitted(session, job, soniox_id, now_ms=now_ms, check_at_ms=check_at_ms)
     if not mine:
-        await removals.order(connection, removals.of(job.id, soniox_id, None, now_ms))
+        removals.order(session, removals.of(job.id, soniox_id, None, now_ms))
         return
-    await timeline.note(
-        connection,
-        new(
-            TimelineEntry,
+    timeline.note(
+        session,
+        TimelineEntry(
             transcription_id=job.id,
             at_ms=now_ms,
             step=Stage.SUBMITTED,
@@ -109,7 +105,7 @@ async def _give_back(relay: Relay, job: Transcription, error: SonioxError) -> No
     """Decide by the branch of the error tree."""
     now_ms = relay.clock()
     wait_ms = backoff_ms(job.tries, chance=relay.chance)
-    step: Callable[[AsyncConnection], Awaitable[bool]]
+    step: Callable[[Session], bool]
     match error:
         case SonioxRefused() | SonioxNotFound():
             await _fail(relay, job, error)
@@ -123,8 +119,7 @@ async def _give_back(relay: Relay, job: Transcription, error: SonioxError) -> No
             step = _waiting(job, now_ms + AGAIN_AFTER_MS, error, spend_try=False)
         case _:
             step = _waiting(job, now_ms + wait_ms, error, spend_try=True)
-    entry = new(
-        TimelineEntry,
+    entry = TimelineEntry(
         transcription_id=job.id,
         at_ms=now_ms,
         step="submission_postponed",
@@ -133,9 +128,9 @@ async def _give_back(relay: Relay, job: Transcription, error: SonioxError) -> No
         detail=error.message[:500],
     )
 
-    async def postpone(connection: AsyncConnection) -> None:
-        if await step(connection):
-            await timeline.note(connection, entry)
+    def postpone(session: Session) -> None:
+        if step(session):
+            timeline.note(session, entry)
 
     log.warning("submission_postponed", job_id=job.id, reason=error.message, http_status=error.status_code)
     await relay.db.write(postpone)
@@ -143,7 +138,7 @@ async def _give_back(relay: Relay, job: Transcription, error: SonioxError) -> No
 
 def _waiting(
     job: Transcription, due_at_ms: int, error: SonioxError, *, spend_try: bool
-) -> Callable[[AsyncConnection], Awaitable[bool]]:
+) -> Callable[[Session], bool]:
     """Back to accepted, unless an earlier call of this job is still unsettled: then it stays to be looked up."""
     if job.unsettled:
         return functools.partial(transcriptions.mark_unsettled, job=job, due_at_ms=due_at_ms, error=error.message)
@@ -163,7 +158,6 @@ async def _fail(relay: Relay, job: Transcription, error: SonioxError) -> None:
         error_type=error_type,
         error_message=error.message,
     )
-    if await relay.db.write_one_of(
-        finish, End(job, ending, relay.settings.base_url), wake=NEXT_LANES, later=LATER_LANES
-    ):
+    end = End(job, ending, relay.settings.base_url)
+    if await relay.db.write(functools.partial(finish, end=end), wake=NEXT_LANES):
         count_finished(job, ending)

@@ -1,8 +1,8 @@
 """Upload: bring the file of a submission to Soniox, at most once, known again by its reference."""
 
-import functools
+from functools import partial
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session
 
 from service.errors import SonioxRefused, SonioxUncertain
 from service.lifecycle import OPEN_STAGES
@@ -17,8 +17,7 @@ async def find_or_upload(relay: Relay, job: Transcription) -> str | None:
     """The id of the job's file at Soniox; None when the job needs no file of ours. Raises SonioxError."""
     if job.file_id is None:
         return None
-    async with relay.db.read() as connection:
-        file = await files.get(connection, job.file_id)
+    file = await relay.db.read(partial(files.get, file_id=job.file_id))
     if file is None:
         raise SonioxRefused("the file was deleted before the transcription started", error_type="file_not_found")
     soniox_file_id = await _find(relay, job) if job.unsettled else None
@@ -34,8 +33,7 @@ async def is_still_mine(relay: Relay, job: Transcription) -> bool:
     While the step waited for its turn, a webhook may have brought the result of an earlier call of this job. Its
     transcription is then gone from Soniox's listing, which is why that alone does not tell.
     """
-    async with relay.db.read() as connection:
-        held = await transcriptions.is_held(connection, job)
+    held = await relay.db.read(lambda session: transcriptions.is_held(session, job))
     return held and relay.leases.holds(job.id)
 
 
@@ -51,18 +49,18 @@ async def _find(relay: Relay, job: Transcription) -> str | None:
 
 async def _upload(relay: Relay, job: Transcription, file: File) -> str:
     upload = Upload(file.filename, file.size, file_reference(job), lambda: files.read_chunks(relay.db, file))
-    return (await relay.soniox.upload_file(upload, functools.partial(is_still_mine, relay, job))).id
+    return (await relay.soniox.upload_file(upload, partial(is_still_mine, relay, job))).id
 
 
 async def _remember(relay: Relay, job: Transcription, soniox_file_id: str) -> None:
     """Before the create, so that a crash in between leaks no file."""
 
-    async def remember(connection: AsyncConnection) -> bool:
-        if await transcriptions.mark_uploaded(connection, job, soniox_file_id):
+    def remember(session: Session) -> bool:
+        if transcriptions.mark_uploaded(session, job, soniox_file_id):
             return True
-        present = await transcriptions.get(connection, job.id, None)
+        present = transcriptions.get(session, job.id, None)
         if present is None or present.stage not in OPEN_STAGES:
-            await removals.order(connection, removals.of(job.id, None, soniox_file_id, relay.clock()))
+            removals.order(session, removals.of(job.id, None, soniox_file_id, relay.clock()))
         return False  # whoever claimed it since may find and use the file; if not, the reconciler removes it
 
     if not await relay.db.write(remember, wake=("cleanup",)):

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session
 
 from service import telemetry
 from service.clock import DAY_MS
@@ -75,10 +75,10 @@ async def _run(relay: Relay, rhythm: Rhythm) -> None:
     row.calls = relay.soniox.made["sweep"] - calls
     telemetry.reconciler_runs.labels("failed" if row.error else "ok").inc()
 
-    async def write(connection: AsyncConnection) -> None:
-        await sweeps.add(connection, row)
-        await heartbeats.forget_before(connection, row.started_at_ms - FORGOTTEN_AFTER_MS)
-        await heartbeats.beat(connection, HEARTBEAT, row.finished_at_ms, {"by": row.by, "finds": row.finds})
+    def write(session: Session) -> None:
+        sweeps.add(session, row)
+        heartbeats.forget_before(session, row.started_at_ms - FORGOTTEN_AFTER_MS)
+        heartbeats.beat(session, HEARTBEAT, row.finished_at_ms, {"by": row.by, "finds": row.finds})
 
     await relay.db.write(write)
 
@@ -108,18 +108,19 @@ def _kinds(finds: list[Find]) -> Counter[str]:
 async def _stalled(relay: Relay) -> Counter[str]:
     """Rows nobody works on are claimed again by themselves; a count above 0 says that workers are missing."""
     now_ms = relay.clock()
-    async with relay.db.read() as connection:
-        counts = await sweeps.stalled(connection, now_ms, now_ms - sweeps.STALLED_AFTER_MS)
+    counts = await relay.db.read(lambda session: sweeps.stalled(session, now_ms, now_ms - sweeps.STALLED_AFTER_MS))
     for lane, number in counts.items():
         telemetry.work_stalled.labels(lane).set(number)
     return Counter({f"stalled_{lane}": number for lane, number in counts.items() if number})
 
 
 async def _is_short_of_room(relay: Relay) -> bool:
-    async with relay.db.read() as connection:
-        if not await sweeps.is_waiting_for_room(connection, relay.clock()):
-            return False
-        return (await held(connection)).pending >= relay.governor.quotas.pending
+    return await relay.db.read(
+        lambda session: (
+            sweeps.is_waiting_for_room(session, relay.clock())
+            and held(session).pending >= relay.governor.quotas.pending
+        )
+    )
 
 
 async def _look_early(relay: Relay) -> None:

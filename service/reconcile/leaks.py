@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session
 
 from service import telemetry
 from service.ids import new_uuid
@@ -46,24 +46,27 @@ async def find_leaks(relay: Relay, remotes: Sequence[RemoteTranscription]) -> Le
     ours = [remote for remote in remotes if _is_marked(relay, remote)]
     our_files = {file.id: job for file in files if (job := job_of_reference(file.client_reference_id or ""))}
     relay.governor.others = Held(0, len(remotes) - len(ours), len(files) - len(our_files))
-    async with relay.db.read() as connection:
-        leaks = await _without_row(connection, ours, our_files)
+
+    def query(session: Session) -> Leaks:
+        leaks = _without_row(session, ours, our_files)
         if relay.settings.relay_adopt_foreign:
-            leaks.foreign = await _adoptable(connection, relay, remotes)
-    return leaks
+            leaks.foreign = _adoptable(session, relay, remotes)
+        return leaks
+
+    return await relay.db.read(query)
 
 
 async def mend_leaks(relay: Relay, leaks: Leaks) -> None:
     """Order the removals, and put what is to be adopted into the inbox."""
     now_ms = relay.clock()
 
-    async def mend(connection: AsyncConnection) -> None:
+    def mend(session: Session) -> None:
         for job, soniox_id in leaks.transcriptions:
-            await removals.order(connection, removals.of(job, soniox_id, None, now_ms))
+            removals.order(session, removals.of(job, soniox_id, None, now_ms))
         for job, file_id in leaks.files:
-            await removals.order(connection, removals.of(job, None, file_id, now_ms))
+            removals.order(session, removals.of(job, None, file_id, now_ms))
         if leaks.foreign:
-            await webhooks.record(connection, [_as_hint(remote, now_ms) for remote in leaks.foreign])
+            webhooks.record(session, [_as_hint(remote, now_ms) for remote in leaks.foreign])
 
     await relay.db.write(mend, wake=("cleanup", "collect"))
     for kind, number in leaks.counts().items():
@@ -71,16 +74,12 @@ async def mend_leaks(relay: Relay, leaks: Leaks) -> None:
         log.warning("leaks_found", kind=kind, number=number)
 
 
-async def _without_row(
-    connection: AsyncConnection, ours: list[RemoteTranscription], our_files: dict[str, str]
-) -> Leaks:
-    rows = await transcriptions.stages_of(
-        connection, list({remote.job() for remote in ours} | set(our_files.values()))
-    )
-    leaving, files_leaving = await sweeps.leaving(connection)
+def _without_row(session: Session, ours: list[RemoteTranscription], our_files: dict[str, str]) -> Leaks:
+    rows = transcriptions.stages_of(session, list({remote.job() for remote in ours} | set(our_files.values())))
+    leaving, files_leaving = sweeps.leaving(session)
     needed = {soniox_id for _, soniox_id in rows.values()}
     unsettled = {job for job, (stage, soniox_id) in rows.items() if stage in OPEN_STAGES and soniox_id is None}
-    used = await sweeps.files_in_use(connection, list(our_files))
+    used = sweeps.files_in_use(session, list(our_files))
     return Leaks(
         [
             (remote.job(), remote.id)
@@ -95,8 +94,8 @@ async def _without_row(
     )
 
 
-async def _adoptable(
-    connection: AsyncConnection, relay: Relay, remotes: Sequence[RemoteTranscription]
+def _adoptable(
+    session: Session, relay: Relay, remotes: Sequence[RemoteTranscription]
 ) -> list[RemoteTranscription]:
     finished = {FINISHED_WELL} | FINISHED_BADLY
     pointing = [remote for remote in remotes if not remote.job() and remote.status in finished]
@@ -104,7 +103,7 @@ async def _adoptable(
         remote
         for remote in pointing
         if (remote.webhook_url or "").split("?")[0] == relay.settings.webhook_base
-        and await transcriptions.with_soniox_id(connection, remote.id) is None
+        and transcriptions.with_soniox_id(session, remote.id) is None
     ]
 
 

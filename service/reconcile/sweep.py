@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session
 
 from service import telemetry
 from service.errors import SonioxNotFound
@@ -12,7 +12,6 @@ from service.reconcile.finds import Find, next_look_ms
 from service.relay import Relay
 from service.soniox import RemoteTranscription
 from service.store import timeline, transcriptions, webhooks
-from service.store.rows import new
 from service.store.transcriptions import Seen
 from service.tables import TimelineEntry, Transcription
 
@@ -35,8 +34,7 @@ async def sweep(
     `listed` is all that Soniox has, when that was read anyway; it must be no older than this call.
     """
     before_ms = LONG_FROM_NOW_MS if all_submitted else relay.clock()
-    async with relay.db.read() as connection:
-        silent = await transcriptions.silent(connection, before_ms, MOST_AT_ONCE)
+    silent = await relay.db.read(lambda session: transcriptions.silent(session, before_ms, MOST_AT_ONCE))
     finds = await _ask(relay, silent) if listed is None else _compare(relay, silent, listed)
     if finds and not dry_run:
         await record(relay, finds)
@@ -58,11 +56,11 @@ async def record(relay: Relay, finds: list[Find]) -> None:
     now_ms = relay.clock()
     interval_ms = int(relay.settings.relay_reconcile_interval_s * 1000)
 
-    async def write(connection: AsyncConnection) -> None:
+    def write(session: Session) -> None:
         if news:
-            await webhooks.record(connection, [_as_hint(find, now_ms) for find in news])
-            await timeline.note(connection, *[_entry(find, now_ms) for find in news])
-        await transcriptions.mark_seen(connection, [_seen(find, interval_ms) for find in finds])
+            webhooks.record(session, [_as_hint(find, now_ms) for find in news])
+            timeline.note(session, *[_entry(find, now_ms) for find in news])
+        transcriptions.mark_seen(session, [_seen(find, interval_ms) for find in finds])
 
     await relay.db.write(write, wake=("collect", "submit"))
     for find in news:
@@ -110,8 +108,7 @@ def _seen(find: Find, interval_ms: int) -> Seen:
 
 
 def _entry(find: Find, now_ms: int) -> TimelineEntry:
-    return new(
-        TimelineEntry,
+    return TimelineEntry(
         transcription_id=find.job.id,
         at_ms=now_ms,
         step=f"found_{find.status}",

@@ -4,12 +4,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import assert_never
 
-from sqlalchemy import ColumnElement, TextClause, and_, func, not_, or_, select, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, TextClause, and_, func, not_, or_, text
+from sqlmodel import Session, select
 
 from service.lifecycle import AT_WORK, OPEN_STAGES, SonioxStatus, Stage
 from service.store.paging import Page, cut
-from service.store.rows import as_models
 from service.tables import NOT_COMPLETED, Transcription, table_of
 
 Condition = ColumnElement[bool] | TextClause
@@ -48,28 +47,28 @@ class Wanted:
         return bool(by_status or (self.stages and Stage.COMPLETED not in self.stages))
 
 
-async def page_of(connection: AsyncConnection, wanted: Wanted, page: Page) -> list[Transcription]:
+def page_of(session: Session, wanted: Wanted, page: Page) -> list[Transcription]:
     """One page."""
-    query = cut(select(jobs).where(*wanted.conditions()), jobs, page)
-    return as_models(Transcription, await connection.execute(query))
+    query = cut(select(Transcription).where(*wanted.conditions()), jobs, page)
+    return list(session.exec(query))
 
 
-async def count(connection: AsyncConnection, wanted: Wanted) -> int:
+def count(session: Session, wanted: Wanted) -> int:
     """How many there are."""
     query = select(func.count()).select_from(jobs).where(*wanted.conditions())
-    return int((await connection.execute(query)).scalar_one())
+    return int(session.exec(query).one())
 
 
-async def filenames(connection: AsyncConnection, ids: Collection[str]) -> dict[str, str]:
+def filenames(session: Session, ids: Collection[str]) -> dict[str, str]:
     """The names of some recordings, by the ids of their transcriptions."""
-    found = await connection.execute(select(jobs.c.id, jobs.c.filename).where(jobs.c.id.in_(ids)))
-    return {row.id: row.filename for row in found.all()}
+    found = session.exec(select(jobs.c.id, jobs.c.filename).where(jobs.c.id.in_(ids)))
+    return dict(found.all())
 
 
-async def still_open(connection: AsyncConnection, ids: Collection[str]) -> set[str]:
+def still_open(session: Session, ids: Collection[str]) -> set[str]:
     """Those of `ids` that have not ended; one that is gone has."""
     query = select(jobs.c.id).where(jobs.c.id.in_(ids), jobs.c.stage.in_(OPEN_STAGES))
-    return set((await connection.execute(query)).scalars())
+    return set(session.exec(query))
 
 
 def _has(status: SonioxStatus) -> ColumnElement[bool]:

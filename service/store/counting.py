@@ -1,11 +1,11 @@
 """What ended in one hour, for everybody and for each owner, counted in the ranges that `history` reads."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 
 from sqlalchemy import BigInteger, Column, TextClause, bindparam, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session
 
 from service.clock import HOUR_MS
 from service.store import history
@@ -44,7 +44,7 @@ class Subject:
     took: str
     indexed: str  # condition of the index that has all of it
     created: Column[int]  # no moment is before the first of these
-    from_rows: Callable[[AsyncConnection, Window, str | None], Awaitable[list[Interval]]]
+    from_rows: Callable[[Session, Window, str | None], list[Interval]]
 
 
 JOBS = Subject(
@@ -71,12 +71,12 @@ DELIVERIES = Subject(
 )
 
 
-async def count_hour(connection: AsyncConnection, subject: Subject, hour_ms: int) -> dict[str, Found]:
+def count_hour(session: Session, subject: Subject, hour_ms: int) -> dict[str, Found]:
     """By owner; EVERYBODY is there even if nothing ended."""
     values = {"since": hour_ms, "until": hour_ms + HOUR_MS}
     owners: dict[str, Found] = {EVERYBODY: {}}
     for statement in _statements(subject):
-        for owner, kind, number, took_ms in (await connection.execute(statement, values)).all():
+        for owner, kind, number, took_ms in session.execute(statement, values).all():
             owners.setdefault(owner, {}).setdefault(kind, (number, []))[1].append(took_ms)
     return owners
 

@@ -4,24 +4,19 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from sqlalchemy import delete, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import delete, insert, text
+from sqlmodel import Session, select
 
 from service.ids import new_id
-from service.store.changes import Change, insertion, run_together
 from service.store.endpoints import subscribed
-from service.store.rows import as_model, new
+from service.store.rows import insert_all, is_sqlite, values_of
 from service.tables import Attempt, Delivery, Endpoint, Event, table_of
 
 events = table_of(Event)
 deliveries = table_of(Delivery)
 attempts = table_of(Attempt)
 
-_NAMES = ", ".join(column.name for column in events.c if column.name not in {"seq", "xact"})
-MARKED = f"""
-    INSERT INTO events (xact, {_NAMES})
-    SELECT CAST(CAST(pg_current_xact_id() AS text) AS bigint), {_NAMES} FROM new_events
-"""  # noqa: S608  # names of ours
+CURRENT_TRANSACTION = text("CAST(CAST(pg_current_xact_id() AS text) AS bigint)")
 
 
 class Told(NamedTuple):
@@ -36,45 +31,32 @@ class Told(NamedTuple):
     but_not: str | None = None
 
 
-async def append(connection: AsyncConnection, told: Sequence[Told]) -> None:
-    """Write the events and a delivery of each for each receiver."""
-    await run_together(connection, await telling(connection, told))
+def append(session: Session, told: Told) -> None:
+    """Write the event and a delivery for each receiver. What goes to a disabled endpoint is held: not due."""
+    put(session, told.event)
+    insert_all(session, list(_deliveries(told, subscribed(session, told.event.owner, told.event.type))))
 
 
-async def telling(connection: AsyncConnection, told: Sequence[Told]) -> list[Change]:
-    """The events are written, and a delivery of each for each receiver.
-
-    What goes to a disabled endpoint is held: pending and not due.
-    """
-    heard: dict[tuple[str, str], list[Endpoint]] = {}
-    for owner, kind in {(one.event.owner, one.event.type) for one in told}:
-        heard[owner, kind] = await subscribed(connection, owner, kind)
-    sent = [delivery for one in told for delivery in _deliveries(one, heard[one.event.owner, one.event.type])]
-    return [*writing([one.event for one in told]), *insertion(sent)]
+def put(session: Session, event: Event) -> None:
+    """Write an event alone, marked on PostgreSQL with its transaction: see `feed`."""
+    values = values_of(event)
+    if not is_sqlite(session):
+        values["xact"] = CURRENT_TRANSACTION
+    session.exec(insert(events).values(**values))
 
 
-async def put(connection: AsyncConnection, written: Sequence[Event]) -> None:
-    """Write events alone."""
-    await run_together(connection, writing(written))
-
-
-def writing(written: Sequence[Event]) -> list[Change]:
-    """Events are written, marked on PostgreSQL with their transaction: see `feed`."""
-    return [change._replace(sql=MARKED) for change in insertion(written)]
-
-
-async def forget_results(connection: AsyncConnection, transcription_id: str) -> int:
+def forget_results(session: Session, transcription_id: str) -> int:
     """Delete what was told about one transcription, and the deliveries that carried it; how many those were."""
     theirs = deliveries.c.transcription_id == transcription_id
     old = select(deliveries.c.id).where(theirs)
-    await connection.execute(delete(attempts).where(attempts.c.delivery_id.in_(old)))
-    await connection.execute(delete(events).where(events.c.transcription_id == transcription_id))
-    return (await connection.execute(delete(deliveries).where(theirs))).rowcount
+    session.exec(delete(attempts).where(attempts.c.delivery_id.in_(old)))
+    session.exec(delete(events).where(events.c.transcription_id == transcription_id))
+    return session.exec(delete(deliveries).where(theirs)).rowcount
 
 
-async def get(connection: AsyncConnection, event_id: str) -> Event | None:
+def get(session: Session, event_id: str) -> Event | None:
     """One event."""
-    return as_model(Event, await connection.execute(select(events).where(events.c.id == event_id)))
+    return session.exec(select(Event).where(events.c.id == event_id)).one_or_none()
 
 
 def callback_receiver(owner: str, url: str) -> str:
@@ -93,8 +75,7 @@ def _deliveries(told: Told, heard: Sequence[Endpoint]) -> Iterator[Delivery]:
 
 
 def _delivery(event: Event, endpoint_id: str | None, receiver: str, *, held: bool) -> Delivery:
-    return new(
-        Delivery,
+    return Delivery(
         id=new_id("dlv", event.created_at_ms),
         event_id=event.id,
         owner=event.owner,

@@ -8,10 +8,10 @@ oldest one still open: docs/decisions/event-order.md.
 
 from dataclasses import dataclass
 
-from sqlalchemy import select, text, tuple_, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import text, tuple_, update
+from sqlmodel import Session, select
 
-from service.store.rows import as_models
+from service.store.rows import is_sqlite
 from service.tables import Event, table_of
 
 events = table_of(Event)
@@ -31,25 +31,23 @@ class Wanted:
     types: tuple[str, ...] = ()
 
 
-async def after(connection: AsyncConnection, position: Position, wanted: Wanted, limit: int) -> list[Event]:
+def after(session: Session, position: Position, wanted: Wanted, limit: int) -> list[Event]:
     """The next events, oldest first."""
-    query = select(events).where(tuple_(events.c.xact, events.c.seq) > position)
-    if connection.dialect.name != "sqlite":
+    query = select(Event).where(tuple_(events.c.xact, events.c.seq) > position)
+    if not is_sqlite(session):
         query = query.where(SETTLED)
     if wanted.owner is not None:
         query = query.where(events.c.owner == wanted.owner)
     if wanted.types:
         query = query.where(events.c.type.in_(wanted.types))
     query = query.order_by(events.c.xact, events.c.seq).limit(limit)
-    return as_models(Event, await connection.execute(query))
+    return list(session.exec(query))
 
 
-async def read_on(
-    connection: AsyncConnection, position: Position, wanted: Wanted, limit: int
-) -> tuple[list[Event], Position]:
+def read_on(session: Session, position: Position, wanted: Wanted, limit: int) -> tuple[list[Event], Position]:
     """The next events and the position behind them, past all that is not wanted."""
-    newest = await last(connection)
-    found = await after(connection, position, wanted, limit)
+    newest = last(session)
+    found = after(session, position, wanted, limit)
     if found and len(found) == limit:
         return found, _behind(found[-1])
     read = [_behind(event) for event in (newest, *found) if event]
@@ -60,33 +58,33 @@ def _behind(event: Event) -> Position:
     return event.xact, event.seq or 0
 
 
-async def position_of(connection: AsyncConnection, event_id: str) -> Position | None:
+def position_of(session: Session, event_id: str) -> Position | None:
     """Where an event stands; None when there is none of that id, or no longer."""
     query = select(events.c.xact, events.c.seq).where(events.c.id == event_id)
-    found = (await connection.execute(query)).one_or_none()
-    return None if found is None else (found.xact, found.seq)
+    return session.exec(query).one_or_none()
 
 
-async def position_before(connection: AsyncConnection, moment_ms: int) -> Position:
+def position_before(session: Session, moment_ms: int) -> Position:
     """A position from which all events of `moment_ms` and later are still ahead."""
     query = select(events.c.xact, events.c.seq).where(events.c.created_at_ms >= moment_ms)
-    found = (await connection.execute(query.order_by(events.c.xact, events.c.seq).limit(1))).one_or_none()
+    found = session.exec(query.order_by(events.c.xact, events.c.seq).limit(1)).one_or_none()
     if found is None:
-        newest = await last(connection)
+        newest = last(session)
         return START if newest is None else _behind(newest)
-    return found.xact, found.seq - 1
+    xact, seq = found
+    return xact, seq - 1
 
 
-async def last(connection: AsyncConnection) -> Event | None:
+def last(session: Session) -> Event | None:
     """The newest event that readers may see."""
-    query = select(events).order_by(events.c.xact.desc(), events.c.seq.desc()).limit(1)
-    if connection.dialect.name != "sqlite":
+    query = select(Event).order_by(events.c.xact.desc(), events.c.seq.desc()).limit(1)
+    if not is_sqlite(session):
         query = query.where(SETTLED)
-    found = as_models(Event, await connection.execute(query))
+    found = list(session.exec(query))
     return found[0] if found else None
 
 
-async def adopt_restored(connection: AsyncConnection) -> None:
+def adopt_restored(session: Session) -> None:
     """Events of a dump from another cluster carry transactions that are still to come here; put them first."""
-    if connection.dialect.name != "sqlite":
-        await connection.execute(update(events).where(FROM_ELSEWHERE).values(xact=0))
+    if not is_sqlite(session):
+        session.exec(update(events).where(FROM_ELSEWHERE).values(xact=0))

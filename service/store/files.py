@@ -1,60 +1,58 @@
 """Uploaded files, in chunks, until Soniox has them."""
 
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 
-from sqlalchemy import ColumnElement, delete, func, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, delete, func, update
+from sqlmodel import Session, select
 
 from service.db import Database
-from service.store.changes import insert_all
 from service.store.paging import Page, cut
-from service.store.rows import as_model, as_models
+from service.store.rows import insert_all
 from service.tables import File, FileChunk, table_of
 
 files = table_of(File)
 chunks = table_of(FileChunk)
 
 
-async def begin(connection: AsyncConnection, file: File) -> None:
+def begin(session: Session, file: File) -> None:
     """Make room for the chunks of a file that is still coming in."""
-    await insert_all(connection, [file])
+    insert_all(session, [file])
 
 
-async def add_chunk(connection: AsyncConnection, chunk: FileChunk) -> None:
+def add_chunk(session: Session, chunk: FileChunk) -> None:
     """Store the next piece."""
-    await insert_all(connection, [chunk])
+    insert_all(session, [chunk])
 
 
-async def complete(connection: AsyncConnection, file: File, transcription_id: str | None = None) -> None:
+def complete(session: Session, file: File, transcription_id: str | None = None) -> None:
     """The last byte is here: from now on the file exists for others, or for one transcription alone."""
     told = {"size": file.size, "client_reference_id": file.client_reference_id}
     values = {**told, "complete": True, "transcription_id": transcription_id}
-    await connection.execute(update(files).where(files.c.id == file.id).values(**values))
+    session.exec(update(files).where(files.c.id == file.id).values(**values))
 
 
-async def get(connection: AsyncConnection, file_id: str) -> File | None:
+def get(session: Session, file_id: str) -> File | None:
     """One complete file, whoever owns it."""
-    query = select(files).where(files.c.id == file_id, files.c.complete)
-    return as_model(File, await connection.execute(query))
+    query = select(File).where(files.c.id == file_id, files.c.complete)
+    return session.exec(query).one_or_none()
 
 
-async def find(connection: AsyncConnection, file_id: str, owner: str | None) -> File | None:
+def find(session: Session, file_id: str, owner: str | None) -> File | None:
     """A file that was uploaded by itself, of `owner`'s or anybody's for None."""
-    query = select(files).where(files.c.id == file_id, *_listed(owner))
-    return as_model(File, await connection.execute(query))
+    query = select(File).where(files.c.id == file_id, *_listed(owner))
+    return session.exec(query).one_or_none()
 
 
-async def page_of(connection: AsyncConnection, owner: str | None, page: Page) -> list[File]:
+def page_of(session: Session, owner: str | None, page: Page) -> list[File]:
     """One page of those that `find` finds."""
-    query = cut(select(files).where(*_listed(owner)), files, page)
-    return as_models(File, await connection.execute(query))
+    query = cut(select(File).where(*_listed(owner)), files, page)
+    return list(session.exec(query))
 
 
-async def count(connection: AsyncConnection, owner: str | None) -> int:
+def count(session: Session, owner: str | None) -> int:
     """How many there are."""
-    return int(
-        (await connection.execute(select(func.count()).select_from(files).where(*_listed(owner)))).scalar_one()
-    )
+    return int(session.exec(select(func.count()).select_from(files).where(*_listed(owner))).one())
 
 
 async def read_chunks(database: Database, file: File) -> AsyncIterator[bytes]:
@@ -64,9 +62,7 @@ async def read_chunks(database: Database, file: File) -> AsyncIterator[bytes]:
     """
     position = sent = 0
     while sent < file.size:
-        query = select(chunks.c.data).where(chunks.c.file_id == file.id, chunks.c.position == position)
-        async with database.read() as connection:
-            data: bytes | None = (await connection.execute(query)).scalar_one_or_none()
+        data = await database.read(partial(_chunk, file_id=file.id, position=position))
         if data is None:
             raise FileNotFoundError("the file was deleted while it was being read")
         yield data
@@ -74,33 +70,38 @@ async def read_chunks(database: Database, file: File) -> AsyncIterator[bytes]:
         sent += len(data)
 
 
-async def remove(connection: AsyncConnection, file_id: str) -> bool:
+def _chunk(session: Session, file_id: str, position: int) -> bytes | None:
+    query = select(chunks.c.data).where(chunks.c.file_id == file_id, chunks.c.position == position)
+    return session.exec(query).one_or_none()
+
+
+def remove(session: Session, file_id: str) -> bool:
     """Delete a file and its chunks; False when it was not there."""
-    await connection.execute(delete(chunks).where(chunks.c.file_id == file_id))
-    return (await connection.execute(delete(files).where(files.c.id == file_id))).rowcount == 1
+    session.exec(delete(chunks).where(chunks.c.file_id == file_id))
+    return session.exec(delete(files).where(files.c.id == file_id)).rowcount == 1
 
 
-async def remove_incomplete(connection: AsyncConnection, file_id: str) -> None:
+def remove_incomplete(session: Session, file_id: str) -> None:
     """Delete an upload that is not wanted after all; one that was completed meanwhile stays."""
     unwanted = select(files.c.id).where(files.c.id == file_id, ~files.c.complete)
-    await connection.execute(delete(chunks).where(chunks.c.file_id.in_(unwanted)))
-    await connection.execute(delete(files).where(files.c.id == file_id, ~files.c.complete))
+    session.exec(delete(chunks).where(chunks.c.file_id.in_(unwanted)))
+    session.exec(delete(files).where(files.c.id == file_id, ~files.c.complete))
 
 
-async def remove_of_transcriptions(connection: AsyncConnection, transcription_ids: Sequence[str]) -> int:
+def remove_of_transcriptions(session: Session, transcription_ids: Sequence[str]) -> int:
     """Delete what was uploaded as part of some submissions; gives back how many files that were."""
     if not transcription_ids:
         return 0
     theirs = files.c.transcription_id.in_(transcription_ids)
-    await connection.execute(delete(chunks).where(chunks.c.file_id.in_(select(files.c.id).where(theirs))))
-    return (await connection.execute(delete(files).where(theirs))).rowcount
+    session.exec(delete(chunks).where(chunks.c.file_id.in_(select(files.c.id).where(theirs))))
+    return session.exec(delete(files).where(theirs)).rowcount
 
 
-async def remove_unfinished(connection: AsyncConnection, before_ms: int) -> None:
+def remove_unfinished(session: Session, before_ms: int) -> None:
     """Delete uploads that were cut off."""
     cut_off = delete(files).where(~files.c.complete, files.c.created_at_ms < before_ms).returning(files.c.id)
-    gone = (await connection.execute(cut_off)).scalars().all()
-    await connection.execute(delete(chunks).where(chunks.c.file_id.in_(gone)))
+    gone = session.scalars(cut_off).all()
+    session.exec(delete(chunks).where(chunks.c.file_id.in_(gone)))
 
 
 def _listed(owner: str | None) -> list[ColumnElement[bool]]:

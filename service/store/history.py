@@ -18,10 +18,9 @@ from sqlalchemy import (
     bindparam,
     cast,
     func,
-    select,
     text,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session, select
 
 from service.lifecycle import DeliveryStatus, Stage
 from service.tables import IS_SETTLED, Delivery, Sweep, Transcription, table_of
@@ -58,23 +57,23 @@ class Interval:
     durations_ms: dict[Kind, list[int]]
 
 
-async def finished(connection: AsyncConnection, window: Window, owner: str | None) -> list[Interval]:
+def finished(session: Session, window: Window, owner: str | None) -> list[Interval]:
     """Transcriptions of `owner`'s, or of all, by when they ended; kinds are (stage, source of the news)."""
-    found = await connection.execute(_FINISHED[owner is None], _values(window, owner))
+    found = session.execute(_FINISHED[owner is None], _values(window, owner))
     return [_interval(row, COMPLETED, FAILED) for row in found.all()]
 
 
-async def delivered(connection: AsyncConnection, window: Window, owner: str | None) -> list[Interval]:
+def delivered(session: Session, window: Window, owner: str | None) -> list[Interval]:
     """Deliveries that are over, by when they were made; kinds are (status,)."""
-    found = await connection.execute(_DELIVERED[owner is None], _values(window, owner))
+    found = session.execute(_DELIVERED[owner is None], _values(window, owner))
     return [_interval(row, DELIVERED, EXHAUSTED) for row in found.all()]
 
 
-async def finds(connection: AsyncConnection, since_ms: int) -> dict[str, int]:
+def finds(session: Session, since_ms: int) -> dict[str, int]:
     """What the reconciler found since then, by kind, as far back as its runs are kept."""
     query = select(sweeps.c.finds).where(sweeps.c.started_at_ms >= since_ms)
     total: dict[str, int] = {}
-    for kinds in (await connection.execute(query)).scalars():
+    for kinds in session.exec(query):
         for kind, number in kinds.items():
             total[kind] = total.get(kind, 0) + number
     return total

@@ -7,13 +7,13 @@ triggers do, made by revision 0005. What is not there is counted from the rows.
 from collections.abc import Iterator
 from itertools import pairwise
 
-from sqlalchemy import case, delete, func, select, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import case, delete, func, text
+from sqlmodel import Session, select
 
 from service.clock import HOUR_MS
 from service.store.counting import EVERYBODY, Subject, count_hour, interval_of
 from service.store.history import Interval, Window
-from service.store.rows import upsert
+from service.store.rows import is_sqlite, upsert
 from service.tables import CountedHour, table_of
 
 counted = table_of(CountedHour)
@@ -21,56 +21,52 @@ counted = table_of(CountedHour)
 LOCK = 7_203_003  # names this lock in PostgreSQL, together with the number of the hour; revision 0005 has it too
 
 
-async def ended(
-    connection: AsyncConnection, subject: Subject, window: Window, owner: str | None
-) -> list[Interval]:
+def ended(session: Session, subject: Subject, window: Window, owner: str | None) -> list[Interval]:
     """What `history` counts in a window; where its intervals are hours long, in parts of an hour each."""
     if window.interval_ms < HOUR_MS:
-        return await subject.from_rows(connection, window, owner)
-    found = await _kept(connection, subject, window, owner)
+        return subject.from_rows(session, window, owner)
+    found = _kept(session, subject, window, owner)
     missing = [hour for hour in range(window.since_ms, window.now_ms + 1, HOUR_MS) if hour not in found]
     for first_ms, last_ms in _runs(missing):
         until_ms = min(last_ms + HOUR_MS - 1, window.now_ms)
-        rest = await subject.from_rows(connection, Window(first_ms, until_ms, HOUR_MS), owner)
+        rest = subject.from_rows(session, Window(first_ms, until_ms, HOUR_MS), owner)
         found |= {interval.since_ms: interval for interval in rest}
     return [found[hour] for hour in sorted(found)]
 
 
-async def uncounted(connection: AsyncConnection, subject: Subject, since_ms: int, until_ms: int) -> list[int]:
+def uncounted(session: Session, subject: Subject, since_ms: int, until_ms: int) -> list[int]:
     """Hours between the two in which something may have ended and that are not counted, the newest first."""
-    created_ms: int | None = (await connection.execute(select(func.min(subject.created)))).scalar_one()
+    created_ms: int | None = session.exec(select(func.min(subject.created))).one()
     if created_ms is None:
         return []
     first_ms = _hour_of(max(since_ms, created_ms))
     there = select(counted.c.hour_ms).where(counted.c.about == subject.about, counted.c.owner == EVERYBODY)
-    found = set((await connection.execute(there.where(counted.c.hour_ms >= first_ms))).scalars())
+    found = set(session.exec(there.where(counted.c.hour_ms >= first_ms)))
     hours = range(first_ms, _hour_of(until_ms), HOUR_MS)
     return [hour for hour in reversed(hours) if hour not in found]
 
 
-async def count(connection: AsyncConnection, subject: Subject, hour_ms: int) -> bool:
+def count(session: Session, subject: Subject, hour_ms: int) -> bool:
     """Count an hour and keep that; False when somebody else counts it, or changes it, just now."""
-    if not await _locked(connection, hour_ms):
+    if not _locked(session, hour_ms):
         return False
-    owners = await count_hour(connection, subject, hour_ms)
+    owners = count_hour(session, subject, hour_ms)
     hour = {"about": subject.about, "hour_ms": hour_ms}
     rows = [{**hour, "owner": owner, "found": found} for owner, found in owners.items()]
-    insertion = upsert(connection, counted)
+    insertion = upsert(session, counted)
     anew = insertion.on_conflict_do_update(
         index_elements=["about", "owner", "hour_ms"], set_={"found": insertion.excluded.found}
     )
-    await connection.execute(anew, rows)
+    session.exec(anew, params=rows)
     return True
 
 
-async def forget_before(connection: AsyncConnection, before_ms: int) -> None:
+def forget_before(session: Session, before_ms: int) -> None:
     """No window reaches so far back."""
-    await connection.execute(delete(counted).where(counted.c.hour_ms < before_ms))
+    session.exec(delete(counted).where(counted.c.hour_ms < before_ms))
 
 
-async def _kept(
-    connection: AsyncConnection, subject: Subject, window: Window, owner: str | None
-) -> dict[int, Interval]:
+def _kept(session: Session, subject: Subject, window: Window, owner: str | None) -> dict[int, Interval]:
     """The counted hours of a window; one in which `owner` has no row is an empty one of theirs."""
     whose = owner or EVERYBODY
     theirs = case((counted.c.owner == whose, counted.c.found))  # of everybody's only the hour, if somebody asks
@@ -79,7 +75,7 @@ async def _kept(
         counted.c.owner.in_([EVERYBODY, whose]),
         counted.c.hour_ms.between(window.since_ms, window.now_ms),
     )
-    rows = (await connection.execute(query)).all()
+    rows = session.exec(query).all()
     found = {hour_ms: kinds for _, hour_ms, kinds in rows if kinds}
     hours = [hour_ms for each, hour_ms, _ in rows if each == EVERYBODY]
     return {hour_ms: interval_of(subject, hour_ms, found.get(hour_ms, {})) for hour_ms in hours}
@@ -97,9 +93,9 @@ def _hour_of(at_ms: int) -> int:
     return at_ms - at_ms % HOUR_MS
 
 
-async def _locked(connection: AsyncConnection, hour_ms: int) -> bool:
+def _locked(session: Session, hour_ms: int) -> bool:
     """Keep changes of that hour out until the commit. SQLite has one writer anyway."""
-    if connection.dialect.name == "sqlite":
+    if is_sqlite(session):
         return True
     trying = text(f"SELECT pg_try_advisory_xact_lock({LOCK}, :hour)")
-    return bool((await connection.execute(trying, {"hour": hour_ms // HOUR_MS})).scalar_one())
+    return bool(session.scalar(trying, {"hour": hour_ms // HOUR_MS}))

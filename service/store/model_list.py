@@ -1,9 +1,8 @@
 """Soniox's list of models as last heard: one row."""
 
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session, select
 
-from service.store.rows import as_model, upsert, values_of
+from service.store.rows import upsert, values_of
 from service.tables import ModelList, table_of
 
 lists = table_of(ModelList)
@@ -11,13 +10,13 @@ lists = table_of(ModelList)
 ONLY = 1
 
 
-async def get(connection: AsyncConnection) -> ModelList | None:
+def get(session: Session) -> ModelList | None:
     """The list, if there ever was one."""
-    return as_model(ModelList, await connection.execute(select(lists)))
+    return session.exec(select(ModelList)).one_or_none()
 
 
-async def put(connection: AsyncConnection, heard: ModelList) -> None:
+def put(session: Session, heard: ModelList) -> None:
     """Replace it."""
     told = {"fetched_at_ms": heard.fetched_at_ms, "body": heard.body}
-    statement = upsert(connection, lists).values(**values_of(heard))
-    await connection.execute(statement.on_conflict_do_update(index_elements=[lists.c.id], set_=told))
+    statement = upsert(session, lists).values(**values_of(heard))
+    session.exec(statement.on_conflict_do_update(index_elements=[lists.c.id], set_=told))

@@ -9,7 +9,7 @@ from functools import cache
 from typing import NamedTuple
 
 from sqlalchemy import TextClause, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session
 
 # Read as text: putting together two dozen selects in Core for each endpoint costs more than running them.
 SAMPLE = (
@@ -34,10 +34,10 @@ class Outcome(NamedTuple):
     pending: int
 
 
-async def of_steps(connection: AsyncConnection, endpoint_id: str, edges: Sequence[int]) -> list[Outcome]:
+def of_steps(session: Session, endpoint_id: str, edges: Sequence[int]) -> list[Outcome]:
     """For each step between two edges (ms) in which there was any delivery."""
     values: dict[str, str | int] = {f"edge_{n}": edge for n, edge in enumerate(edges)}
-    found = await connection.execute(_statement(len(edges) - 1), {**values, "endpoint_id": endpoint_id})
+    found = session.execute(_statement(len(edges) - 1), {**values, "endpoint_id": endpoint_id})
     return [Outcome(*row) for row in found.all()]
 
 

@@ -1,9 +1,12 @@
 """Pages of a list, by keyset: what is inserted or deleted between two pages neither repeats nor skips a row."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
-from sqlalchemy import Select, Table, tuple_
+from sqlalchemy import Table, tuple_
+from sqlmodel.sql.expression import SelectOfScalar
+
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True)
@@ -15,7 +18,7 @@ class Page:
     newest_first: bool = True
 
 
-def cut(query: Select[Any], table: Table, page: Page) -> Select[Any]:
+def cut(query: SelectOfScalar[Row], table: Table, page: Page) -> SelectOfScalar[Row]:
     """The rows of one page in order, and one more if there is one; `table` has `created_at_ms` and `id`."""
     columns = (table.c.created_at_ms, table.c.id)
     if page.after is not None:

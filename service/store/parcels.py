@@ -1,10 +1,11 @@
 """Parcels: claimed deliveries with all that is needed to send them, read at once rather than one by one."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import FromClause, Select, and_, bindparam, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Select, and_, select
+from sqlmodel import Session
 
 from service.store import claims, turns
 from service.store.claims import Claimant
@@ -47,10 +48,21 @@ _OWN = ("id", "fence", "tries", "event_id", "owner", "transcription_id", "endpoi
 _ENDPOINT = ("url", "include", "headers_sealed", "secret_sealed", "past_secrets")
 
 
-def _read_from(table: FromClause) -> Select[Any]:
+def claim(session: Session, claimant: Claimant, limit: int) -> list[Parcel]:
+    """Take due deliveries, a fair share for each receiver, with what belongs to them."""
+    ready = turns.ready(session, claimant.now_ms)
+    ids = turns.choose(session, ready, claimant.now_ms, limit)
+    if not ids:
+        return []
+    taken = claims.claim_those(session, Delivery, claimant, ids)
+    turns.pay(session, ready, Counter(row.receiver for row in taken), claimant.now_ms)
+    return [Parcel(*row) for row in session.execute(_reading([row.id for row in taken]))]
+
+
+def _reading(ids: Sequence[str]) -> Select[Any]:
     return (
         select(
-            *[table.c[name] for name in _OWN],
+            *[deliveries.c[name] for name in _OWN],
             events.c.type,
             events.c.body,
             events.c.traceparent,
@@ -58,34 +70,10 @@ def _read_from(table: FromClause) -> Select[Any]:
             *[health.c[name] for name in ("failures", "failing_since_ms")],
             *[jobs.c[name] for name in ("callback_url", "callback_header", "callback_secret_sealed")],
         )
-        .select_from(table)
-        .outerjoin(events, events.c.id == table.c.event_id)
-        .outerjoin(endpoints, endpoints.c.id == table.c.endpoint_id)
-        .outerjoin(health, health.c.id == table.c.receiver)
-        .outerjoin(jobs, and_(table.c.endpoint_id.is_(None), jobs.c.id == table.c.transcription_id))
+        .select_from(deliveries)
+        .outerjoin(events, events.c.id == deliveries.c.event_id)
+        .outerjoin(endpoints, endpoints.c.id == deliveries.c.endpoint_id)
+        .outerjoin(health, health.c.id == deliveries.c.receiver)
+        .outerjoin(jobs, and_(deliveries.c.endpoint_id.is_(None), jobs.c.id == deliveries.c.transcription_id))
+        .where(deliveries.c.id.in_(ids))
     )
-
-
-_READ = _read_from(deliveries).where(deliveries.c.id.in_(bindparam("ids", expanding=True)))
-_TAKE = _read_from(claims.taking_those(Delivery).cte("taken"))
-
-
-async def claim(connection: AsyncConnection, claimant: Claimant, limit: int) -> list[Parcel]:
-    """Take due deliveries, a fair share for each receiver, with what belongs to them."""
-    ready = await turns.ready(connection, claimant.now_ms)
-    ids = await turns.choose(connection, ready, claimant.now_ms, limit)
-    if not ids:
-        return []
-    parcels = await _take(connection, claimant, ids)
-    await turns.pay(connection, ready, Counter(parcel.receiver for parcel in parcels), claimant.now_ms)
-    return parcels
-
-
-async def _take(connection: AsyncConnection, claimant: Claimant, ids: list[str]) -> list[Parcel]:
-    """By one statement; SQLite has none that changes rows and reads others."""
-    if connection.dialect.name == "sqlite":
-        taken = await claims.claim_those(connection, Delivery, claimant, ids)
-        found = await connection.execute(_READ, {"ids": [row.id for row in taken]})
-    else:
-        found = await claims.take_those(connection, claimant, _TAKE, ids)
-    return [Parcel(*row) for row in found.all()]

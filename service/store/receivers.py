@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import delete, func, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session
 
 from service.store.rows import upsert
 from service.tables import Receiver, table_of
@@ -23,11 +23,11 @@ class Failure:
     closed_until_ms: int | None = None
 
 
-async def count_failures(connection: AsyncConnection, failures: Sequence[Failure]) -> None:
+def count_failures(session: Session, failures: Sequence[Failure]) -> None:
     """Raise the counts, always in the order of ids, so that two workers cannot lock each other out."""
     if not failures:
         return
-    fresh = upsert(connection, receivers)
+    fresh = upsert(session, receivers)
     statement = fresh.on_conflict_do_update(
         index_elements=[receivers.c.id],
         set_={
@@ -46,20 +46,20 @@ async def count_failures(connection: AsyncConnection, failures: Sequence[Failure
         }
         for failure in sorted(failures, key=lambda failure: failure.receiver)
     ]
-    await connection.execute(statement, rows)
+    session.exec(statement, params=rows)
 
 
-async def mark_healthy(connection: AsyncConnection, ids: Sequence[str]) -> None:
+def mark_healthy(session: Session, ids: Sequence[str]) -> None:
     """They took something, or somebody says that they will."""
     if ids:
-        await connection.execute(update(receivers).where(receivers.c.id.in_(sorted(ids))).values(**HEALTHY))
+        session.exec(update(receivers).where(receivers.c.id.in_(sorted(ids))).values(**HEALTHY))
 
 
-async def open_again(connection: AsyncConnection, receiver: str) -> None:
+def open_again(session: Session, receiver: str) -> None:
     """Let the next delivery through now, whatever happened before."""
-    await connection.execute(update(receivers).where(receivers.c.id == receiver).values(closed_until_ms=None))
+    session.exec(update(receivers).where(receivers.c.id == receiver).values(closed_until_ms=None))
 
 
-async def forget(connection: AsyncConnection, receiver: str) -> None:
+def forget(session: Session, receiver: str) -> None:
     """Delete one."""
-    await connection.execute(delete(receivers).where(receivers.c.id == receiver))
+    session.exec(delete(receivers).where(receivers.c.id == receiver))

@@ -1,36 +1,35 @@
 """Recoveries: orders to send again, in batches, what an endpoint did not take since a moment."""
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, text, tuple_, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, and_, func, or_, text, tuple_, update
+from sqlmodel import Session, select
 
 from service.lifecycle import DeliveryStatus
 from service.store import receivers
-from service.store.changes import insert_all
 from service.store.claims import DONE, FREE, still_held
-from service.store.rows import as_models
+from service.store.rows import insert_all
 from service.tables import NOT_DELIVERED, Delivery, Recovery, table_of
 
 deliveries = table_of(Delivery)
 recoveries = table_of(Recovery)
 
 
-async def order(connection: AsyncConnection, recovery: Recovery) -> int:
+def order(session: Session, recovery: Recovery) -> int:
     """Insert the order, with the number of deliveries it stands for, which is given back."""
-    expected = await count(connection, recovery.endpoint_id, recovery.since_ms, recovery.until_ms)
+    expected = count(session, recovery.endpoint_id, recovery.since_ms, recovery.until_ms)
     row = Recovery.model_validate({**recovery.model_dump(), "expected": expected})
-    await insert_all(connection, [row])
-    await receivers.mark_healthy(connection, [recovery.endpoint_id])
+    insert_all(session, [row])
+    receivers.mark_healthy(session, [recovery.endpoint_id])
     return expected
 
 
-async def count(connection: AsyncConnection, endpoint_id: str, since_ms: int, until_ms: int) -> int:
+def count(session: Session, endpoint_id: str, since_ms: int, until_ms: int) -> int:
     """How many deliveries would be sent again."""
     # Compared, not looked up: without statistics SQLite would read all that the endpoint ever got.
     wanted = _undelivered(deliveries.c.endpoint_id.concat("") == endpoint_id, since_ms, until_ms)
-    return int((await connection.execute(select(func.count()).select_from(deliveries).where(wanted))).scalar_one())
+    return int(session.exec(select(func.count()).select_from(deliveries).where(wanted)).one())
 
 
-async def do_batch(connection: AsyncConnection, row: Recovery, *, size: int, now_ms: int, again_ms: int) -> int:
+def do_batch(session: Session, row: Recovery, *, size: int, now_ms: int, again_ms: int) -> int:
     """Make the next deliveries due and remember how far it came, or that it is finished; how many there were.
 
     Both are one transaction, so that a worker that is killed neither skips nor repeats one.
@@ -46,32 +45,30 @@ async def do_batch(connection: AsyncConnection, row: Recovery, *, size: int, now
         .order_by(deliveries.c.created_at_ms, deliveries.c.id)
         .limit(size)
     )
-    batch = (await connection.execute(query)).all()
+    batch = session.exec(query).all()
     done = {"recovered": row.recovered + len(batch)}
     if batch:
-        values = {**FREE, "due_at_ms": again_ms, "at_created_ms": batch[-1].created_at_ms, "at_id": batch[-1].id}
+        values = {**FREE, "due_at_ms": again_ms, "at_id": batch[-1][0], "at_created_ms": batch[-1][1]}
     else:
         values = {**DONE, "finished_at_ms": now_ms}
-    mine = await connection.execute(update(recoveries).where(still_held(Recovery, row)).values(**values, **done))
+    mine = session.exec(update(recoveries).where(still_held(Recovery, row)).values(**values, **done))
     if mine.rowcount != 1:
         return 0
-    await _send_again(connection, [one.id for one in batch], now_ms)
+    _send_again(session, [row_id for row_id, _ in batch], now_ms)
     return len(batch)
 
 
-async def of_endpoint(connection: AsyncConnection, endpoint_id: str) -> list[Recovery]:
+def of_endpoint(session: Session, endpoint_id: str) -> list[Recovery]:
     """Its recoveries, newest first."""
-    query = select(recoveries).where(recoveries.c.endpoint_id == endpoint_id)
-    return as_models(
-        Recovery, await connection.execute(query.order_by(recoveries.c.created_at_ms.desc()).limit(100))
-    )
+    query = select(Recovery).where(recoveries.c.endpoint_id == endpoint_id)
+    return list(session.exec(query.order_by(recoveries.c.created_at_ms.desc()).limit(100)))
 
 
-async def _send_again(connection: AsyncConnection, ids: list[str], now_ms: int) -> None:
+def _send_again(session: Session, ids: list[str], now_ms: int) -> None:
     if ids:
         values = {"status": DeliveryStatus.PENDING, "due_at_ms": now_ms, "tries": 0, **FREE}
         mine = update(deliveries).where(deliveries.c.id.in_(ids))
-        await connection.execute(mine.values(fence=deliveries.c.fence + 1, **values))
+        session.exec(mine.values(fence=deliveries.c.fence + 1, **values))
 
 
 def _idle(now_ms: int) -> ColumnElement[bool]:

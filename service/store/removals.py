@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import delete
+from sqlmodel import Session
 
-from service.db import STATEMENTS, by_itself
 from service.ids import new_id
-from service.store.changes import Change, insert_all, run
-from service.store.rows import new
-from service.tables import Removal
+from service.store.claims import still_held
+from service.store.rows import insert_all
+from service.tables import Removal, table_of
 
 
 def of(
@@ -22,8 +22,7 @@ def of(
     """The row that has a transcription and its file removed; none when there is nothing to remove."""
     if soniox_id is None and soniox_file_id is None and not unsettled:
         return []
-    row = new(
-        Removal,
+    row = Removal(
         id=new_id("rem", now_ms),
         transcription_id=transcription_id,
         soniox_id=soniox_id,
@@ -35,21 +34,11 @@ def of(
     return [row]
 
 
-async def order(connection: AsyncConnection, rows: Sequence[Removal]) -> None:
+def order(session: Session, rows: Sequence[Removal]) -> None:
     """Have all of these removed."""
-    await insert_all(connection, rows)
+    insert_all(session, rows)
 
 
-@by_itself(STATEMENTS, on_sqlite=True)
-async def done(connection: AsyncConnection, rows: Sequence[Removal]) -> Sequence[None]:
-    """All of them are gone; a row whose claim was lost stays."""
-    await run(connection, Change("gone", GONE, [(row.id, row.fence) for row in rows], DELETE))
-    return [None] * len(rows)
-
-
-DELETE = """
-    DELETE FROM removals
-     WHERE id IN (SELECT id FROM gone) AND lease_until_ms IS NOT NULL
-       AND fence = (SELECT gone.fence FROM gone WHERE gone.id = removals.id)
-"""
-GONE = (("id", "text"), ("fence", "bigint"))
+def done(session: Session, row: Removal) -> None:
+    """It is gone; a row whose claim was lost stays."""
+    session.exec(delete(table_of(Removal)).where(still_held(Removal, row)))

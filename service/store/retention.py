@@ -1,12 +1,13 @@
 """What is old enough to be deleted, and what deleting leaves behind in SQLite's files."""
 
-import aiosqlite
-from sqlalchemy import exists, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
-from service.db import Database
+from sqlalchemy import exists
+from sqlmodel import Session, select
+
 from service.lifecycle import Stage
-from service.store.rows import as_models
 from service.tables import Delivery, Transcription, table_of
 
 jobs = table_of(Transcription)
@@ -15,7 +16,7 @@ deliveries = table_of(Delivery)
 LOCK_WAIT_S = 0.5  # longer would hold up those who write
 
 
-async def expired(connection: AsyncConnection, before_ms: int, limit: int) -> list[Transcription]:
+def expired(session: Session, before_ms: int, limit: int) -> list[Transcription]:
     """Transcriptions that ended before that moment and have nothing due for delivery any more, the oldest first.
 
     What is held for a disabled endpoint is not due: switching off a receiver does not prolong the retention.
@@ -24,16 +25,15 @@ async def expired(connection: AsyncConnection, before_ms: int, limit: int) -> li
     over = jobs.c.stage.concat("").in_((Stage.COMPLETED, Stage.FAILED)) & (jobs.c.finished_at_ms + 0 < before_ms)
     pending = (deliveries.c.transcription_id == jobs.c.id) & deliveries.c.due_at_ms.is_not(None)
     query = (
-        select(jobs)
+        select(Transcription)
         .where(jobs.c.created_at_ms < before_ms, over, ~exists().where(pending))
         .order_by(jobs.c.created_at_ms, jobs.c.id)
         .limit(limit)
     )
-    return as_models(Transcription, await connection.execute(query))
+    return list(session.exec(query))
 
 
-async def empty_log(database: Database) -> bool:
+def empty_log(path: Path) -> bool:
     """Move SQLite's write-ahead log into the database and cut it off; False when somebody was reading it."""
-    async with aiosqlite.connect(str(database.engine.url.database), timeout=LOCK_WAIT_S) as connection:
-        answer = await (await connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")).fetchone()
-    return answer is not None and answer[0] == 0
+    with closing(sqlite3.connect(path, timeout=LOCK_WAIT_S)) as connection:
+        return bool(connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import and_, bindparam, case, func, or_, select, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import and_, case, func, or_, text
+from sqlmodel import Session, select
 
 from service.lifecycle import Stage
-from service.store.claims import Claimant, claim, is_any_due, taking
+from service.store.claims import Claimant, claim, is_any_due
+from service.store.rows import is_sqlite
 from service.tables import IS_OPEN, Removal, Transcription, table_of
 
 jobs = table_of(Transcription)
@@ -47,46 +48,39 @@ _LEAVING = select(
     func.count().filter(or_(removals.c.soniox_file_id.is_not(None), removals.c.unsettled)).label("files"),
 )
 
-_HAD_TIME = or_(jobs.c.lease_until_ms.is_(None), jobs.c.lease_until_ms <= bindparam("shows_before_ms"))
-# A lease that ended unfinished: what its holder did may show only in a listing made after that.
-_SINCE_MS = case((jobs.c.lease_until_ms.is_not(None), jobs.c.lease_until_ms), else_=jobs.c.due_at_ms)
-_AGAIN = taking(
-    Transcription,
-    where=and_(jobs.c.stage == Stage.SUBMITTING, _HAD_TIME),
-    also={"unsettled": True, "due_at_ms": _SINCE_MS},
-)
-_IS_NEW = jobs.c.stage == Stage.ACCEPTED
-_NEW = taking(Transcription, where=_IS_NEW, also={"stage": Stage.SUBMITTING})
-_NEW_WITHOUT_FILE = taking(
-    Transcription, where=and_(_IS_NEW, jobs.c.file_id.is_(None)), also={"stage": Stage.SUBMITTING}
-)
 
-
-async def held(connection: AsyncConnection) -> Held:
+def held(session: Session) -> Held:
     """Count; a job whose create is under way counts as there."""
-    here = (await connection.execute(_OPEN_JOBS)).one()
-    gone_soon = (await connection.execute(_LEAVING)).one()
-    return Held(here.pending, here.transcriptions + gone_soon.transcriptions, here.files + gone_soon.files)
+    pending, transcriptions, files = session.exec(_OPEN_JOBS).one()
+    leaving, leaving_files = session.exec(_LEAVING).one()
+    return Held(pending, transcriptions + leaving, files + leaving_files)
 
 
-async def claim_submissions(
-    connection: AsyncConnection, quotas: Quotas, claimant: Claimant, limit: int
-) -> list[Transcription]:
+def claim_submissions(session: Session, quotas: Quotas, claimant: Claimant, limit: int) -> list[Transcription]:
     """Move b: first those whose outcome must be settled, then new ones as far as there is room at Soniox."""
-    if not await is_any_due(connection, Transcription, claimant.now_ms):
+    if not is_any_due(session, Transcription, claimant.now_ms):
         return []  # the lane is rung whenever room may have been made; mostly nothing waits for it
-    if connection.dialect.name == "postgresql":
-        await connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
-    before_ms = claimant.now_ms - SHOWS_AFTER_MS
-    again = await claim(
-        connection, Transcription, claimant, limit=limit, statement=_AGAIN, shows_before_ms=before_ms
-    )
-    now = await held(connection)
+    if not is_sqlite(session):
+        session.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
+    again = _claim_again(session, claimant, limit)
+    now = held(session)
     room = min(quotas.pending - now.pending, quotas.transcriptions - now.transcriptions, limit - len(again))
     room_for_files = quotas.files - now.files
     if room_for_files > 0:
         room = min(room, room_for_files)
     if room <= 0:
         return again
-    new = _NEW if room_for_files > 0 else _NEW_WITHOUT_FILE
-    return again + await claim(connection, Transcription, claimant, limit=room, statement=new)
+    new = jobs.c.stage == Stage.ACCEPTED
+    chosen = new if room_for_files > 0 else and_(new, jobs.c.file_id.is_(None))
+    return again + claim(session, Transcription, claimant, limit=room, where=chosen, stage=Stage.SUBMITTING)
+
+
+def _claim_again(session: Session, claimant: Claimant, limit: int) -> list[Transcription]:
+    """Those whose outcome must be settled.
+
+    A lease that ended unfinished: what its holder did may show only in a listing made after that.
+    """
+    had_time = or_(jobs.c.lease_until_ms.is_(None), jobs.c.lease_until_ms <= claimant.now_ms - SHOWS_AFTER_MS)
+    since_ms = case((jobs.c.lease_until_ms.is_not(None), jobs.c.lease_until_ms), else_=jobs.c.due_at_ms)
+    begun = and_(jobs.c.stage == Stage.SUBMITTING, had_time)
+    return claim(session, Transcription, claimant, limit=limit, where=begun, unsettled=True, due_at_ms=since_ms)

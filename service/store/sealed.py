@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from sqlalchemy import Table, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Table, update
+from sqlmodel import Session, select
 
 from service.tables import Endpoint, Transcription, table_of
 
@@ -16,14 +16,14 @@ SEALED: dict[Table, tuple[str, ...]] = {
 }
 
 
-async def page(connection: AsyncConnection, table: Table, after: str, limit: int) -> list[dict[str, Any]]:
+def page(session: Session, table: Table, after: str, limit: int) -> list[dict[str, Any]]:
     """Id and sealed columns of up to `limit` rows behind the id `after`, held until the commit."""
     columns = [table.c[name] for name in SEALED[table]]
     query = select(table.c.id, *columns).where(table.c.id > after, columns[0].is_not(None))
-    found = await connection.execute(query.order_by(table.c.id).limit(limit).with_for_update())
+    found = session.exec(query.order_by(table.c.id).limit(limit).with_for_update())
     return [dict(row) for row in found.mappings()]
 
 
-async def put(connection: AsyncConnection, table: Table, row_id: str, values: dict[str, Any]) -> None:
+def put(session: Session, table: Table, row_id: str, values: dict[str, Any]) -> None:
     """Set sealed columns of one row."""
-    await connection.execute(update(table).where(table.c.id == row_id).values(**values))
+    session.exec(update(table).where(table.c.id == row_id).values(**values))

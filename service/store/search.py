@@ -6,14 +6,14 @@ owns little finds its own as quickly as a key that owns much.
 """
 
 import hashlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain, count
-from typing import NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
+    Connection,
     ScalarSelect,
     Text,
     cast,
@@ -21,15 +21,13 @@ from sqlalchemy import (
     delete,
     func,
     literal,
-    select,
     table,
     text,
 )
 from sqlalchemy.dialects.postgresql import TSQUERY
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session, select
 
-from service.store.changes import Change, run
-from service.store.rows import as_models
+from service.store.rows import insert_all, is_sqlite
 from service.tables import Passage, table_of
 from service.transcripts import passages as found
 from service.transcripts.query import Phrase
@@ -37,32 +35,14 @@ from service.transcripts.query import Phrase
 passages = table_of(Passage)
 words = table("search_words", column("rowid"), column("id"), column("words"))
 
-PASSAGE = (
-    ("transcription_id", "text"),
-    ("chunk", "bigint"),
-    ("first_token", "bigint"),
-    ("token_count", "bigint"),
-    ("spills", "boolean"),
-    ("start_ms", "bigint"),
-    ("speaker", "text"),
-)
-PLACE, WORDS = ("place", "bigint"), ("words", "text")
-_OF_PASSAGE = ", ".join(name for name, _ in PASSAGE)
-
-# Ids rise with the places, whatever other processes take meanwhile.
-NUMBERED = (
-    "numbered AS MATERIALIZED (SELECT nextval(pg_get_serial_sequence('passages', 'id')) AS id, * FROM found)"
-)
-PUT_NUMBERED = f"INSERT INTO passages (id, {_OF_PASSAGE}) SELECT id, {_OF_PASSAGE} FROM numbered"  # noqa: S608  # names of ours
-PUT_VECTORS = "INSERT INTO search_words (id, words) SELECT id, CAST(words AS tsvector) FROM {}"
-SQLITE_PASSAGES = f"""
-    INSERT INTO passages (id, {_OF_PASSAGE})
-    SELECT (SELECT COALESCE(MAX(id), 0) FROM passages) + place, {_OF_PASSAGE} FROM found
-"""  # noqa: S608  # names of ours
-SQLITE_WORDS = """
-    INSERT INTO search_words (rowid, words)
-    SELECT (SELECT MAX(id) FROM passages) - (SELECT MAX(place) FROM said) + place, words FROM said
-"""
+PUT_WORDS = {
+    True: text("INSERT INTO search_words (rowid, words) VALUES (:id, :words)"),
+    False: text("INSERT INTO search_words (id, words) VALUES (:id, CAST(:words AS tsvector))"),
+}
+PASSAGE_IDS = {
+    True: text("SELECT COALESCE(MAX(id), 0) + :number FROM passages"),
+    False: text("SELECT nextval(pg_get_serial_sequence('passages', 'id')) FROM generate_series(1, :number)"),
+}
 
 ENDING = "':%d '"  # between a word of a vector and the next one
 ENDINGS = [ENDING % place for place in range(1, 257)]
@@ -83,36 +63,27 @@ class Wanted:
     before_id: int | None = None  # go on after the passage with this id
 
 
-class Found(NamedTuple):
-    """A passage of a transcript, and whose that is."""
-
-    transcription_id: str
-    owner: str
-    passage: found.Passage
-
-
-def indexing(dialect: str, parts: Sequence[Found]) -> Iterator[Change]:
-    """Passages are indexed; what is to be found first comes last."""
+def index(session: Session, transcription_id: str, owner: str, parts: Sequence[found.Passage]) -> None:
+    """Index the passages of one transcript. Ids fall along it, so that its beginning is found first."""
+    ids = _new_ids(session, len(parts))
     for start in range(0, len(parts), ROWS_AT_ONCE):
-        some = parts[start : start + ROWS_AT_ONCE]
-        rows = [_values(part) for part in some]
-        words = [[_mark(part.owner), *part.passage.words] for part in some]
-        if dialect == "sqlite":
-            places = range(1, len(some) + 1)
-            numbered = [(place, *row) for place, row in zip(places, rows, strict=True)]
-            yield Change("found", (PLACE, *PASSAGE), numbered, SQLITE_PASSAGES)
-            said = [(place, " ".join(each)) for place, each in zip(places, words, strict=True)]
-            yield Change("said", (PLACE, WORDS), said, SQLITE_WORDS)
-        else:
-            indexed = [(*row, _vector(each)) for row, each in zip(rows, words, strict=True)]
-            between = f"{NUMBERED}, put AS ({PUT_NUMBERED})"
-            yield Change("found", (*PASSAGE, WORDS), indexed, PUT_VECTORS.format("numbered"), between)
+        some = list(zip(ids[start : start + ROWS_AT_ONCE], parts[start : start + ROWS_AT_ONCE], strict=True))
+        insert_all(session, [_row(row_id, transcription_id, part) for row_id, part in some])
+        put_words(session, [(row_id, [_mark(owner), *part.words]) for row_id, part in some])
 
 
-async def find(connection: AsyncConnection, wanted: Wanted) -> list[Passage]:
+def put_words(session: Session, indexed: Sequence[tuple[int, Sequence[str]]]) -> None:
+    """Write the words of passages: (id, words)."""
+    sqlite = is_sqlite(session)
+    rows = [{"id": row_id, "words": " ".join(each) if sqlite else _vector(each)} for row_id, each in indexed]
+    if rows:
+        session.execute(PUT_WORDS[sqlite], rows)
+
+
+def find(session: Session, wanted: Wanted) -> list[Passage]:
     """The passages that contain all phrases: newest transcript first, in each from its beginning on."""
-    key = words.c.rowid if _is_sqlite(connection) else words.c.id
-    query = select(passages).join_from(words, passages, passages.c.id == key).where(_match(connection, wanted))
+    key = words.c.rowid if is_sqlite(session) else words.c.id
+    query = select(Passage).join_from(words, passages, passages.c.id == key).where(_match(session, wanted))
     if wanted.speakers:
         query = query.where(passages.c.speaker.in_(wanted.speakers))
     if wanted.transcription_id is not None:
@@ -120,49 +91,58 @@ async def find(connection: AsyncConnection, wanted: Wanted) -> list[Passage]:
         query = query.where(key.between(*_edges(wanted.transcription_id)))  # FTS5 can go straight there
     if wanted.before_id is not None:
         query = query.where(key < wanted.before_id)
-    return as_models(Passage, await connection.execute(query.order_by(key.desc()).limit(wanted.limit)))
+    return list(session.exec(query.order_by(key.desc()).limit(wanted.limit)))
 
 
-async def delete_of(connection: AsyncConnection, transcription_id: str) -> None:
+def delete_of(session: Session, transcription_id: str) -> None:
     """Take one transcript out of the index."""
-    key = words.c.rowid if _is_sqlite(connection) else words.c.id
+    key = words.c.rowid if is_sqlite(session) else words.c.id
     theirs = select(passages.c.id).where(passages.c.transcription_id == transcription_id)
-    await connection.execute(delete(words).where(key.in_(theirs)))
-    await connection.execute(delete(passages).where(passages.c.transcription_id == transcription_id))
+    session.exec(delete(words).where(key.in_(theirs)))
+    session.exec(delete(passages).where(passages.c.transcription_id == transcription_id))
 
 
-async def put_vectors(connection: AsyncConnection, ids: Sequence[int], lists: Sequence[Sequence[str]]) -> None:
-    """Write the words of passages that PostgreSQL has."""
-    rows = [(row_id, _vector(each)) for row_id, each in zip(ids, lists, strict=True)]
-    await run(connection, Change("said", (("id", "bigint"), WORDS), rows, PUT_VECTORS.format("said")))
-
-
-async def all_words(connection: AsyncConnection) -> AsyncIterator[tuple[list[int], list[list[str]]]]:
+def all_words(connection: Connection) -> Iterator[list[tuple[int, list[str]]]]:
     """What SQLite's index was given: the ids of passages and the words of each, in batches."""
-    result = await connection.stream(select(words.c.rowid, words.c.words).order_by(words.c.rowid))
-    async for rows in result.partitions(ROWS_AT_ONCE):
-        yield [row.rowid for row in rows], [row.words.split(" ") for row in rows]
+    result = connection.execute(select(words.c.rowid, words.c.words).order_by(words.c.rowid))
+    for rows in result.partitions(ROWS_AT_ONCE):
+        yield [(row.rowid, row.words.split(" ")) for row in rows]
 
 
-async def scrub(connection: AsyncConnection, *, first: bool) -> bool:
+def scrub(session: Session, *, first: bool) -> bool:
     """Do a part of rewriting FTS5's index without the words of deleted rows; True when nothing is left to do.
 
     FTS5 only notes that a row is gone and keeps its words until it happens to merge the parts of its index.
     PostgreSQL's VACUUM does this by itself.
     """
-    if not _is_sqlite(connection):
+    if not is_sqlite(session):
         return True
     changes = text("SELECT total_changes()")
-    before = (await connection.execute(changes)).scalar_one()
+    before = session.execute(changes).scalar_one()
     merge = text("INSERT INTO search_words (search_words, rank) VALUES ('merge', :pages)")
-    await connection.execute(merge, {"pages": -MERGE_PAGES if first else MERGE_PAGES})
-    return bool((await connection.execute(changes)).scalar_one() - before < 2)  # FTS5's sign for a finished merge
+    session.execute(merge, {"pages": -MERGE_PAGES if first else MERGE_PAGES})
+    return bool(session.execute(changes).scalar_one() - before < 2)  # FTS5's sign for a finished merge
 
 
-def _values(part: Found) -> tuple[str | int | None, ...]:
-    """In the order of PASSAGE."""
-    of, it = part.transcription_id, part.passage
-    return of, it.chunk, it.first_token, it.token_count, it.spills, it.start_ms, it.speaker
+def _new_ids(session: Session, number: int) -> list[int]:
+    """So many new ids, the highest first."""
+    if not number:
+        return []
+    found = session.scalars(PASSAGE_IDS[is_sqlite(session)], {"number": number}).all()
+    return [found[0] - place for place in range(number)] if is_sqlite(session) else sorted(found, reverse=True)
+
+
+def _row(row_id: int, transcription_id: str, part: found.Passage) -> Passage:
+    return Passage(
+        id=row_id,
+        transcription_id=transcription_id,
+        chunk=part.chunk,
+        first_token=part.first_token,
+        token_count=part.token_count,
+        spills=part.spills,
+        start_ms=part.start_ms,
+        speaker=part.speaker,
+    )
 
 
 def _vector(words: Sequence[str]) -> str:
@@ -171,12 +151,12 @@ def _vector(words: Sequence[str]) -> str:
     return "'" + "".join(chain.from_iterable(zip(words, endings, strict=False)))[:-1]
 
 
-def _match(connection: AsyncConnection, wanted: Wanted) -> ColumnElement[bool]:
+def _match(session: Session, wanted: Wanted) -> ColumnElement[bool]:
     """The condition on the words. Folded words hold no sign that could mean something in either language."""
     phrases = list(wanted.phrases)
     if wanted.owner is not None:
         phrases.append(Phrase((_mark(wanted.owner),)))
-    if _is_sqlite(connection):
+    if is_sqlite(session):
         sought = " AND ".join(f'"{" ".join(each.words)}"{" *" * each.open_end}' for each in phrases)
         return words.c.words.op("MATCH", is_comparison=True)(sought)
     if all(len(each.words) == 1 for each in phrases):
@@ -205,7 +185,3 @@ def _edges(transcription_id: str) -> tuple[ScalarSelect[int], ScalarSelect[int]]
 def _mark(owner: str) -> str:
     """A word that nobody can say: its first character is for private use and no query contains it."""
     return "\ue000" + hashlib.blake2s(owner.encode(), digest_size=8).hexdigest()
-
-
-def _is_sqlite(connection: AsyncConnection) -> bool:
-    return connection.dialect.name == "sqlite"

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, func, text
+from sqlmodel import Session, select
 
 from service.lifecycle import OPEN_STAGES, Stage
 from service.tables import IS_OPEN, Delivery, Removal, Transcription, Webhook, table_of
@@ -40,42 +40,40 @@ class Gauges:
     waiting: dict[str, Standing]
 
 
-async def gauges(connection: AsyncConnection) -> Gauges:
+def gauges(session: Session) -> Gauges:
     """All there is, for metrics."""
-    return Gauges(await stages(connection, None), await queues(connection, None))
+    return Gauges(stages(session, None), queues(session, None))
 
 
-async def stages(connection: AsyncConnection, owner: str | None) -> dict[str, Standing]:
+def stages(session: Session, owner: str | None) -> dict[str, Standing]:
     """Open transcriptions by stage, of `owner`'s or of all."""
     whose = [] if owner is None else [jobs.c.owner == owner]
     by_stage = select(jobs.c.stage, func.count()).where(text(IS_OPEN), *whose).group_by(jobs.c.stage)
-    counts = {row[0]: int(row[1]) for row in (await connection.execute(by_stage)).all()}
+    counts = {row[0]: int(row[1]) for row in session.exec(by_stage).all()}
     found = {}
     for stage in OPEN_STAGES:
         turn = jobs.c[TURN[stage]]
         here = [jobs.c.stage == stage, turn.is_not(None), *whose]
-        oldest_ms = await _oldest(connection, jobs.c.created_at_ms, turn, here) if stage in counts else None
+        oldest_ms = _oldest(session, jobs.c.created_at_ms, turn, here) if stage in counts else None
         found[str(stage)] = Standing(counts.get(stage, 0), oldest_ms)
     return found
 
 
-async def queues(connection: AsyncConnection, owner: str | None) -> dict[str, Standing]:
+def queues(session: Session, owner: str | None) -> dict[str, Standing]:
     """Rows that wait for a worker by lane; of `owner`'s: those that belong to his transcriptions."""
     found = {}
     for lane, (table, created_at_ms, job_id) in QUEUES.items():
         here: list[ColumnElement[bool]] = [table.c.due_at_ms.is_not(None)]
         if owner is not None:
             here.append(job_id.in_(select(jobs.c.id).where(jobs.c.owner == owner, jobs.c.id == job_id)))
-        count = int((await connection.execute(select(func.count()).select_from(table).where(*here))).scalar_one())
-        oldest_ms = await _oldest(connection, created_at_ms, table.c.due_at_ms, here) if count else None
+        count = int(session.exec(select(func.count()).select_from(table).where(*here)).one())
+        oldest_ms = _oldest(session, created_at_ms, table.c.due_at_ms, here) if count else None
         found[lane] = Standing(count, oldest_ms)
     return found
 
 
-async def _oldest(
-    connection: AsyncConnection, created_at_ms: Any, turn: Any, conditions: list[ColumnElement[bool]]
-) -> int | None:
+def _oldest(session: Session, created_at_ms: Any, turn: Any, conditions: list[ColumnElement[bool]]) -> int | None:
     """Exact up to LOOKED_AT rows; of more than that, the oldest of those next in turn."""
     next_ones = select(created_at_ms.label("at_ms")).where(*conditions).order_by(turn).limit(LOOKED_AT).subquery()
-    oldest: int | None = (await connection.execute(select(func.min(next_ones.c.at_ms)))).scalar_one()
+    oldest: int | None = session.exec(select(func.min(next_ones.c.at_ms))).one()
     return oldest

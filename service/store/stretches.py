@@ -2,8 +2,7 @@
 
 from typing import NamedTuple
 
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session, select
 
 from service.tables import Passage, TranscriptChunk, table_of
 
@@ -23,26 +22,26 @@ class Stretch(NamedTuple):
     min_confidence: float | None
 
 
-async def all_of(connection: AsyncConnection, transcription_id: str) -> list[Stretch]:
+def all_of(session: Session, transcription_id: str) -> list[Stretch]:
     """All chunks in order: about a hundred for the longest recording."""
     columns = [chunks.c[name] for name in Stretch._fields]
     query = select(*columns).where(chunks.c.transcription_id == transcription_id).order_by(chunks.c.position)
-    return [Stretch(*row) for row in (await connection.execute(query)).all()]
+    return [Stretch(*row) for row in session.exec(query).all()]
 
 
-async def tokens_of(connection: AsyncConnection, transcription_id: str, position: int) -> bytes | None:
+def tokens_of(session: Session, transcription_id: str, position: int) -> bytes | None:
     """One packed chunk."""
     query = select(chunks.c.data).where(
         chunks.c.transcription_id == transcription_id, chunks.c.position == position
     )
-    found: bytes | None = (await connection.execute(query)).scalar_one_or_none()
+    found: bytes | None = session.exec(query).one_or_none()
     return found
 
 
-async def heard(connection: AsyncConnection, transcription_id: str) -> list[tuple[int, str | None, int]]:
+def heard(session: Session, transcription_id: str) -> list[tuple[int, str | None, int]]:
     """When each passage begins (ms), who speaks it, and how many tokens it has."""
     query = select(passages.c.start_ms, passages.c.speaker, passages.c.token_count).where(
         passages.c.transcription_id == transcription_id, passages.c.start_ms.is_not(None)
     )
-    found = await connection.execute(query.limit(MOST_PASSAGES))
-    return [(row.start_ms, row.speaker, row.token_count) for row in found.all()]
+    found = session.exec(query.limit(MOST_PASSAGES))
+    return [(start_ms, speaker, token_count) for start_ms, speaker, token_count in found]

@@ -1,7 +1,7 @@
 """What changes whenever anything happens: the newest of what is only ever appended."""
 
-from sqlalchemy import func, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import func
+from sqlmodel import Session, select
 
 from service.tables import Attempt, Sweep, TimelineEntry, Webhook, table_of
 
@@ -13,7 +13,7 @@ COLUMNS = (
 )
 
 
-async def newest(connection: AsyncConnection) -> tuple[object, ...]:
+def newest(session: Session) -> tuple[object, ...]:
     """Each is the last entry of an index."""
     query = select(*[select(func.max(column)).scalar_subquery() for column in COLUMNS])
-    return tuple((await connection.execute(query)).one())
+    return tuple(session.exec(query).one())

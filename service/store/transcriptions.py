@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, delete, func, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, bindparam, delete, func, update
+from sqlmodel import Session, select
 
 from service.lifecycle import Stage, sources_of
-from service.store.changes import insert_all
 from service.store.claims import DONE, FREE, postpone, still_held
-from service.store.rows import as_model, as_models, upsert, values_of
+from service.store.rows import insert_all, upsert, values_of
 from service.tables import IdempotencyKey, Transcription, table_of
 
 jobs = table_of(Transcription)
@@ -19,29 +18,25 @@ keys = table_of(IdempotencyKey)
 BEING_SUBMITTED = jobs.c.stage == Stage.SUBMITTING
 
 
-async def accept(connection: AsyncConnection, rows: list[Transcription]) -> Sequence[None]:
+def accept(session: Session, rows: list[Transcription]) -> Sequence[None]:
     """Move a, for all that came in the same moment."""
-    await insert_all(connection, rows)
+    insert_all(session, rows)
     return [None] * len(rows)
 
 
-async def get(connection: AsyncConnection, transcription_id: str, owner: str | None) -> Transcription | None:
+def get(session: Session, transcription_id: str, owner: str | None) -> Transcription | None:
     """One transcription of `owner`'s, or anybody's for None."""
-    query = select(jobs).where(jobs.c.id == transcription_id)
-    return as_model(
-        Transcription, await connection.execute(query if owner is None else query.where(jobs.c.owner == owner))
-    )
+    query = select(Transcription).where(jobs.c.id == transcription_id)
+    return session.exec(query if owner is None else query.where(jobs.c.owner == owner)).one_or_none()
 
 
-async def with_soniox_id(connection: AsyncConnection, soniox_id: str) -> Transcription | None:
+def with_soniox_id(session: Session, soniox_id: str) -> Transcription | None:
     """The transcription that Soniox knows by this id."""
-    query = select(jobs).where(jobs.c.soniox_id == soniox_id).limit(1)
-    return as_model(Transcription, await connection.execute(query))
+    query = select(Transcription).where(jobs.c.soniox_id == soniox_id).limit(1)
+    return session.exec(query).one_or_none()
 
 
-async def mark_submitted(
-    connection: AsyncConnection, job: Transcription, soniox_id: str, *, now_ms: int, check_at_ms: int
-) -> bool:
+def mark_submitted(session: Session, job: Transcription, soniox_id: str, *, now_ms: int, check_at_ms: int) -> bool:
     """Move c. The first Soniox id of an attempt wins, whoever brings it; False when this is not the one.
 
     No fence is asked for: what Soniox has, it has, even if the claim that created it was lost.
@@ -55,30 +50,28 @@ async def mark_submitted(
     values |= {"submitted_at_ms": now_ms, "check_at_ms": check_at_ms, "fence": jobs.c.fence + 1, **DONE}
     waiting = jobs.c.soniox_id.is_(None) & jobs.c.stage.in_(sources_of(Stage.SUBMITTED))
     mine = (jobs.c.id == job.id) & (jobs.c.attempt == job.attempt) & waiting
-    if (await connection.execute(update(jobs).where(mine).values(**values))).rowcount == 1:
+    if session.exec(update(jobs).where(mine).values(**values)).rowcount == 1:
         return True
-    return bool((await connection.execute(_count(jobs.c.id == job.id, jobs.c.soniox_id == soniox_id))).scalar())
+    return bool(session.exec(_count(jobs.c.id == job.id, jobs.c.soniox_id == soniox_id)).one())
 
 
-async def is_held(connection: AsyncConnection, job: Transcription) -> bool:
+def is_held(session: Session, job: Transcription) -> bool:
     """True while the row is still to be submitted by this claim: not finished, not claimed by another."""
     mine = still_held(Transcription, job) & BEING_SUBMITTED
-    return bool((await connection.execute(_count(mine))).scalar())
+    return bool(session.exec(_count(mine)).one())
 
 
-async def mark_uploaded(connection: AsyncConnection, job: Transcription, soniox_file_id: str) -> bool:
+def mark_uploaded(session: Session, job: Transcription, soniox_file_id: str) -> bool:
     """Remember the file at Soniox; False when the claim was lost."""
     values = {"soniox_file_id": soniox_file_id, "unsettled": False}
     mine = still_held(Transcription, job) & BEING_SUBMITTED
-    return (await connection.execute(update(jobs).where(mine).values(**values))).rowcount == 1
+    return session.exec(update(jobs).where(mine).values(**values)).rowcount == 1
 
 
-async def mark_waiting(
-    connection: AsyncConnection, job: Transcription, *, due_at_ms: int, error: str, spend_try: bool
-) -> bool:
+def mark_waiting(session: Session, job: Transcription, *, due_at_ms: int, error: str, spend_try: bool) -> bool:
     """Move d: nothing reached Soniox. False when the claim was lost."""
-    return await postpone(
-        connection,
+    return postpone(
+        session,
         Transcription,
         job,
         due_at_ms=due_at_ms,
@@ -90,10 +83,10 @@ async def mark_waiting(
     )
 
 
-async def mark_unsettled(connection: AsyncConnection, job: Transcription, *, due_at_ms: int, error: str) -> bool:
+def mark_unsettled(session: Session, job: Transcription, *, due_at_ms: int, error: str) -> bool:
     """Stay submitting: what the last call came to must be looked up at `due_at_ms`. False: the claim was lost."""
     again: dict[str, Any] = {"due_at_ms": due_at_ms, "error": error, "unsettled": True}
-    return await postpone(connection, Transcription, job, where=BEING_SUBMITTED, **again)
+    return postpone(session, Transcription, job, where=BEING_SUBMITTED, **again)
 
 
 @dataclass(frozen=True)
@@ -108,7 +101,7 @@ class Seen:
     check_at_ms: int
 
 
-async def mark_seen(connection: AsyncConnection, seen: Sequence[Seen]) -> None:
+def mark_seen(session: Session, seen: Sequence[Seen]) -> None:
     """Remember it for all of them, as far as they are still submitted in the same attempt."""
     if not seen:
         return
@@ -116,7 +109,7 @@ async def mark_seen(connection: AsyncConnection, seen: Sequence[Seen]) -> None:
     theirs = same & (jobs.c.stage == Stage.SUBMITTED)
     columns = ("soniox_status", "audio_duration_ms", "webhook_status_code", "check_at_ms")
     statement = update(jobs).where(theirs).values({name: bindparam(f"seen_{name}") for name in columns})
-    await connection.execute(statement, [_seen_parameters(one) for one in seen])
+    session.exec(statement, params=[_seen_parameters(one) for one in seen])
 
 
 def _seen_parameters(seen: Seen) -> dict[str, Any]:
@@ -130,13 +123,13 @@ def _seen_parameters(seen: Seen) -> dict[str, Any]:
     }
 
 
-async def mark_called_back(connection: AsyncConnection, transcription_id: str, status_code: int) -> None:
+def mark_called_back(session: Session, transcription_id: str, status_code: int) -> None:
     """Remember what the caller's own webhook_url answered."""
     called = update(jobs).where(jobs.c.id == transcription_id)
-    await connection.execute(called.values(callback_status_code=status_code))
+    session.exec(called.values(callback_status_code=status_code))
 
 
-async def mark_for_another_attempt(connection: AsyncConnection, job: Transcription, now_ms: int) -> bool:
+def mark_for_another_attempt(session: Session, job: Transcription, now_ms: int) -> bool:
     """Move h."""
     past = [*job.past_soniox_ids, job.soniox_id] if job.soniox_id else job.past_soniox_ids
     values = {
@@ -149,13 +142,11 @@ async def mark_for_another_attempt(connection: AsyncConnection, job: Transcripti
     values |= dict.fromkeys(("soniox_id", "soniox_file_id", "soniox_status", "error_type", "error_message"))
     values |= dict.fromkeys(("submitted_at_ms", "finished_at_ms", "learned_from", "webhook_status_code"))
     failed = (jobs.c.id == job.id) & (jobs.c.stage == Stage.FAILED) & (jobs.c.attempt == job.attempt)
-    return (
-        await connection.execute(update(jobs).where(failed).values(tries=0, last_error=None, **values))
-    ).rowcount == 1
+    return session.exec(update(jobs).where(failed).values(tries=0, last_error=None, **values)).rowcount == 1
 
 
-async def remove(
-    connection: AsyncConnection,
+def remove(
+    session: Session,
     transcription_id: str,
     stages: Sequence[Stage] = tuple(Stage),
     attempt: int | None = None,
@@ -163,36 +154,36 @@ async def remove(
     """Delete the row if it is in one of these stages, and at this `attempt`; gives back what it was."""
     wanted = [jobs.c.id == transcription_id, jobs.c.stage.in_(stages)]
     wanted += [] if attempt is None else [jobs.c.attempt == attempt]
-    gone = delete(jobs).where(*wanted).returning(*jobs.c)
-    removed = as_model(Transcription, await connection.execute(gone))
+    gone = delete(Transcription).where(*wanted).returning(Transcription)
+    removed = session.scalars(gone, execution_options={"synchronize_session": False}).one_or_none()
     if removed is not None:
-        await connection.execute(delete(keys).where(keys.c.transcription_id == transcription_id))
+        session.exec(delete(keys).where(keys.c.transcription_id == transcription_id))
     return removed
 
 
-async def silent(connection: AsyncConnection, before_ms: int, limit: int) -> list[Transcription]:
+def silent(session: Session, before_ms: int, limit: int) -> list[Transcription]:
     """Submitted ones that were to be asked about before `before_ms`, the longest silent first."""
     overdue = (jobs.c.stage == Stage.SUBMITTED) & (jobs.c.check_at_ms <= before_ms)
-    query = select(jobs).where(overdue).order_by(jobs.c.check_at_ms).limit(limit)
-    return as_models(Transcription, await connection.execute(query))
+    query = select(Transcription).where(overdue).order_by(jobs.c.check_at_ms).limit(limit)
+    return list(session.exec(query))
 
 
-async def stages_of(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, tuple[str, str | None]]:
+def stages_of(session: Session, ids: Sequence[str]) -> dict[str, tuple[str, str | None]]:
     """(stage, soniox_id) of those that exist."""
     found: dict[str, tuple[str, str | None]] = {}
     for start in range(0, len(ids), 1000):
         query = select(jobs.c.id, jobs.c.stage, jobs.c.soniox_id).where(jobs.c.id.in_(ids[start : start + 1000]))
-        found |= {row.id: (row.stage, row.soniox_id) for row in (await connection.execute(query)).all()}
+        found |= {row_id: (stage, soniox_id) for row_id, stage, soniox_id in session.exec(query)}
     return found
 
 
-async def remember_key(connection: AsyncConnection, key: IdempotencyKey) -> IdempotencyKey | None:
+def remember_key(session: Session, key: IdempotencyKey) -> IdempotencyKey | None:
     """Insert the key; when it is taken, give back the one that was first, also if that came a moment ago."""
-    inserted = upsert(connection, keys).values(**values_of(key)).on_conflict_do_nothing()
-    if (await connection.execute(inserted)).rowcount == 1:
+    inserted = upsert(session, keys).values(**values_of(key)).on_conflict_do_nothing()
+    if session.exec(inserted).rowcount == 1:
         return None
-    first = select(keys).where(keys.c.owner == key.owner, keys.c.key == key.key)
-    return as_model(IdempotencyKey, await connection.execute(first))
+    first = select(IdempotencyKey).where(keys.c.owner == key.owner, keys.c.key == key.key)
+    return session.exec(first).one_or_none()
 
 
 def _count(*conditions: ColumnElement[bool]) -> Any:

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple, cast
 
-from sqlalchemy import TextClause, select, text, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import TextClause, text, update
+from sqlmodel import Session, select
 
 from service.lifecycle import TRIPPED_AFTER
 from service.store import holding
@@ -101,25 +101,25 @@ class _Place(NamedTuple):
     lease_until_ms: int | None
 
 
-async def ready(connection: AsyncConnection, now_ms: int) -> list[Turn]:
+def ready(session: Session, now_ms: int) -> list[Turn]:
     """Receivers that may get something now, the one that waits longest first."""
-    found = cast("list[Turn]", (await connection.execute(WAITING, {"now_ms": now_ms})).all())
+    found = cast("list[Turn]", session.execute(WAITING, {"now_ms": now_ms}).all())
     turns = [Turn(*row) for row in found]
     for turn in turns:
         if turn.enabled is not None and not turn.enabled:
-            await holding.hold(connection, turn.receiver, now_ms)
+            holding.hold(session, turn.receiver, now_ms)
     willing = [turn for turn in turns if turn.enabled in {None, True} and (turn.closed_until_ms or 0) <= now_ms]
-    return await _without_those_being_paid(connection, willing)
+    return _without_those_being_paid(session, willing)
 
 
-async def _without_those_being_paid(connection: AsyncConnection, turns: list[Turn]) -> list[Turn]:
+def _without_those_being_paid(session: Session, turns: list[Turn]) -> list[Turn]:
     """Lock the rows of those with a rate; one that another worker just claims for is left to it."""
     rated = [turn.receiver for turn in turns if turn.rate_per_s is not None]
     if not rated:
         return turns
     query = select(receivers.c.id, receivers.c.paid_until_ms).where(receivers.c.id.in_(rated))
-    locked = await connection.execute(query.order_by(receivers.c.id).with_for_update(skip_locked=True))
-    paid = {row.id: row.paid_until_ms for row in locked.all()}
+    locked = session.exec(query.order_by(receivers.c.id).with_for_update(skip_locked=True))
+    paid: dict[str, int] = dict(locked.all())
     return [
         turn._replace(paid_until_ms=paid.get(turn.receiver, 0))
         for turn in turns
@@ -127,35 +127,35 @@ async def _without_those_being_paid(connection: AsyncConnection, turns: list[Tur
     ]
 
 
-async def choose(connection: AsyncConnection, turns: list[Turn], now_ms: int, limit: int) -> list[str]:
+def choose(session: Session, turns: list[Turn], now_ms: int, limit: int) -> list[str]:
     """Ids of free deliveries: one of each receiver, then a second one of each, and so on."""
     free: list[list[str]] = []
     for begin in range(0, len(turns), READ_AT_ONCE):
-        free += await _free_places(connection, turns[begin : begin + READ_AT_ONCE], now_ms)
+        free += _free_places(session, turns[begin : begin + READ_AT_ONCE], now_ms)
         if sum(len(ids) for ids in free) >= limit:
             break
     rounds = itertools.zip_longest(*free)
     return list(itertools.islice((one for turn in rounds for one in turn if one is not None), limit))
 
 
-async def _free_places(connection: AsyncConnection, turns: Sequence[Turn], now_ms: int) -> list[list[str]]:
+def _free_places(session: Session, turns: Sequence[Turn], now_ms: int) -> list[list[str]]:
     affordable = {turn: number for turn in turns if (number := turn.affordable(now_ms))}
     if not affordable:
         return []
-    places = await _places(connection, list(affordable), now_ms)
+    places = _places(session, list(affordable), now_ms)
     return [
         [place.id for place in places[turn.receiver] if (place.lease_until_ms or 0) <= now_ms][:number]
         for turn, number in affordable.items()
     ]
 
 
-async def _places(connection: AsyncConnection, turns: list[Turn], now_ms: int) -> dict[str, list[_Place]]:
+def _places(session: Session, turns: list[Turn], now_ms: int) -> dict[str, list[_Place]]:
     """The windows of these receivers."""
     lengths = {turn.receiver: _length(turn.window()) for turn in turns}
     receivers = sorted(lengths, key=lengths.__getitem__)  # few statements, which are planned once
-    query = _windows(connection.dialect.name, tuple(lengths[receiver] for receiver in receivers))
+    query = _windows(session.get_bind().dialect.name, tuple(lengths[receiver] for receiver in receivers))
     values = {f"receiver_{number}": receiver for number, receiver in enumerate(receivers)}
-    found = cast("list[_Place]", (await connection.execute(query, {"now_ms": now_ms, **values})).all())
+    found = cast("list[_Place]", session.execute(query, {"now_ms": now_ms, **values}).all())
     places: dict[str, list[_Place]] = {receiver: [] for receiver in receivers}
     for place in found:
         places[place.receiver].append(place)
@@ -175,10 +175,10 @@ def _windows(dialect: str, lengths: tuple[int, ...]) -> TextClause:
     return text(" UNION ALL ".join(windows))
 
 
-async def pay(connection: AsyncConnection, turns: list[Turn], claimed: Counter[str], now_ms: int) -> None:
+def pay(session: Session, turns: list[Turn], claimed: Counter[str], now_ms: int) -> None:
     """Spend the rates of those that have one for what was claimed."""
     for turn in turns:
         if turn.rate_per_s is not None and claimed[turn.receiver]:
             cost_ms = math.ceil(claimed[turn.receiver] * 1000 / turn.rate_per_s)
             paid = update(receivers).where(receivers.c.id == turn.receiver)
-            await connection.execute(paid.values(paid_until_ms=max(turn.paid_until_ms, now_ms) + cost_ms))
+            session.exec(paid.values(paid_until_ms=max(turn.paid_until_ms, now_ms) + cost_ms))

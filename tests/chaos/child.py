@@ -8,9 +8,11 @@ for are short.
 import functools
 import gc
 import importlib
+import inspect
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,9 @@ PRELOADED = [
     "service.cli.main",
     "service.cli.databases",
     "service.cli.serving",
-    "aiosqlite",
     "asyncpg",
     "sqlalchemy.dialects.postgresql.asyncpg",
-    "sqlalchemy.dialects.sqlite.aiosqlite",
+    "sqlalchemy.dialects.sqlite.pysqlite",
     "uvicorn.lifespan.off",
     "uvloop",
 ]
@@ -69,18 +70,33 @@ def arm(point: Point) -> None:
     for parent in parents:
         holder = getattr(holder, parent)
     original = getattr(holder, name)
-
-    @functools.wraps(original)
-    async def wrapped(*args: Any, **kwargs: Any) -> Any:
-        if point.when == "before":
-            die()
-        result = await original(*args, **kwargs)
-        if result is False or result == []:
-            return result  # nothing happened yet: an empty claim is no place to die
-        die()
-        return result
-
+    wrapped = deadly(original, point.when)
     setattr(holder, name, wrapped)
     for module in list(sys.modules.values()):
         if getattr(module, "__name__", "").startswith("service.") and getattr(module, name, None) is original:
             setattr(module, name, wrapped)
+
+
+def deadly(original: Callable[..., Any], when: str) -> Callable[..., Any]:
+    """The function, and with it death: before each call, or after the first one that did something."""
+
+    @functools.wraps(original)
+    def step(*args: Any, **kwargs: Any) -> Any:
+        if when == "before":
+            die()
+        return die_of(original(*args, **kwargs))
+
+    @functools.wraps(original)
+    async def coroutine(*args: Any, **kwargs: Any) -> Any:
+        if when == "before":
+            die()
+        return die_of(await original(*args, **kwargs))
+
+    return coroutine if inspect.iscoroutinefunction(original) else step
+
+
+def die_of(result: Any) -> Any:
+    """An empty claim is no place to die: nothing has happened yet."""
+    if result is not False and result != []:
+        die()
+    return result

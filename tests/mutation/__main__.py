@@ -25,7 +25,7 @@ LONGEST_S = 1800  # a mutant may hang; one test may not, and on a busy machine a
 # The tests that answer for a module; on SQLite alone, since the rules are the same there.
 TESTS: dict[str, str] = {
     "service/vault.py": "tests/test_vault.py",
-    "service/hooks.py": "tests/test_hooks.py tests/test_strangers.py",
+    "service/webhook.py": "tests/test_webhook.py tests/test_strangers.py",
     "service/downstream/sign.py": "tests/test_sign.py",
     "service/store/claims.py": "tests/test_claims.py",
     "service/downstream/patience.py": "tests/test_delivery_patience.py",

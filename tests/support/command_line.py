@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -84,6 +85,7 @@ class Cli:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=_hear_interrupts,
         )
         with process:
             try:
@@ -96,6 +98,11 @@ class Cli:
         done = self(*arguments)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
+
+
+def _hear_interrupts() -> None:
+    """A process started in the background of a shell ignores SIGINT, and so would its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Stream(io.TextIOWrapper):

@@ -207,7 +207,7 @@ async def open_relay_app(
         settings = settings_for(database_url, neighbours.soniox_url, listener.getsockname()[1], **changes)
         app = create_app(settings, with_worker=with_worker)
         server, client = await stack.enter_async_context(serving_relay(app, listener))
-        yield RelayApp(client, app.state.relay, server, neighbours)
+        yield RelayApp(client, server.lifespan.state["relay"], server, neighbours)
 
 
 @dataclass

@@ -371,7 +371,7 @@ async def _subscribe(database_url: str, url: str) -> None:
         created_at_ms=wall_ms(),
     )
     async with open_database(database_url, Wakeups()) as database:
-        await database.write(lambda connection: endpoints.add(connection, endpoint))
+        await database.write(lambda session: endpoints.add(session, endpoint))
 
 
 @dataclass

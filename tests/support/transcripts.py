@@ -3,14 +3,13 @@
 import json
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session
 
 from service.ids import new_uuid
 from service.lifecycle import Stage
 from service.pipeline.keep import parts_of
 from service.relay import Relay
 from service.store import transcriptions, transcripts
-from service.store.changes import run_together
 from service.tables import Transcription
 from service.transcripts.codec import pack
 
@@ -59,9 +58,9 @@ async def put(relay: Relay, body: bytes | dict[str, Any], **fields: Any) -> str:
     job = Transcription(**values | fields)
     parts = parts_of(job.owner, job.id, packed, now_ms)
 
-    async def keep(connection: AsyncConnection) -> None:
-        await transcriptions.accept(connection, [job])
-        await run_together(connection, transcripts.storing(connection.dialect.name, [parts]))
+    def keep(session: Session) -> None:
+        transcriptions.accept(session, [job])
+        transcripts.store(session, parts)
 
     await relay.db.write(keep)
     return job.id

@@ -44,6 +44,6 @@ async def visiting(relay_app: RelayApp, key: str = ADMIN_KEY) -> AsyncIterator[V
     async with httpx.AsyncClient(base_url=url, headers={"Origin": url}, trust_env=False, timeout=30) as client:
         answer = await client.post("/ui/sign-in", data={"key": key, "next": "/ui"})
         assert answer.status_code == 303, answer.text
-        found = re.search(r'name="token" value="([^"]+)"', (await client.get("/ui")).text)
+        found = re.search(r'name="token" value="([^"]+)"', (await client.get("/ui/")).text)
         assert found
         yield Visitor(client, found[1])

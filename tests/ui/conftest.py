@@ -49,7 +49,7 @@ class Visit:
         self.open("/ui")
         self.page.get_by_label("API key").fill(key)
         self.page.get_by_role("button", name="Sign in").click()
-        self.page.wait_for_url("**/ui")
+        self.page.wait_for_url("**/ui/")
         return self.page
 
     def hear(self, message: ConsoleMessage) -> None:

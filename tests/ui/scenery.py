@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session
 from starlette.responses import Response
 
 from tests.support.receiver import Received
@@ -90,20 +90,18 @@ async def spread(relay_app: RelayApp, dice: random.Random, ids: list[str]) -> No
     """Move each job and what belongs to it back in time; busier in the middle of the day."""
     now_ms = relay_app.relay.clock()
 
-    async def move(connection: AsyncConnection) -> None:
+    def move(session: Session) -> None:
         for transcription_id in ids:
             back_ms = int(DAY_MS * min(0.98, max(0.004, dice.betavariate(1.6, 1.8))))
             slower_ms = int(dice.lognormvariate(9.6, 0.7))
             by_reconciler = dice.random() < (0.25 if 0.45 < back_ms / DAY_MS < 0.52 else 0.01)
-            await shift(connection, transcription_id, back_ms, slower_ms, by_reconciler=by_reconciler)
+            shift(session, transcription_id, back_ms, slower_ms, by_reconciler=by_reconciler)
 
     await relay_app.relay.db.write(move)
     assert relay_app.relay.clock() >= now_ms
 
 
-async def shift(
-    connection: AsyncConnection, transcription_id: str, back_ms: int, slower_ms: int, *, by_reconciler: bool
-) -> None:
+def shift(session: Session, transcription_id: str, back_ms: int, slower_ms: int, *, by_reconciler: bool) -> None:
     """Move one by `back_ms`, and have it taken `slower_ms` more."""
     values = {"id": transcription_id, "back": back_ms, "slow": slower_ms}
     for statement in (
@@ -120,12 +118,10 @@ async def shift(
         "UPDATE deliveries SET created_at_ms = created_at_ms - :back, delivered_at_ms = delivered_at_ms - :back"
         " WHERE transcription_id = :id",
     ):
-        await connection.execute(text(statement), values)
+        session.execute(text(statement), values)
     if by_reconciler:
-        await connection.execute(
-            text("UPDATE transcriptions SET learned_from = 'reconciler' WHERE id = :id"), values
-        )
-        await connection.execute(text("UPDATE webhooks SET source = 'reconciler' WHERE job = :id"), values)
+        session.execute(text("UPDATE transcriptions SET learned_from = 'reconciler' WHERE id = :id"), values)
+        session.execute(text("UPDATE webhooks SET source = 'reconciler' WHERE job = :id"), values)
 
 
 async def leave_some_open(relay_app: RelayApp, dice: random.Random) -> None:

@@ -24,9 +24,9 @@ def shots(sights: Sights) -> list[Shot]:
     """Name, path, colour scheme, size of the window."""
     return [
         ("sign-in", "/ui/sign-in", "light", WIDE),
-        ("overview", "/ui", "light", WIDE),
-        ("overview-dark", "/ui", "dark", WIDE),
-        ("overview-phone", "/ui", "light", PHONE),
+        ("overview", "/ui/", "light", WIDE),
+        ("overview-dark", "/ui/", "dark", WIDE),
+        ("overview-phone", "/ui/", "light", PHONE),
         ("jobs", "/ui/jobs", "light", WIDE),
         ("job", f"/ui/jobs/{sights.job}", "light", WIDE),
         ("transcript", f"/ui/jobs/{sights.talk}/transcript?q=budget", "light", WIDE),
@@ -65,7 +65,7 @@ def take(threaded: ThreadedRelayApp, browser: Browser, shot: Shot) -> None:
     if path != "/ui/sign-in":
         page.get_by_label("API key").fill(ADMIN_KEY)
         page.get_by_role("button", name="Sign in").click()
-        page.wait_for_url("**/ui")
+        page.wait_for_url("**/ui/")
         page.goto(threaded.url + path)
     page.wait_for_timeout(900)
     fit(page, size)

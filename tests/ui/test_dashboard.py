@@ -11,7 +11,7 @@ from tests.ui.conftest import Visit
 
 AXE = (Path(__file__).parent / "vendor" / "axe-4.14.1.min.js").read_text()
 RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice")
-PAGES = ("/ui", "/ui/inbox", "/ui/reconciler", "/ui/system", "/ui/keys")
+PAGES = ("/ui/", "/ui/inbox", "/ui/reconciler", "/ui/system", "/ui/keys")
 SCRIPT = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 
 
@@ -69,7 +69,7 @@ def test_a_person_signs_in_looks_around_and_signs_out(stranger: Visit) -> None:
 def test_a_job_is_watched_from_accepted_to_finished_without_a_reload(
     threaded: ThreadedRelayApp, visit: Visit
 ) -> None:
-    page = visit.open("/ui?window=1h")
+    page = visit.open("/ui/?window=1h")
     expect(page.get_by_role("button", name="Live")).to_be_visible()
     page.evaluate("document.body.dataset.same = 'yes'")
     at_soniox = page.locator(".step:nth-child(3) .step-count")
@@ -83,7 +83,7 @@ def test_a_job_is_watched_from_accepted_to_finished_without_a_reload(
 
 
 def test_a_paused_view_stands_still_until_it_is_let_go(threaded: ThreadedRelayApp, visit: Visit) -> None:
-    page = visit.open("/ui?window=1h")
+    page = visit.open("/ui/?window=1h")
     page.get_by_role("button", name="Live").click()
     paused = page.get_by_role("button", name="Paused")
     expect(paused).to_have_attribute("aria-pressed", "true")
@@ -91,7 +91,7 @@ def test_a_paused_view_stands_still_until_it_is_let_go(threaded: ThreadedRelayAp
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
     beside = page.context.new_page()
-    beside.goto(f"{visit.url}/ui?window=1h")
+    beside.goto(f"{visit.url}/ui/?window=1h")
     completed = beside.locator(".tile", has_text="Completed").locator(".tile-value")
     before = completed.inner_text()
     job = threaded.do(lambda relay_app: relay_app.submit())
@@ -100,13 +100,13 @@ def test_a_paused_view_stands_still_until_it_is_let_go(threaded: ThreadedRelayAp
     beside.close()
     assert requests == []
     page.bring_to_front()
-    with page.expect_request("**/ui?window=1h"):
+    with page.expect_request("**/ui/?window=1h"):
         paused.click()
     expect(page.get_by_role("button", name="Live")).to_be_visible()
 
 
 def test_what_failed_is_tried_again_with_one_click(visit: Visit, jobs: list[str]) -> None:
-    page = visit.open("/ui")
+    page = visit.open("/ui/")
     line = page.locator(".concerns li", has_text="invalid_audio_file").first
     line.get_by_role("button", name="Try again").click()
     expect(page.get_by_role("status")).to_have_text("It is tried again.")

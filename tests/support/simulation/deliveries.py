@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from sqlalchemy import select, text
-from sqlmodel import SQLModel
+from sqlalchemy import text
+from sqlmodel import Session, SQLModel, select
 
 from service.downstream.guard import Guard
 from service.downstream.send import Sender
@@ -22,8 +22,7 @@ from service.store import claims, deliveries, endpoints, events, parcels, recove
 from service.store.claims import Claimant
 from service.store.events import Told
 from service.store.parcels import Parcel
-from service.store.rows import as_models
-from service.tables import Attempt, Delivery, Endpoint, Event, Recovery, table_of
+from service.tables import Attempt, Delivery, Endpoint, Event, Recovery
 from service.vault import new_endpoint_secret
 from tests.support.relay_app import settings_for
 
@@ -70,7 +69,7 @@ class DeliverySimulation:
             created_at_ms=self.clock(),
             **fields,
         )
-        await self.relay.db.write(lambda connection: endpoints.add(connection, endpoint))
+        await self.relay.db.write(lambda session: endpoints.add(session, endpoint))
         self.secrets[endpoint.id] = secret
         return endpoint
 
@@ -78,9 +77,9 @@ class DeliverySimulation:
         """Write events, and with them their deliveries."""
         made = [self._event(index, **fields) for index in range(number)]
 
-        async def append(connection: Any) -> None:
+        def append(session: Session) -> None:
             for event in made:
-                await events.append(connection, [Told(event)])
+                events.append(session, Told(event))
 
         await self.relay.db.write(append)
         return made
@@ -88,7 +87,7 @@ class DeliverySimulation:
     async def claim(self, limit: int = 64) -> list[Parcel]:
         """Take what is due."""
         claimant = Claimant("tester", self.clock(), LEASE_MS)
-        return await self.relay.db.write(lambda connection: parcels.claim(connection, claimant, limit))
+        return await self.relay.db.write(lambda session: parcels.claim(session, claimant, limit))
 
     async def run(self) -> int:
         """Claim and send until nothing is due; how many tries that were."""
@@ -101,7 +100,7 @@ class DeliverySimulation:
     async def run_recovery_step(self) -> int:
         """One batch of each recovery that is due."""
         claimant = Claimant("tester", self.clock(), LEASE_MS)
-        rows = await self.relay.db.write(lambda connection: claims.claim(connection, Recovery, claimant, limit=10))
+        rows = await self.relay.db.write(lambda session: claims.claim(session, Recovery, claimant, limit=10))
         for row in rows:
             await recover(self.relay, row)
         return len(rows)
@@ -109,11 +108,11 @@ class DeliverySimulation:
     async def kill_recovery_step(self) -> None:
         """A worker claims what is due and dies, its transaction rolled back at the last moment."""
         claimant = Claimant("killed", self.clock(), LEASE_MS)
-        rows = await self.relay.db.write(lambda connection: claims.claim(connection, Recovery, claimant, limit=10))
+        rows = await self.relay.db.write(lambda session: claims.claim(session, Recovery, claimant, limit=10))
 
-        async def die(connection: Any) -> None:
+        def die(session: Session) -> None:
             for row in rows:
-                await recoveries.do_batch(connection, row, size=7, now_ms=self.clock(), again_ms=self.clock())
+                recoveries.do_batch(session, row, size=7, now_ms=self.clock(), again_ms=self.clock())
             raise KilledWorker
 
         with contextlib.suppress(KilledWorker):
@@ -126,30 +125,28 @@ class DeliverySimulation:
     async def send_again(self, delivery_id: str) -> None:
         """What the retry of a delivery does."""
 
-        async def again(connection: Any) -> None:
-            delivery = await deliveries.get(connection, delivery_id, None)
+        def again(session: Session) -> None:
+            delivery = deliveries.get(session, delivery_id, None)
             assert delivery
-            await deliveries.again(connection, delivery, self.clock())
+            deliveries.again(session, delivery, self.clock())
 
         await self.relay.db.write(again)
 
     async def next_due_ms(self) -> int | None:
         """When the next delivery becomes due."""
-        async with self.relay.db.read() as connection:
-            return await claims.next_due_ms(connection, Delivery, self.clock())
+        return await self.relay.db.read(lambda session: claims.next_due_ms(session, Delivery, self.clock()))
 
     async def all_of(self, model: type[M]) -> list[M]:
         """Every row of a table."""
-        async with self.relay.db.read() as connection:
-            return list(as_models(model, await connection.execute(select(table_of(model)))))
+        return await self.relay.db.read(lambda session: list(session.exec(select(model))))
 
     async def append_callback(self, url: str, number: int = 1) -> None:
         """Write events that go to a caller's own URL only."""
         made = [self._event(index, owner="somebody-else") for index in range(number)]
 
-        async def append(connection: Any) -> None:
+        def append(session: Session) -> None:
             for event in made:
-                await events.append(connection, [Told(event, url)])
+                events.append(session, Told(event, url))
 
         await self.relay.db.write(append)
 
@@ -159,11 +156,11 @@ class DeliverySimulation:
 
     async def execute(self, statement: str) -> None:
         """Run plain SQL."""
-        await self.relay.db.write(lambda connection: connection.execute(text(statement)))
+        await self.relay.db.write(lambda session: session.execute(text(statement)))
 
     async def enable(self, endpoint: Endpoint) -> None:
         """What PATCH does."""
-        await self.relay.db.write(lambda connection: endpoints.enable(connection, endpoint.id))
+        await self.relay.db.write(lambda session: endpoints.enable(session, endpoint.id))
 
     async def delivery_to(self, endpoint: Endpoint) -> Delivery:
         """The only delivery of an endpoint."""

@@ -5,7 +5,6 @@ the middle. The double's own webhooks are all dropped: they are delivered by han
 """
 
 import asyncio
-import functools
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
@@ -14,12 +13,14 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
-from starlette.datastructures import State
+from fastapi import FastAPI
+from sqlmodel import select
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from service import hooks
+from service import webhook
+from service.api import errors
+from service.api.request_id import RequestIds
 from service.db import Database, open_database
 from service.downstream.guard import Guard
 from service.downstream.send import Sender
@@ -29,10 +30,9 @@ from service.lanes import lanes_of
 from service.sandbox import SandboxConfig
 from service.sandbox.desk import Desk
 from service.sandbox.faults import Faults
-from service.settings import Settings
+from service.settings import WEBHOOK_PATH, Settings
 from service.store import claims, endpoints
 from service.store.claims import Claimant
-from service.store.rows import as_models
 from service.strangers import Strangers
 from service.tables import Endpoint, Event, File, Passage, Transcript, TranscriptChunk, Transcription, table_of
 from service.vault import new_endpoint_secret
@@ -83,7 +83,7 @@ class Simulation:
     clock: Ticking
     sender: Sender
     hook: httpx.AsyncClient
-    door: State  # what the webhook route finds
+    state: dict[str, Any]  # what the webhook route finds
     sleepers: list[Sleeper] = field(default_factory=list)
     processes: list[Process] = field(default_factory=list)
     answers: defaultdict[str, list[int]] = field(default_factory=lambda: defaultdict(list))  # by path, then 200
@@ -104,7 +104,7 @@ class Simulation:
         """The next one, with nothing in its memory."""
         name = f"process-{len(self.processes)}"
         self.processes.append(new_process(name, self.settings, self.db, self.clock, self.sender))
-        self.door.relay = self.process.relay
+        self.state["relay"] = self.process.relay
 
     def faults(self, **knobs: Any) -> None:
         """Turn Soniox's knobs; those not named are off."""
@@ -148,7 +148,7 @@ class Simulation:
         if not lane.may_claim():
             return lane, []
         claimant = Claimant(relay.name, self.clock(), LEASE_MS)
-        rows = list(await self.db.write(lambda connection: lane.claim(connection, claimant, limit)))
+        rows = list(await self.db.write(lambda session: lane.claim(session, claimant, limit)))
         for row in rows:
             relay.leases.hold(row.id, claimant.now_ms + LEASE_MS)
         return lane, rows
@@ -170,7 +170,7 @@ class Simulation:
     async def end_leases(self) -> None:
         """What the only process does when it starts: whoever held a lease is dead."""
         for model in {lane.model for lane in lanes_of(self.process.relay)}:
-            await self.db.write(lambda connection: claims.release(connection, model, None, self.clock()))  # noqa: B023  # awaited at once
+            await self.db.write(lambda session: claims.release(session, model, None, self.clock()))  # noqa: B023  # awaited at once
 
     async def soniox_is_idle(self) -> None:
         """Wait until the double has done all that it will do by itself."""
@@ -198,16 +198,14 @@ class Simulation:
 
     async def rows(self, model: Any) -> list[Any]:
         """Every row of a table."""
-        async with self.db.read() as connection:
-            return await _rows(connection, model)
+        return await self.db.read(lambda session: list(session.exec(select(model))))
 
     async def sight(self) -> Sight:
         """Everything that counts."""
-        async with self.db.read() as connection:
-            notes = await witness.notes_since(connection, self.seen)
-            jobs, events = await _rows(connection, Transcription), await _rows(connection, Event)
-            transcripts = {row.transcription_id: row.digest for row in await _rows(connection, Transcript)}
-            kept = {name for model in OF_A_JOB for name in await _jobs_named_in(connection, model)}
+        notes = await self.db.read(lambda session: witness.notes_since(session, self.seen))
+        jobs, events = await self.rows(Transcription), await self.rows(Event)
+        transcripts = {row.transcription_id: row.digest for row in await self.rows(Transcript)}
+        kept = {name for model in OF_A_JOB for name in await self._jobs_named_in(model)}
         self.seen = notes[-1].seq if notes else self.seen
         return Sight(
             notes=notes,
@@ -226,19 +224,14 @@ class Simulation:
             ],
         )
 
+    async def _jobs_named_in(self, model: Any) -> set[str]:
+        named = select(table_of(model).c.transcription_id).distinct()
+        return {name for name in await self.db.read(lambda session: session.exec(named).all()) if name}
+
     def answer(self, request: Received) -> Response:
         """How the receivers answer."""
         waiting = self.answers[request.path]
         return Response(status_code=waiting.pop(0) if waiting else 200)
-
-
-async def _rows(connection: AsyncConnection, model: Any) -> list[Any]:
-    return list(as_models(model, await connection.execute(select(table_of(model)))))
-
-
-async def _jobs_named_in(connection: AsyncConnection, model: Any) -> set[str]:
-    found = await connection.execute(select(table_of(model).c.transcription_id).distinct())
-    return {row[0] for row in found.all() if row[0]}
 
 
 def _creation(job: Any) -> Creation:
@@ -258,12 +251,20 @@ async def open_simulation(neighbours: Neighbours, database_url: str, clock: Tick
         relay_delivery_schedule_s=(5.0, 60.0),
     )
     await neighbours.reset()
-    door = State({"strangers": Strangers(0), "webhook_calls": no_calls()})
-    transport = httpx.ASGITransport(functools.partial(hooks.take_in, door))
+    app = FastAPI()
+    state: dict[str, Any] = {"strangers": Strangers(0), "webhook_calls": no_calls()}
+    app.add_middleware(RequestIds)
+    errors.install(app)
+    app.add_route(WEBHOOK_PATH, webhook.receive, methods=["POST"])
+
+    async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, "state": dict(state)}, receive, send)
+
+    transport = httpx.ASGITransport(with_state, raise_app_exceptions=False)
     hook = httpx.AsyncClient(transport=transport, base_url="http://relay")
     sender = Sender(Guard(settings.relay_allowed_destinations), settings.relay_delivery_timeout_s)
     async with open_database(database_url, Wakeups()) as db:
-        simulation = Simulation(neighbours, settings, db, clock, sender, hook, door)
+        simulation = Simulation(neighbours, settings, db, clock, sender, hook, state)
         neighbours.receiver.answer = simulation.answer
         simulation.faults()
         simulation.start_process()
@@ -287,4 +288,4 @@ async def _subscribe(simulation: Simulation, path: str) -> None:
         secret_sealed=simulation.process.relay.vault.seal(new_endpoint_secret()),
         created_at_ms=simulation.clock(),
     )
-    await simulation.db.write(lambda connection: endpoints.add(connection, endpoint))
+    await simulation.db.write(lambda session: endpoints.add(session, endpoint))

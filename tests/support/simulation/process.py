@@ -93,8 +93,8 @@ class MortalDatabase:
     async def write(self, step: Any, wake: Any = ()) -> Any:
         return await self._fuse.burn(lambda: self._db.write(step, wake))
 
-    async def write_one_of(self, bulk: Any, item: Any, wake: Any = (), later: Any = ()) -> Any:
-        return await self._fuse.burn(lambda: self._db.write_one_of(bulk, item, wake, later))
+    async def write_many(self, function: Any, item: Any, wake: Any = ()) -> Any:
+        return await self._fuse.burn(lambda: self._db.write_many(function, item, wake))
 
 
 class MortalSoniox(Soniox):

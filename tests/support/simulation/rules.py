@@ -143,8 +143,8 @@ class Lifecycle(RuleBasedStateMachine):
         fields: dict[str, Any] = {"owner": OWNER, "filename": name, "size": 4, "created_at_ms": now_ms}
         file = File(id=new_uuid(now_ms), complete=not part_of_it, **fields)
         chunk = FileChunk(file_id=file.id, position=0, data=b"RIFF")
-        await self.simulation.db.write(lambda connection: files.begin(connection, file))
-        await self.simulation.db.write(lambda connection: files.add_chunk(connection, chunk))
+        await self.simulation.db.write(lambda session: files.begin(session, file))
+        await self.simulation.db.write(lambda session: files.add_chunk(session, chunk))
         return file
 
     @precondition(lambda self: self.model.lives)
@@ -306,8 +306,8 @@ class Lifecycle(RuleBasedStateMachine):
             created_at_ms=now_ms,
             due_at_ms=now_ms,
         )
-        await self.simulation.db.write(lambda connection: endpoints.enable(connection, endpoint_id))
-        await self.simulation.db.write(lambda connection: recoveries.order(connection, order))
+        await self.simulation.db.write(lambda session: endpoints.enable(session, endpoint_id))
+        await self.simulation.db.write(lambda session: recoveries.order(session, order))
 
     # what must hold
 

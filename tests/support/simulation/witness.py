@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlmodel import Session
+
+from service.store.rows import is_sqlite
 
 FENCED = ("transcriptions", "webhooks", "deliveries", "removals", "recoveries")
 NOTE = "INSERT INTO witness (what, row_id, old, new, attempt) VALUES ({})"
@@ -39,20 +41,20 @@ class Note:
     attempt: int
 
 
-async def install(connection: AsyncConnection) -> None:
+def install(session: Session) -> None:
     """Watch from now on; the witness is in the same transaction as what it sees."""
-    is_sqlite = connection.dialect.name == "sqlite"
-    serial = "INTEGER PRIMARY KEY AUTOINCREMENT" if is_sqlite else "BIGSERIAL PRIMARY KEY"
+    on_sqlite = is_sqlite(session)
+    serial = "INTEGER PRIMARY KEY AUTOINCREMENT" if on_sqlite else "BIGSERIAL PRIMARY KEY"
     columns = "what TEXT NOT NULL, row_id TEXT NOT NULL, old TEXT NOT NULL, new TEXT NOT NULL, attempt INTEGER"
-    await connection.execute(text(f"CREATE TABLE witness (seq {serial}, {columns})"))
-    for statement in _sqlite_triggers() if is_sqlite else _postgres_triggers():
-        await connection.execute(text(statement))
+    session.execute(text(f"CREATE TABLE witness (seq {serial}, {columns})"))
+    for statement in _sqlite_triggers() if on_sqlite else _postgres_triggers():
+        session.execute(text(statement))
 
 
-async def notes_since(connection: AsyncConnection, seq: int) -> list[Note]:
+def notes_since(session: Session, seq: int) -> list[Note]:
     """What happened after the note numbered `seq`."""
     query = text("SELECT seq, what, row_id, old, new, attempt FROM witness WHERE seq > :seq ORDER BY seq")
-    return [Note(*row) for row in (await connection.execute(query, {"seq": seq})).all()]
+    return [Note(*row) for row in session.execute(query, {"seq": seq}).all()]
 
 
 def _sqlite_triggers() -> Iterator[str]:
