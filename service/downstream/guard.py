@@ -1,7 +1,7 @@
 """Which addresses the relay may connect to: public ones, and those that the operator allowed.
 
-`http.new_client` asks the guard while it connects, so the address that was vetted is the one connected to and
-a name that changes its answer gains nothing. What is not known to be public is refused: of IPv6 only global
+`http_client` asks the guard while it connects, so the address that was vetted is the one connected to and a name
+that changes its answer gains nothing. What is not known to be public is refused: of IPv6 only global
 unicast passes, and an IPv6 address that carries an IPv4 one (IPv4-mapped, NAT64, ISATAP) is judged by that.
 """
 

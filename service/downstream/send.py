@@ -14,7 +14,8 @@ from http import HTTPStatus
 
 from service.downstream.guard import Guard, Refused
 from service.downstream.message import Message
-from service.http import Caps, Disconnected, NotHttp, TooLong, new_client, retry_after_s
+from service.http_client import Caps, Disconnected, NotHttp, TooLong, exchange, new_client
+from service.retry_after import retry_after_s
 
 MOST_OF_ANSWER = 64 * 1024  # bytes read of an answer; more counts as a broken receiver
 KEPT_OF_ANSWER = 1024  # bytes of it that are stored
@@ -55,8 +56,8 @@ class Sender:
         """One try."""
         started = time.monotonic()
         try:
-            answer = await self._http.exchange(
-                "POST", message.url, self._caps, headers=message.headers, body=message.body
+            answer = await exchange(
+                self._http, "POST", message.url, self._caps, headers=message.headers, body=message.body
             )
         except Exception as error:  # noqa: BLE001  # whatever a receiver does is an outcome, never our failure
             return Outcome(None, explain(error), _since(started))
@@ -71,7 +72,7 @@ class Sender:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._http.close()
+        await self._http.aclose()
 
 
 REASONS: tuple[tuple[type[BaseException], str], ...] = (

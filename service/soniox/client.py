@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 import msgspec
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
@@ -19,7 +20,7 @@ from service.errors import (
     SonioxUncertain,
     SonioxUnreachable,
 )
-from service.http import FAILURES, Answer, Caps, new_client
+from service.http_client import FAILURES, Answer, Caps, exchange, new_client
 from service.soniox import refusals
 from service.soniox.models import Count, FilePage, RemoteFile, RemoteTranscription, TranscriptionPage
 from service.soniox.multipart import Upload, encode
@@ -134,7 +135,7 @@ class Soniox:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._http.close()
+        await self._http.aclose()
 
     async def _delete(self, call: Call, path: str) -> None:
         try:
@@ -146,7 +147,7 @@ class Soniox:
         cursor: str | None = None
         while True:
             params = {"limit": str(PAGE)} | ({"cursor": cursor} if cursor else {})
-            page = _decoded(await self._call(call, path, params=params), page_type)
+            page = _decoded(await self._call(call, f"{path}?{urlencode(params)}"), page_type)
             yield page
             cursor = page.next_page_cursor
             if not cursor:
@@ -183,7 +184,7 @@ class Soniox:
         started = time.monotonic()
         status: int | None = None
         try:
-            answer = await self._http.exchange(call.method, self._base_url + path, call.caps, **request)
+            answer = await exchange(self._http, call.method, self._base_url + path, call.caps, **request)
             status = answer.status_code
         except FAILURES as error:
             raise refusals.from_failure(error) from error

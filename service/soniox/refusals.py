@@ -15,7 +15,8 @@ from service.errors import (
     SonioxUncertain,
     SonioxUnreachable,
 )
-from service.http import Answer, nothing_was_sent, retry_after_s
+from service.http_client import Answer, nothing_was_sent
+from service.retry_after import retry_after_s
 from service.soniox.models import ErrorBody
 
 MAY_PASS = frozenset({408, 425, 500, 502, 503, 504})
