@@ -9,13 +9,12 @@ import asyncio
 import logging
 import statistics
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx
 import structlog
 import uvloop
-from typing_extensions import override
 
 from bench.neighbour import beside
 from bench.rate import calls_per_s, ratio
@@ -29,7 +28,6 @@ from service.downstream.guard import Guard
 from service.downstream.message import Message
 from service.downstream.send import Sender
 from service.downstream.sign import signed_headers
-from service.http import Answer, Caps, Client
 from service.ids import new_id, new_uuid
 from service.lanes import lanes_of
 from service.lifecycle import Stage
@@ -80,34 +78,13 @@ async def bare(url: str, *, with_packing: bool = False) -> float:
         await sender.close()
 
 
-class OneHttpxClient(Client):
-    """What one would write first: httpx's client, and one of it for all that is called."""
-
-    def __init__(self, client: httpx.AsyncClient, headers: dict[str, str]) -> None:
-        self._client, self._headers = client, headers
-
-    @override
-    async def exchange(
-        self,
-        method: str,
-        url: str,
-        caps: Caps,
-        *,
-        headers: Mapping[str, str] | None = None,
-        params: Mapping[str, str] | None = None,
-        body: bytes | AsyncIterable[bytes] | None = None,
-    ) -> Answer:
-        both = {**self._headers, **(headers or {})}
-        answer = await self._client.request(method, url, headers=both, params=params, content=body)
-        return Answer(answer.status_code, answer.headers, answer.content)
-
-
 async def with_one_httpx_client(relay: Relay) -> float:
-    """The same jobs through the same worker, whose calls all go through one httpx client."""
+    """The same jobs through the same worker, whose calls all go through one client on httpx's own connections."""
     ours = relay.soniox._http, relay.sender._http
-    async with httpx.AsyncClient(limits=httpx.Limits(max_connections=AT_ONCE), timeout=60) as client:
-        relay.soniox._http = OneHttpxClient(client, {"Authorization": "Bearer key"})
-        relay.sender._http = OneHttpxClient(client, {"Content-Type": "application/json"})
+    headers = {"Authorization": "Bearer key", "Content-Type": "application/json"}
+    limits = httpx.Limits(max_connections=AT_ONCE)
+    async with httpx.AsyncClient(headers=headers, limits=limits, timeout=60) as client:
+        relay.soniox._http = relay.sender._http = client
         try:
             return await through_relay(relay, HTTPX_JOBS)
         finally:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from bench.served import ready_databases
 from bench.transcripts import body, longest_stall, report, store_and_read, tokens
+from service.app import settle_memory
 from service.db import Database, open_database
 from service.pipeline.keep import parts_of
 from service.store import transcripts
@@ -144,6 +145,7 @@ async def stall(name: str, db: Database, largest: bytes) -> None:
 async def main() -> None:
     """Measure and print."""
     plain, largest = body(tokens(100_000)), body(tokens(150_000, translated=True))
+    settle_memory()  # as the process of a relay does
     with ready_databases() as urls:
         for name, url in urls.items():
             await bench(name, url, plain, largest)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from service.downstream.patience import DISABLE_AFTER_MS, JITTER, LONGEST_PAUSE_MS, Past, judge
 from service.downstream.send import LONGEST_RETRY_AFTER_S, Outcome
-from service.http import retry_after_s
 from service.lifecycle import DeliveryStatus
+from service.retry_after import retry_after_s
 
 NOW_MS = 1_800_000_000_000
 NOW = datetime.datetime.fromtimestamp(NOW_MS / 1000, datetime.UTC)

@@ -28,8 +28,8 @@ from service.cli.verifying import Request, check
 from service.downstream.guard import Guard, Refused, literal
 from service.downstream.headers import mistakes_in
 from service.errors import CallerError, InvalidCursor
-from service.http import retry_after_s
 from service.ids import new_id, new_uuid
+from service.retry_after import retry_after_s
 from service.vault import Vault, new_endpoint_secret
 from tests.support.postgres import execute, run_on
 from tests.support.relay_app import ADMIN_KEY, MASTER_SECRET, settings_for

@@ -7,7 +7,7 @@ import pytest
 
 from service.cli.demo.household import free_port
 from service.errors import SonioxError, SonioxUncertain, SonioxUnreachable
-from service.http import Caps
+from service.http_client import Caps
 from service.soniox import Soniox, client
 
 CREATED = b'{"id":"0b7f9c3e-6c0e-4f0e-9a53-2f0f8f1f7d11","status":"queued","filler":"%b"}' % (b"x" * 500)

@@ -24,7 +24,7 @@ from service.api.request_id import RequestIds
 from service.db import Database, open_database
 from service.downstream.guard import Guard
 from service.downstream.send import Sender
-from service.http import Client, new_client
+from service.http_client import new_client
 from service.inbound import no_calls
 from service.lanes import lanes_of
 from service.sandbox import SandboxConfig
@@ -56,13 +56,13 @@ INSTANT = SandboxConfig(recognise="script", processing_ms=0, requests_per_minute
 
 
 @asynccontextmanager
-async def one_client() -> AsyncIterator[Client]:
+async def one_client() -> AsyncIterator[httpx.AsyncClient]:
     """The client that all processes share: each new one would open connections of its own."""
     client = new_client(headers={"Authorization": "Bearer sandbox-key"}, connections=64)
     try:
         yield client
     finally:
-        await client.close()
+        await client.aclose()
 
 
 @dataclass

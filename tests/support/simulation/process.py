@@ -14,7 +14,7 @@ from typing_extensions import override
 from service.db import Database
 from service.downstream.send import Sender
 from service.governor import Governor
-from service.http import Answer
+from service.http_client import Answer
 from service.leases import Leases
 from service.listing import Listing
 from service.reconcile.clock import Rhythm
