@@ -34,7 +34,7 @@ from service.ids import new_id
 from service.lanes import lanes_of
 from service.migrate import upgrade
 from service.relay import Relay, open_relay
-from service.schemas import event_body
+from service.schemas import Open, event_body
 from service.settings import Settings
 from service.store import deliveries, endpoints, events
 from service.store.events import Told
@@ -134,7 +134,7 @@ async def append(relay: Relay, owners: range) -> None:
             type="transcription.completed",
             owner=f"owner-{owner}",
             created_at_ms=now_ms,
-            body=event_body("transcription.completed", now_ms, DATA),
+            body=event_body("transcription.completed", now_ms, Open.model_validate(DATA)),
         )
         for owner in owners
     ]
@@ -171,7 +171,7 @@ async def relay_rate(relay: Relay) -> float:
 
 async def rates(folder: Path, url: str) -> list[Row]:
     """The relay, its client alone, and httpx, in turn."""
-    body = event_body("transcription.completed", 1, DATA)
+    body = event_body("transcription.completed", 1, Open.model_validate(DATA))
     plain, alone, ours = [], [], []
     async with fresh_relay(folder, "rate.db") as relay:
         await add_endpoints(relay, [url] * 5)

@@ -1,17 +1,14 @@
 """Events about endpoints themselves: that one was disabled, and the ping that tries one out."""
 
-from typing import Any
-
 from sqlmodel import Session
 
-from service.clock import iso
 from service.downstream.message import message_to
 from service.downstream.send import Outcome
 from service.errors import InvalidState
 from service.ids import new_id
 from service.lifecycle import DeliveryStatus
 from service.relay import Relay
-from service.schemas import event_body
+from service.schemas import DisabledEndpoint, Open, Pinged, event_body
 from service.store import events
 from service.store.events import Told
 from service.store.rows import insert_all
@@ -20,12 +17,7 @@ from service.tables import Attempt, Delivery, Endpoint, Event
 
 def announce_disabled(session: Session, endpoint: Endpoint, now_ms: int) -> None:
     """Into the log, and to the owner's other endpoints."""
-    data = {
-        "id": endpoint.id,
-        "url": endpoint.url,
-        "reason": endpoint.disabled_reason,
-        "disabled_at": iso(endpoint.disabled_at_ms),
-    }
+    data = DisabledEndpoint.of(endpoint, reason=endpoint.disabled_reason)
     event = _event("endpoint.disabled", endpoint, data, now_ms)
     events.append(session, Told(event, but_not=endpoint.id))
 
@@ -36,7 +28,7 @@ async def ping(relay: Relay, endpoint: Endpoint) -> tuple[Delivery, Attempt]:
     Raises InvalidState when its secret was sealed with a master secret that is no longer set.
     """
     at_ms = relay.clock()
-    event = _event("ping", endpoint, {"endpoint_id": endpoint.id}, at_ms)
+    event = _event("ping", endpoint, Pinged(endpoint_id=endpoint.id), at_ms)
     try:
         message = message_to(endpoint, relay.vault, event.id, event.body, at_ms)
     except ValueError as error:
@@ -62,7 +54,7 @@ async def ping(relay: Relay, endpoint: Endpoint) -> tuple[Delivery, Attempt]:
     return delivery, attempt
 
 
-def _event(event_type: str, endpoint: Endpoint, data: dict[str, Any], now_ms: int) -> Event:
+def _event(event_type: str, endpoint: Endpoint, data: Open, now_ms: int) -> Event:
     return Event(
         id=new_id("evt", now_ms),
         type=event_type,

@@ -9,7 +9,7 @@ from service.errors import InvalidState
 from service.ids import new_id
 from service.lifecycle import Stage
 from service.relay import Relay
-from service.schemas import event_body
+from service.schemas import DeletedTranscription, event_body
 from service.store import events, files, removals, timeline, transcriptions, transcripts, webhooks
 from service.store.events import Told
 from service.tables import Event, TimelineEntry, Transcription
@@ -77,16 +77,7 @@ async def retry(relay: Relay, job: Transcription) -> None:
 
 
 def _receipt(job: Transcription, now_ms: int, reason: Reason, removed: dict[str, int]) -> Event:
-    data = {
-        "id": job.id,
-        "client_reference_id": job.client_reference_id,
-        "created_at": iso(job.created_at_ms),
-        "finished_at": iso(job.finished_at_ms),
-        "deleted_at": iso(now_ms),
-        "stage": job.stage,
-        "reason": reason,
-        "removed": removed,
-    }
+    data = DeletedTranscription.of(job, deleted_at=iso(now_ms), reason=reason, removed=removed)
     return Event(
         id=new_id("evt", now_ms),
         type="transcription.deleted",

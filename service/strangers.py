@@ -27,9 +27,9 @@ class Strangers:
         self._known: OrderedDict[str, None] = OrderedDict()
 
     @contextmanager
-    def visit(self, address: str, authorization: str) -> Iterator[None]:
+    def visit(self, address: str, key: str) -> Iterator[None]:
         """Check a key inside this block. Raises TooManyRequests before it; what is raised inside counts."""
-        digest = hash_api_key(authorization)
+        digest = hash_api_key(key)
         known = self._known.pop(digest, True) is None
         if not known and (wait_s := self.count(address)):
             text = f"this address may make {self._limits.per_minute} requests per minute without a valid key"

@@ -11,8 +11,8 @@ import pytest
 from starlette.routing import BaseRoute, Route
 
 from service.api import docs
-from service.api.subscription import EVENT_TYPES
 from service.app import create_app
+from service.schemas import EVENT_TYPES
 from service.settings import WEBHOOK_PATH, Settings
 from tests.support.relay_app import RelayApp
 

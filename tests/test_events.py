@@ -16,7 +16,7 @@ from service.app import create_app
 from service.cli.demo.household import free_port
 from service.engines import engine_url
 from service.ids import new_id
-from service.schemas import event_body
+from service.schemas import Open, event_body
 from service.store import events, feed
 from service.store.feed import START, Position, Wanted
 from service.tables import Event
@@ -193,7 +193,7 @@ async def test_a_reader_may_change_to_another_replica_at_any_time(postgres_datab
 
 
 def _event(name: str) -> Event:
-    body = event_body("transcription.completed", 1, {"id": name})
+    body = event_body("transcription.completed", 1, Open.model_validate({"id": name}))
     values: dict[str, Any] = {
         "type": "transcription.completed",
         "owner": "o",

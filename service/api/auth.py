@@ -1,11 +1,11 @@
 """Who is calling, and what may they do."""
 
 import hmac
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 
 from service.api.waiting import Endings
 from service.catalogue import Catalogue
@@ -20,6 +20,9 @@ from service.vault import hash_api_key
 BOOTSTRAP = "bootstrap"  # the owner behind RELAY_API_KEY
 SCOPES = ("submit", "read", "admin")
 USE_NOTED_EVERY_MS = 60_000
+
+bearer = HTTPBearer(scheme_name="key", auto_error=False)
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,12 @@ class Caller:
         return None if self.is_admin else self.owner
 
 
-async def authenticate(request: Request) -> Caller:
+async def authenticate(request: Request, credentials: Credentials) -> Caller:
     """The caller behind the bearer key. Raises Unauthenticated, and TooManyRequests when its rate is spent."""
     strangers: Strangers = request.state.strangers
-    authorization = request.headers.get("authorization", "")
-    with strangers.visit(address_of(request.scope), authorization):
-        caller = await identify(relay_of(request), authorization)
+    key = credentials.credentials if credentials else ""
+    with strangers.visit(address_of(request.scope), key):
+        caller = await identify(relay_of(request), key)
     limits: Limits = request.state.limits
     request.state.rate_limit, wait_s = spend(limits, caller.owner)
     if wait_s:
@@ -52,10 +55,17 @@ async def authenticate(request: Request) -> Caller:
     return caller
 
 
-async def identify(relay: Relay, authorization: str) -> Caller:
-    """Who has the key in this header. Raises Unauthenticated."""
-    scheme, _, key = authorization.partition(" ")
-    if scheme.lower() != "bearer" or not key:
+async def permit(needed: SecurityScopes, caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
+    """The caller, if its key has the scopes that the route names; admin keys have all. Raises PermissionDenied."""
+    for scope in needed.scopes:
+        if scope not in caller.scopes and not caller.is_admin:
+            raise PermissionDenied(f"the key lacks the scope `{scope}`")
+    return caller
+
+
+async def identify(relay: Relay, key: str) -> Caller:
+    """Who has this key. Raises Unauthenticated."""
+    if not key:
         raise Unauthenticated("send your key as `Authorization: Bearer KEY`")
     bootstrap = relay.settings.relay_api_key
     if bootstrap and hmac.compare_digest(hash_api_key(key), hash_api_key(bootstrap.get_secret_value())):
@@ -71,18 +81,6 @@ async def _stored(relay: Relay, key: str) -> Caller:
     if now_ms - (found.last_used_at_ms or 0) > USE_NOTED_EVERY_MS:
         await relay.db.write(lambda connection: keys.mark_used(connection, found.id, now_ms))
     return Caller(found.id, frozenset(found.scopes))
-
-
-def needs(scope: str) -> Callable[[Request], Awaitable[Caller]]:
-    """A dependency that lets only keys with `scope` pass; admin keys have all scopes."""
-
-    async def check(request: Request) -> Caller:
-        caller = await authenticate(request)
-        if scope not in caller.scopes and not caller.is_admin:
-            raise PermissionDenied(f"the key lacks the scope `{scope}`")
-        return caller
-
-    return check
 
 
 def relay_of(request: Request) -> Relay:
@@ -109,9 +107,9 @@ def figures_of(request: Request) -> Figures:
     return figures
 
 
-Submitter = Annotated[Caller, Depends(needs("submit"))]
-Reader = Annotated[Caller, Depends(needs("read"))]
-Admin = Annotated[Caller, Depends(needs("admin"))]
+Submitter = Annotated[Caller, Security(permit, scopes=["submit"])]
+Reader = Annotated[Caller, Security(permit, scopes=["read"])]
+Admin = Annotated[Caller, Security(permit, scopes=["admin"])]
 RelayOf = Annotated[Relay, Depends(relay_of)]
 CatalogueOf = Annotated[Catalogue, Depends(catalogue_of)]
 EndingsOf = Annotated[Endings, Depends(endings_of)]

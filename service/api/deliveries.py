@@ -1,21 +1,60 @@
 """Deliveries: what was sent where, what came of each try, and sending one again."""
 
-from typing import Any
-
 from fastapi import APIRouter
+from pydantic import Field
 from sqlmodel import Session
 
+from service import tables
 from service.api.auth import Caller, Reader, RelayOf, Submitter
-from service.api.listing import PageOf, Text, listed
+from service.api.documents import EVERYWHERE, NOT_FOUND, refused
+from service.api.listing import NextCursor, PageOf, Text, cut
 from service.clock import iso
 from service.errors import InvalidState, NotFound
 from service.ids import is_own_id
 from service.lifecycle import DeliveryStatus
 from service.relay import Relay
+from service.schemas import Moment, Open, Shown
 from service.store import deliveries, endpoints
-from service.tables import Attempt, Delivery
 
-router = APIRouter(prefix="/v1/deliveries", tags=["Deliveries"])
+router = APIRouter(prefix="/v1/deliveries", tags=["Deliveries"], responses=EVERYWHERE)
+
+
+class Attempt(Shown):
+    """One try of a delivery."""
+
+    at: Moment
+    status_code: int | None
+    duration_ms: int
+    error: str | None
+    answer: str = Field(description="The first bytes of what came back, as far as they are text.")
+
+
+class Delivery(Shown):
+    """One event on its way to one receiver."""
+
+    id: str
+    event_id: str
+    endpoint_id: str | None = Field(description="null: your own `webhook_url`.")
+    transcription_id: str | None
+    status: DeliveryStatus
+    created_at: Moment
+    next_attempt_at: Moment | None = Field(description="null: none is due.")
+    delivered_at: Moment | None
+    last_error: str | None
+    attempt_count: int
+
+
+class DeliveryWithAttempts(Delivery):
+    """With all its tries."""
+
+    attempts: list[Attempt]
+
+
+class DeliveryPage(Open):
+    """Some deliveries."""
+
+    deliveries: list[Delivery]
+    next_page_cursor: NextCursor
 
 
 @router.get("", summary="List deliveries")
@@ -26,30 +65,33 @@ async def list_page(
     endpoint_id: Text | None = None,
     status: DeliveryStatus | None = None,
     event_id: Text | None = None,
-) -> dict[str, Any]:
+) -> DeliveryPage:
     chosen = deliveries.Filter(caller.sees, endpoint_id, status, event_id)
 
-    def query(session: Session) -> tuple[list[Delivery], dict[str, int]]:
+    def query(session: Session) -> tuple[list[tables.Delivery], dict[str, int]]:
         found = deliveries.page_of(session, chosen, page)
         return found, deliveries.count_attempts(session, [row.id for row in found])
 
     found, tried = await relay.db.read(query)
-    shown = listed("deliveries", found, page, delivery_object)
-    for one in shown["deliveries"]:
-        one["attempt_count"] = tried.get(one["id"], 0)
-    return shown
+    here, cursor = cut(found, page)
+    shown = [Delivery.of(row, **_due(row), attempt_count=tried.get(row.id, 0)) for row in here]
+    return DeliveryPage(deliveries=shown, next_page_cursor=cursor)
 
 
-@router.get("/{delivery_id}", summary="Read a delivery with all its tries")
-async def read(delivery_id: str, caller: Reader, relay: RelayOf) -> dict[str, Any]:
+@router.get("/{delivery_id}", summary="Read a delivery with all its tries", responses=NOT_FOUND)
+async def read(delivery_id: str, caller: Reader, relay: RelayOf) -> DeliveryWithAttempts:
     delivery = await owned(relay, delivery_id, caller)
-    attempts = await relay.db.read(lambda session: deliveries.attempts_of(session, [delivery.id]))
-    tried = {"attempt_count": len(attempts), "attempts": [attempt_object(attempt) for attempt in attempts]}
-    return {**delivery_object(delivery), **tried}
+    found = await relay.db.read(lambda session: deliveries.attempts_of(session, [delivery.id]))
+    attempts = [attempt_shown(attempt) for attempt in found]
+    return DeliveryWithAttempts.of(delivery, **_due(delivery), attempt_count=len(attempts), attempts=attempts)
 
 
-@router.post("/{delivery_id}/retry", summary="Send it again, with all tries of the schedule before it")
-async def retry(delivery_id: str, caller: Submitter, relay: RelayOf) -> dict[str, Any]:
+@router.post(
+    "/{delivery_id}/retry",
+    summary="Send it again, with all tries of the schedule before it",
+    responses={**NOT_FOUND, **refused(409)},
+)
+async def retry(delivery_id: str, caller: Submitter, relay: RelayOf) -> DeliveryWithAttempts:
     delivery = await owned(relay, delivery_id, caller)
 
     def send_again(session: Session) -> None:
@@ -60,7 +102,7 @@ async def retry(delivery_id: str, caller: Submitter, relay: RelayOf) -> dict[str
     return await read(delivery_id, caller, relay)
 
 
-async def owned(relay: Relay, delivery_id: str, caller: Caller) -> Delivery:
+async def owned(relay: Relay, delivery_id: str, caller: Caller) -> tables.Delivery:
     """The caller's delivery. Raises NotFound, the same for a stranger's as for none."""
     delivery = None
     if is_own_id(delivery_id):
@@ -70,7 +112,7 @@ async def owned(relay: Relay, delivery_id: str, caller: Caller) -> Delivery:
     return delivery
 
 
-def _refuse_without_receiver(session: Session, delivery: Delivery) -> None:
+def _refuse_without_receiver(session: Session, delivery: tables.Delivery) -> None:
     if delivery.endpoint_id is None:
         return
     endpoint = endpoints.get(session, delivery.endpoint_id, None)
@@ -83,30 +125,13 @@ def _refuse_without_receiver(session: Session, delivery: Delivery) -> None:
         )
 
 
-def delivery_object(delivery: Delivery) -> dict[str, Any]:
-    """A delivery; `endpoint_id` null is the caller's own webhook_url, `next_attempt_at` null: none is due."""
-    return {
-        "id": delivery.id,
-        "event_id": delivery.event_id,
-        "endpoint_id": delivery.endpoint_id,
-        "transcription_id": delivery.transcription_id,
-        "status": delivery.status,
-        "created_at": iso(delivery.created_at_ms),
-        "next_attempt_at": iso(delivery.due_at_ms),
-        "delivered_at": iso(delivery.delivered_at_ms),
-        "last_error": delivery.last_error,
-    }
+def attempt_shown(attempt: tables.Attempt) -> Attempt:
+    """One try as it is shown."""
+    return Attempt.of(attempt, answer=_as_text(attempt.answer))
 
 
-def attempt_object(attempt: Attempt) -> dict[str, Any]:
-    """One try; `answer` is the first bytes of what came back, as far as they are text."""
-    return {
-        "at": iso(attempt.at_ms),
-        "status_code": attempt.status_code,
-        "duration_ms": attempt.duration_ms,
-        "error": attempt.error,
-        "answer": _as_text(attempt.answer),
-    }
+def _due(delivery: tables.Delivery) -> dict[str, str | None]:
+    return {"next_attempt_at": iso(delivery.due_at_ms)}
 
 
 def _as_text(answer: bytes) -> str:

@@ -1,197 +1,67 @@
-"""The documents of the API as OpenAPI describes them. Answers are not passed through these classes; tests and
-schemathesis hold the answers against them."""
+"""What OpenAPI is told of beside what FastAPI sees: refusals, headers, and forms that routes read themselves."""
 
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 
-from service.api.parts import Lenient
-from service.lifecycle import SonioxStatus, Stage
+from service.schemas import Error, error_body
 
-MOMENT: dict[str, Any] = {"format": "date-time"}
+Json = dict[str, Any]
+Told = dict[int | str, Json]
 
+# For each status: error_type and message.
+EXAMPLES: dict[int, tuple[str, str]] = {
+    400: ("invalid_request", "Invalid request: Field required"),
+    401: ("unauthenticated", "the key is unknown or was revoked"),
+    403: ("permission_denied", "the key lacks the scope `submit`"),
+    404: ("transcription_not_found", "Transcription not found."),
+    408: ("request_timeout", "the body did not arrive in time"),
+    409: ("transcription_invalid_state", "The transcription is not completed."),
+    413: ("request_too_large", "the request is over 262144 bytes"),
+    415: ("unsupported_media_type", "send application/json or multipart/form-data"),
+    422: ("idempotency_key_mismatch", "this Idempotency-Key was used with another request; use a fresh key"),
+    429: ("limit_exceeded", "the key may make 600000 requests per minute"),
+    500: ("internal_error", "an unforeseen error; the request id finds it in the log"),
+    503: ("service_unavailable", "nothing was kept: the database does not answer; try again"),
+}
+WRONG = ("body.payload.model", "Field required", "missing")
+RETRY_AFTER = {"Retry-After": {"schema": {"type": "string"}, "description": "Seconds."}}
 
-class Open(BaseModel):
-    """More fields may come; callers must ignore what they do not know."""
 
-    model_config = ConfigDict(extra="allow")
+def refused(*codes: int) -> Told:
+    """For `responses=` of a router or a route."""
+    return {code: _refusal(code) for code in codes}
 
 
-class Problem(Open):
-    """One wrong field."""
+def _refusal(code: int) -> Json:
+    error_type, message = EXAMPLES[code]
+    problems = (WRONG,) if code == 400 else ()
+    example = error_body(code, error_type, message, "req_01a1f93b7e6e7d6aa5e33e50ca4aae80", problems)
+    headers = {"headers": RETRY_AFTER} if code in {429, 503} else {}
+    content = {"application/json": {"example": example}}
+    return {"model": Error, "description": error_type, "content": content, **headers}
 
-    error_type: str
-    location: str = Field(description="Dotted, such as `body.payload.model`.")
-    message: str
 
+def carrying(*headers: str) -> Json:
+    """The headers of an answer, for one of `responses=`."""
+    return {"headers": {name: {"schema": {"type": "string"}} for name in headers}}
 
-class Error(Open):
-    """Every refusal. Branch on `error_type`, never on `message`; log `request_id`."""
 
-    status_code: int
-    error_type: str
-    message: str
-    validation_errors: list[Problem]
-    request_id: str
-    more_info: str | None
+def ref_to(model: type[BaseModel] | str) -> Json:
+    """Where a schema is; of a model or a name that `openapi` puts there."""
+    return {"$ref": f"#/components/schemas/{model if isinstance(model, str) else model.__name__}"}
 
 
-class TimelineStep(Open):
-    """One step in the life of a transcription."""
+def form_of(part: str, schema: Json, *, required: bool) -> Json:
+    """A form with a file and one more part."""
+    parts = {"file": {"type": "string", "format": "binary"}, part: schema}
+    wanted = ["file", part] if required else ["file"]
+    return {"multipart/form-data": {"schema": {"type": "object", "required": wanted, "properties": parts}}}
 
-    step: str
-    at: str = Field(json_schema_extra=MOMENT)
-    source: str
-    http_status: int | None
-    duration_ms: int | None
-    detail: str | None
 
-
-class Transcription(Open):
-    """Soniox's object, then what the relay adds."""
-
-    id: str = Field(json_schema_extra={"format": "uuid"})
-    status: SonioxStatus
-    created_at: str = Field(json_schema_extra=MOMENT)
-    model: str
-    audio_url: str | None
-    file_id: str | None
-    filename: str
-    language_hints: list[str] | None
-    enable_speaker_diarization: bool
-    enable_language_identification: bool
-    audio_duration_ms: int | None
-    error_type: str | None
-    error_message: str | None
-    webhook_url: str | None
-    webhook_auth_header_name: str | None
-    webhook_auth_header_value: str | None = Field(description="Always masked.")
-    webhook_status_code: int | None = Field(description="What your own webhook_url answered last.")
-    client_reference_id: str | None
-    translation: dict[str, Any] | None
-    context: dict[str, Any] | str | None
-    stage: Stage = Field(description="Where it stands here, in more detail than `status`.")
-    soniox_id: str | None
-    metadata: dict[str, Any] | None
-
-
-class TranscriptionWithTimeline(Transcription):
-    """With every step that was taken."""
-
-    timeline: list[TimelineStep]
-
-
-class TranscriptionPage(Open):
-    """Some transcriptions."""
-
-    transcriptions: list[Transcription]
-    next_page_cursor: str | None = Field(description="null on the last page.")
-
-
-class Count(Open):
-    """How many there are."""
-
-    total: int
-    public_api: int
-    playground: int
-
-
-class File(Open):
-    """An uploaded file; `size` in bytes."""
-
-    id: str = Field(json_schema_extra={"format": "uuid"})
-    filename: str
-    size: int
-    created_at: str = Field(json_schema_extra=MOMENT)
-    client_reference_id: str | None
-
-
-class FilePage(Open):
-    """Some files."""
-
-    files: list[File]
-    next_page_cursor: str | None = Field(description="null on the last page.")
-
-
-class Upload(BaseModel):
-    """The form of POST /v1/files."""
-
-    file: str = Field(json_schema_extra={"format": "binary"})
-    client_reference_id: str = Field("", max_length=256)
-
-
-class Model(Open):
-    """A model as Soniox describes it."""
-
-    id: str
-    aliased_model_id: str | None
-    name: str
-    transcription_mode: Literal["async", "real_time"]
-
-
-class Models(Open):
-    """Soniox's models."""
-
-    models: list[Model]
-
-
-class Token(Lenient):
-    """A piece of a word, a word or punctuation; a leading space begins a new word."""
-
-    text: str
-    start_ms: int | None = None
-    end_ms: int | None = None
-    confidence: float | None = None
-    speaker: str | None = None
-    language: str | None = None
-
-
-class Transcript(Open):
-    """Exactly what Soniox sent, with the relay's id."""
-
-    id: str
-    text: str
-    tokens: list[Token]
-
-
-class Key(Open):
-    """An API key without its secret."""
-
-    id: str
-    name: str
-    scopes: list[Literal["submit", "read", "admin"]]
-    created_at: str = Field(json_schema_extra=MOMENT)
-    last_used_at: str | None = Field(json_schema_extra=MOMENT)
-
-
-class KeyWithSecret(Key):
-    """The only answer that shows the key."""
-
-    key: str
-
-
-class Keys(Open):
-    """All valid keys."""
-
-    keys: list[Key]
-
-
-class Notice(BaseModel):
-    """What Soniox sends to a webhook: a hint, nothing more."""
-
-    id: str = Field(json_schema_extra={"format": "uuid"})
-    status: str = Field(max_length=64)
-
-
-class FinishedTranscription(Transcription):
-    """The object as it ended, and where its transcript is."""
-
-    transcript_url: str
-
-
-class DeletedTranscription(Open):
-    """What remains of it."""
-
-    id: str
-    client_reference_id: str | None
-    deleted_at: str = Field(json_schema_extra=MOMENT)
+EVERYWHERE = refused(400, 401, 403, 429, 500, 503)
+NOT_FOUND = refused(404)
+NOT_CHANGED: Told = {
+    200: carrying("ETag"),
+    304: {"description": "If-None-Match names what would be answered", **carrying("ETag")},
+}

@@ -1,17 +1,21 @@
 """ETag and If-None-Match, so that who asks again for what has not changed gets 304 and no body."""
 
 import hashlib
-from typing import Any
 
-import msgspec
 from fastapi import Request, Response
+from pydantic import BaseModel
 
 JSON = "application/json"
 
 
-def answer_once(request: Request, document: Any) -> Response:
+def as_json(document: BaseModel, status_code: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """The document, with what only some answers of a route have."""
+    return Response(document.model_dump_json(), status_code, headers, JSON)
+
+
+def answer_once(request: Request, document: BaseModel | bytes) -> Response:
     """The document as JSON, or 304 when the caller has it already."""
-    body = document if isinstance(document, bytes) else msgspec.json.encode(document)
+    body = document if isinstance(document, bytes) else document.model_dump_json().encode()
     tag = f'W/"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
     if is_known(request, tag):

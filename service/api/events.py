@@ -14,16 +14,27 @@ import msgspec
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from service import tables
 from service.api.auth import Reader, RelayOf
-from service.api.subscription import EVENT_TYPES
+from service.api.documents import EVERYWHERE
+from service.api.listing import NextCursor
 from service.errors import InvalidCursor, InvalidRequest
 from service.ids import new_id, time_of_id
 from service.relay import Relay
+from service.schemas import (
+    EVENT_TYPES,
+    DeletedTranscription,
+    DisabledEndpoint,
+    EventType,
+    FinishedTranscription,
+    Moment,
+    Open,
+    Pinged,
+)
 from service.store import feed
 from service.store.feed import START, Position, Wanted
-from service.tables import Event
 
-router = APIRouter(prefix="/v1/events", tags=["Events"])
+router = APIRouter(prefix="/v1/events", tags=["Events"], responses=EVERYWHERE)
 
 KEEP_ALIVE_S = 15.0
 LOOK_EVERY_S = 1.0
@@ -33,7 +44,23 @@ CLOCKS_APART_MS = 60_000  # how much earlier than its commit an event may say it
 Types = Annotated[list[str] | None, Query(description="Types, with commas between them; none: all.")]
 
 
-@router.get("", summary="Read events, oldest first")
+class Event(Open):
+    """What is sent to endpoints, and its id."""
+
+    id: str
+    type: EventType
+    timestamp: Moment
+    data: FinishedTranscription | DeletedTranscription | DisabledEndpoint | Pinged
+
+
+class EventPage(Open):
+    """Some events."""
+
+    events: list[Event]
+    next_page_cursor: NextCursor
+
+
+@router.get("", summary="Read events, oldest first", response_model=EventPage)
 async def list_after(
     caller: Reader,
     relay: RelayOf,
@@ -90,12 +117,12 @@ async def _follow(
             await relay.wakeups.wait("events", LOOK_EVERY_S)
 
 
-def event_document(event: Event) -> bytes:
+def event_document(event: tables.Event) -> bytes:
     """The event as its readers get it: what is sent to endpoints, and its id."""
     return b'{"id":"' + event.id.encode() + b'",' + event.body[1:]
 
 
-def _frame(event: Event) -> bytes:
+def _frame(event: tables.Event) -> bytes:
     return f"id: {event.id}\nevent: {event.type}\ndata: ".encode() + event_document(event) + b"\n\n"
 
 

@@ -1,26 +1,53 @@
 """Files: kept here, and brought to Soniox when a transcription that needs them goes there."""
 
-from typing import Any
-
 from fastapi import APIRouter, Request, Response
+from pydantic import Field
 
+from service import tables
 from service.api.auth import Caller, Reader, RelayOf, Submitter
-from service.api.listing import PageOf, counted, listed
+from service.api.documents import EVERYWHERE, NOT_FOUND, carrying, form_of, refused
+from service.api.listing import Count, NextCursor, PageOf, counted, cut
 from service.api.uploads import Form, forget, receive_form
 from service.errors import InvalidRequest, NotFound
 from service.ids import is_uuid
 from service.relay import Relay
-from service.schemas import file_object
+from service.schemas import Moment, Open, Shown, Uuid
 from service.store import files
-from service.tables import File
 
-router = APIRouter(prefix="/v1/files", tags=["Files"])
+router = APIRouter(prefix="/v1/files", tags=["Files"], responses=EVERYWHERE)
 
 LONGEST_REFERENCE = 256
 
 
-@router.post("", status_code=201, summary="Upload a file")
-async def upload(request: Request, response: Response, caller: Submitter, relay: RelayOf) -> dict[str, Any]:
+class File(Shown):
+    """An uploaded file."""
+
+    id: Uuid
+    filename: str = Field(examples=["1041.mp3"])
+    size: int = Field(description="Bytes.", examples=[984_120])
+    created_at: Moment
+    client_reference_id: str | None = Field(examples=["call-1041"])
+
+
+class FilePage(Open):
+    """Some files."""
+
+    files: list[File]
+    next_page_cursor: NextCursor
+
+
+REFERENCE = {"type": "string", "maxLength": LONGEST_REFERENCE}
+UPLOAD = {"required": True, "content": form_of("client_reference_id", REFERENCE, required=False)}
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Upload a file",
+    responses={201: carrying("Location"), **refused(413, 415)},
+    openapi_extra={"requestBody": UPLOAD},
+)
+async def upload(request: Request, response: Response, caller: Submitter, relay: RelayOf) -> File:
     form = await receive_form(relay, request, caller.owner, "client_reference_id")
     try:
         file = form.file.row
@@ -30,33 +57,34 @@ async def upload(request: Request, response: Response, caller: Submitter, relay:
         await forget(relay, form)
         raise
     response.headers["Location"] = f"/v1/files/{file.id}"
-    return file_object(file)
+    return File.of(file)
 
 
 @router.get("", summary="List files")
-async def list_page(caller: Reader, relay: RelayOf, page: PageOf) -> dict[str, Any]:
+async def list_page(caller: Reader, relay: RelayOf, page: PageOf) -> FilePage:
     found = await relay.db.read(lambda session: files.page_of(session, caller.sees, page))
-    return listed("files", found, page, file_object)
+    here, cursor = cut(found, page)
+    return FilePage(files=[File.of(file) for file in here], next_page_cursor=cursor)
 
 
 @router.get("/count", summary="Count files")
-async def count(caller: Reader, relay: RelayOf) -> dict[str, int]:
+async def count(caller: Reader, relay: RelayOf) -> Count:
     return counted(await relay.db.read(lambda session: files.count(session, caller.sees)))
 
 
-@router.get("/{file_id}", summary="Read about a file")
-async def read(file_id: str, caller: Reader, relay: RelayOf) -> dict[str, Any]:
-    return file_object(await _owned(relay, file_id, caller))
+@router.get("/{file_id}", summary="Read about a file", responses=NOT_FOUND)
+async def read(file_id: str, caller: Reader, relay: RelayOf) -> File:
+    return File.of(await _owned(relay, file_id, caller))
 
 
-@router.delete("/{file_id}", status_code=204, summary="Delete a file")
+@router.delete("/{file_id}", status_code=204, summary="Delete a file", responses=NOT_FOUND)
 async def delete(file_id: str, caller: Submitter, relay: RelayOf) -> Response:
     file = await _owned(relay, file_id, caller)
     await relay.db.write(lambda connection: files.remove(connection, file.id))
     return Response(status_code=204)
 
 
-async def _owned(relay: Relay, file_id: str, caller: Caller) -> File:
+async def _owned(relay: Relay, file_id: str, caller: Caller) -> tables.File:
     """The caller's file. Raises NotFound, the same for a stranger's, for none and for a malformed id."""
     file = None
     if is_uuid(file_id):

@@ -2,27 +2,41 @@
 
 from typing import Annotated
 
-import msgspec
 from fastapi import APIRouter, Header, Request, Response
 
+from service import tables
 from service.accept import Order, accept
 from service.api.auth import Caller, CatalogueOf, RelayOf, Submitter
+from service.api.documents import EVERYWHERE, carrying, form_of, ref_to, refused
+from service.api.etags import as_json
 from service.api.listing import Text
-from service.api.submission import Submission, parse_submission, refuse_unknown_model
+from service.api.submission import EXAMPLE, Submission, parse_submission, refuse_unknown_model
 from service.api.subscription import refuse_private
 from service.api.uploads import Incoming, forget, receive_form
 from service.errors import InvalidRequest, UnsupportedMediaType
 from service.relay import Relay
-from service.schemas import transcription_object
-from service.tables import Transcription
+from service.schemas import Transcription
 from service.traces import sane_traceparent
 
-router = APIRouter(prefix="/v1/transcriptions", tags=["Transcriptions"])
+router = APIRouter(prefix="/v1/transcriptions", tags=["Transcriptions"], responses=EVERYWHERE)
 
 Key = Annotated[Text | None, Header(min_length=1, max_length=255, description="Repeats find the first job.")]
 
 
-@router.post("", status_code=201, summary="Submit a recording")
+BODY = {
+    "application/json": {"schema": ref_to(Submission), "example": EXAMPLE},
+    **form_of("request", ref_to("SubmissionWithFile"), required=True),
+}
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Submit a recording",
+    response_model=Transcription,
+    responses={201: carrying("Location", "Idempotent-Replayed"), **refused(413, 415, 422)},
+    openapi_extra={"requestBody": {"required": True, "content": BODY}},
+)
 async def create(
     request: Request, caller: Submitter, relay: RelayOf, catalogue: CatalogueOf, idempotency_key: Key = None
 ) -> Response:
@@ -38,16 +52,16 @@ async def create(
     return _created(job, is_new=is_new)
 
 
-def _created(job: Transcription, *, is_new: bool) -> Response:
+def _created(job: tables.Transcription, *, is_new: bool) -> Response:
     headers = {"Location": f"/v1/transcriptions/{job.id}"}
     if not is_new:
         headers["Idempotent-Replayed"] = "true"
-    return Response(msgspec.json.encode(transcription_object(job)), 201, headers, "application/json")
+    return as_json(Transcription.of(job), 201, headers)
 
 
 async def _accept_form(
     relay: Relay, request: Request, caller: Caller, models: frozenset[str], idempotency_key: str | None
-) -> tuple[Transcription, bool]:
+) -> tuple[tables.Transcription, bool]:
     form = await receive_form(relay, request, caller.owner, "request")
     try:
         incoming = form.file

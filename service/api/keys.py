@@ -1,21 +1,22 @@
 """API keys: made, listed, revoked. Only the answer that makes a key shows it."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Body, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.auth import Admin, RelayOf
+from service.api.documents import EVERYWHERE, NOT_FOUND, carrying
 from service.api.listing import Text
-from service.clock import iso
 from service.errors import NotFound
 from service.ids import new_id
 from service.relay import Relay
+from service.schemas import Moment, Open, Shown
 from service.store import keys
 from service.tables import ApiKey
 from service.vault import hash_api_key, new_api_key
 
-router = APIRouter(prefix="/v1/keys", tags=["Keys"])
+router = APIRouter(prefix="/v1/keys", tags=["Keys"], responses=EVERYWHERE)
 
 Scope = Literal["submit", "read", "admin"]
 
@@ -28,22 +29,48 @@ class NewKey(BaseModel):
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=3)] = ["submit", "read"]
 
 
-@router.post("", status_code=201, summary="Make a key; the only answer that shows it")
+class Key(Shown):
+    """An API key without its secret."""
+
+    id: str = Field(examples=["key_01a1f93b7e6e7d6aa5e33e50ca4aae80"])
+    name: str = Field(examples=["call centre"])
+    scopes: list[Scope]
+    created_at: Moment
+    last_used_at: Moment | None
+
+
+class KeyWithSecret(Key):
+    """The only answer that shows the key."""
+
+    key: str = Field(examples=["srk_..."])
+
+
+class Keys(Open):
+    """All valid keys."""
+
+    keys: list[Key]
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Make a key; the only answer that shows it",
+    responses={201: carrying("Location")},
+)
 async def create(
     new: Annotated[NewKey, Body()], _caller: Admin, relay: RelayOf, response: Response
-) -> dict[str, Any]:
+) -> KeyWithSecret:
     made = await issue(relay, new)
-    response.headers["Location"] = f"/v1/keys/{made['id']}"
+    response.headers["Location"] = f"/v1/keys/{made.id}"
     return made
 
 
 @router.get("", summary="List the valid keys")
-async def list_all(_caller: Admin, relay: RelayOf) -> dict[str, Any]:
-    found = await relay.db.read(lambda session: keys.list_valid(session))
-    return {"keys": [key_object(key) for key in found]}
+async def list_all(_caller: Admin, relay: RelayOf) -> Keys:
+    return await list_valid(relay)
 
 
-@router.delete("/{key_id}", status_code=204, summary="Revoke a key")
+@router.delete("/{key_id}", status_code=204, summary="Revoke a key", responses=NOT_FOUND)
 async def revoke(key_id: str, _caller: Admin, relay: RelayOf) -> Response:
     now_ms = relay.clock()
     if "\0" in key_id or not await relay.db.write(lambda connection: keys.revoke(connection, key_id, now_ms)):
@@ -51,7 +78,13 @@ async def revoke(key_id: str, _caller: Admin, relay: RelayOf) -> Response:
     return Response(status_code=204)
 
 
-async def issue(relay: Relay, new: NewKey) -> dict[str, Any]:
+async def list_valid(relay: Relay) -> Keys:
+    """All that are not revoked."""
+    found = await relay.db.read(lambda session: keys.list_valid(session))
+    return Keys(keys=[Key.of(key) for key in found])
+
+
+async def issue(relay: Relay, new: NewKey) -> KeyWithSecret:
     """Make a key. The only document that ever shows it, as `key`."""
     now_ms = relay.clock()
     secret = new_api_key()
@@ -63,15 +96,4 @@ async def issue(relay: Relay, new: NewKey) -> dict[str, Any]:
         created_at_ms=now_ms,
     )
     await relay.db.write(lambda connection: keys.add(connection, key))
-    return {**key_object(key), "key": secret}
-
-
-def key_object(key: ApiKey) -> dict[str, Any]:
-    """A key without its secret."""
-    return {
-        "id": key.id,
-        "name": key.name,
-        "scopes": key.scopes,
-        "created_at": iso(key.created_at_ms),
-        "last_used_at": iso(key.last_used_at_ms),
-    }
+    return KeyWithSecret.of(key, key=secret)

@@ -1,15 +1,16 @@
 """What the lists have in common: their query parameters, and the cursor to the next page."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from fastapi import Depends, Query
-from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from service.api.auth import Reader
 from service.api.cursors import decode, encode
 from service.lifecycle import SonioxStatus, Stage
+from service.schemas import Open
 from service.store.browse import Wanted
 from service.store.paging import Page
 from service.tables import Delivery, Endpoint, File, Transcription
@@ -36,6 +37,15 @@ def _moment_ms(text: object) -> int:
 
 Text = Annotated[str, AfterValidator(_without_nul)]
 Moment = Annotated[int, BeforeValidator(_moment_ms), WithJsonSchema({"type": "string", "format": "date-time"})]
+NextCursor = Annotated[str | None, Field(description="null on the last page.")]
+
+
+class Count(Open):
+    """How many there are. Soniox splits its counts by source; all of ours come in by the API."""
+
+    total: int
+    public_api: int
+    playground: int = 0
 
 
 def page_asked_for(
@@ -59,17 +69,17 @@ def transcriptions_asked_for(
     return Wanted(caller.sees, tuple(status), tuple(stage), client_reference_id, created_after, created_before)
 
 
-def listed(name: str, rows: Sequence[Row], page: Page, shown: Callable[[Row], dict[str, Any]]) -> dict[str, Any]:
-    """The answer: `rows` were read with one more than `page.limit`, which tells whether there is a next page."""
+def cut(rows: Sequence[Row], page: Page) -> tuple[Sequence[Row], str | None]:
+    """The page and the cursor of the next: `rows` has one more than `page.limit` if there is one."""
     here = rows[: page.limit]
     more = len(rows) > page.limit
     cursor = encode(here[-1].created_at_ms, here[-1].id) if more else None
-    return {name: [shown(row) for row in here], "next_page_cursor": cursor}
+    return here, cursor
 
 
-def counted(total: int) -> dict[str, int]:
-    """Soniox splits its counts by source; all of ours come in by the API."""
-    return {"total": total, "public_api": total, "playground": 0}
+def counted(total: int) -> Count:
+    """The answer of a `/count`."""
+    return Count(total=total, public_api=total)
 
 
 PageOf = Annotated[Page, Depends(page_asked_for)]

@@ -1,61 +1,84 @@
 """The reconciler, seen and asked: its last runs, its next one, and one job at once."""
 
-from typing import Any
-
 from fastapi import APIRouter
+from pydantic import Field
 
 from service.api.auth import Admin, RelayOf, Submitter
+from service.api.documents import EVERYWHERE, NOT_FOUND
 from service.api.transcriptions import owned
 from service.clock import iso
 from service.lifecycle import Stage
 from service.reconcile import ask_one, record
+from service.schemas import Moment, Open, Shown, Uuid
 from service.store import offices, sweeps
-from service.tables import Sweep
 
-router = APIRouter(prefix="/v1", tags=["Reconciler"])
+router = APIRouter(prefix="/v1", tags=["Reconciler"], responses=EVERYWHERE)
 
 RUNS_SHOWN = 20
 
 
+class Run(Shown):
+    """One run: how many jobs it asked about, with how many calls, and what it found by kind."""
+
+    started_at: Moment
+    duration_ms: int
+    by: str
+    asked: int
+    calls: int
+    finds: dict[str, int]
+    error: str | None
+
+
+class Reconciler(Open):
+    """How often it runs, which process runs it, and what came of it."""
+
+    interval_s: float
+    grace_s: float
+    swept_by: str | None
+    next_run_at: Moment | None
+    runs: list[Run]
+
+
+class Look(Open):
+    """What Soniox says of one transcription, and what follows."""
+
+    id: Uuid
+    we_think: Stage
+    soniox_says: str | None = Field(description="null: it was not asked, since nothing is under way there.")
+    action: str
+    diagnosis: str | None
+
+
 @router.get("/reconciler", summary="The reconciler's last runs and its next one")
-async def read(_caller: Admin, relay: RelayOf) -> dict[str, Any]:
+async def read(_caller: Admin, relay: RelayOf) -> Reconciler:
     runs, office = await relay.db.read(
         lambda session: (sweeps.latest(session, RUNS_SHOWN), offices.get(session, "reconciler"))
     )
     interval_ms = int(relay.settings.relay_reconcile_interval_s * 1000)
-    return {
-        "interval_s": relay.settings.relay_reconcile_interval_s,
-        "grace_s": relay.settings.relay_reconcile_grace_s,
-        "swept_by": office.holder if office else None,
-        "next_run_at": iso(runs[0].started_at_ms + interval_ms) if runs else None,
-        "runs": [run_object(run) for run in runs],
-    }
+    return Reconciler(
+        interval_s=relay.settings.relay_reconcile_interval_s,
+        grace_s=relay.settings.relay_reconcile_grace_s,
+        swept_by=office.holder if office else None,
+        next_run_at=iso(runs[0].started_at_ms + interval_ms) if runs else None,
+        runs=[Run.of(run, duration_ms=run.finished_at_ms - run.started_at_ms) for run in runs],
+    )
 
 
-@router.post("/transcriptions/{transcription_id}/reconcile", summary="Ask Soniox about one transcription now")
-async def reconcile_one(transcription_id: str, caller: Submitter, relay: RelayOf) -> dict[str, Any]:
+@router.post(
+    "/transcriptions/{transcription_id}/reconcile",
+    summary="Ask Soniox about one transcription now",
+    responses=NOT_FOUND,
+)
+async def reconcile_one(transcription_id: str, caller: Submitter, relay: RelayOf) -> Look:
     job = await owned(relay, transcription_id, caller)
     if job.stage != Stage.SUBMITTED:
-        return {"id": job.id, "we_think": job.stage, "soniox_says": None, "action": "none", "diagnosis": None}
+        return Look(id=job.id, we_think=job.stage, soniox_says=None, action="none", diagnosis=None)
     find = await ask_one(relay, job)
     await record(relay, [find])
-    return {
-        "id": job.id,
-        "we_think": job.stage,
-        "soniox_says": find.status,
-        "action": find.action,
-        "diagnosis": find.diagnosis if find.is_news else None,
-    }
-
-
-def run_object(run: Sweep) -> dict[str, Any]:
-    """One run as it is shown."""
-    return {
-        "started_at": iso(run.started_at_ms),
-        "duration_ms": run.finished_at_ms - run.started_at_ms,
-        "by": run.by,
-        "asked": run.asked,
-        "calls": run.calls,
-        "finds": run.finds,
-        "error": run.error,
-    }
+    return Look(
+        id=job.id,
+        we_think=job.stage,
+        soniox_says=find.status,
+        action=find.action,
+        diagnosis=find.diagnosis if find.is_news else None,
+    )

@@ -1,59 +1,100 @@
 """Recoveries: sending again what an endpoint did not take."""
 
-from typing import Any
+from typing import Literal
 
 from fastapi import APIRouter, Response
 
-from service.api.auth import Reader, RelayOf, Submitter
+from service import tables
+from service.api.auth import Caller, Reader, RelayOf, Submitter
+from service.api.documents import EVERYWHERE, NOT_FOUND
 from service.api.endpoints import owned
+from service.api.etags import as_json
 from service.api.subscription import RecoveryOrder
 from service.clock import iso
 from service.ids import new_id
+from service.relay import Relay
+from service.schemas import Moment, Open, Shown
 from service.store import recoveries
-from service.tables import Recovery
 
-router = APIRouter(prefix="/v1/endpoints", tags=["Endpoints"])
+router = APIRouter(prefix="/v1/endpoints", tags=["Endpoints"], responses={**EVERYWHERE, **NOT_FOUND})
 
 
-@router.post("/{endpoint_id}/recover", summary="Send again what was not delivered since a moment")
+class Recovery(Shown):
+    """How far a recovery has come; `count` as counted when it was ordered."""
+
+    id: str
+    endpoint_id: str
+    since: Moment
+    count: int
+    recovered: int
+    created_at: Moment
+    finished_at: Moment | None
+
+
+class OrderedRecovery(Recovery):
+    """One that begins now."""
+
+    dry_run: Literal[False]
+
+
+class CountedRecovery(Open):
+    """What a recovery would send again."""
+
+    endpoint_id: str
+    since: Moment
+    dry_run: Literal[True]
+    count: int
+
+
+class Recoveries(Open):
+    """All of an endpoint."""
+
+    recoveries: list[Recovery]
+
+
+@router.post(
+    "/{endpoint_id}/recover",
+    status_code=202,
+    summary="Send again what was not delivered since a moment",
+    response_model=OrderedRecovery,
+    responses={200: {"model": CountedRecovery, "description": "With `dry_run`: nothing is sent"}},
+)
 async def recover(
-    endpoint_id: str, order: RecoveryOrder, caller: Submitter, relay: RelayOf, response: Response
-) -> dict[str, Any]:
-    await owned(relay, endpoint_id, caller)
-    now_ms = relay.clock()
+    endpoint_id: str, order: RecoveryOrder, caller: Submitter, relay: RelayOf
+) -> OrderedRecovery | Response:
     if order.dry_run:
-        count = await relay.db.read(lambda session: recoveries.count(session, endpoint_id, order.since, now_ms))
-        return {"endpoint_id": endpoint_id, "since": iso(order.since), "dry_run": True, "count": count}
-    recovery = Recovery(
-        id=new_id("rcv", now_ms),
-        endpoint_id=endpoint_id,
-        since_ms=order.since,
-        until_ms=now_ms,
-        expected=0,
-        at_created_ms=order.since - 1,
-        created_at_ms=now_ms,
-        due_at_ms=now_ms,
-    )
-    count = await relay.db.write(lambda connection: recoveries.order(connection, recovery), wake=("recover",))
-    response.status_code = 202
-    return {**recovery_object(recovery), "dry_run": False, "count": count}
+        return as_json(await count(relay, endpoint_id, order.since, caller))
+    return await begin(relay, endpoint_id, order.since, caller)
 
 
 @router.get("/{endpoint_id}/recoveries", summary="List the recoveries of an endpoint, newest first")
-async def list_recoveries(endpoint_id: str, caller: Reader, relay: RelayOf) -> dict[str, Any]:
+async def list_recoveries(endpoint_id: str, caller: Reader, relay: RelayOf) -> Recoveries:
     await owned(relay, endpoint_id, caller)
     found = await relay.db.read(lambda session: recoveries.of_endpoint(session, endpoint_id))
-    return {"recoveries": [recovery_object(recovery) for recovery in found]}
+    return Recoveries(recoveries=[Recovery.of(row, since=iso(row.since_ms), count=row.expected) for row in found])
 
 
-def recovery_object(recovery: Recovery) -> dict[str, Any]:
-    """How far a recovery has come."""
-    return {
-        "id": recovery.id,
-        "endpoint_id": recovery.endpoint_id,
-        "since": iso(recovery.since_ms),
-        "count": recovery.expected,
-        "recovered": recovery.recovered,
-        "created_at": iso(recovery.created_at_ms),
-        "finished_at": iso(recovery.finished_at_ms),
-    }
+async def count(relay: Relay, endpoint_id: str, since_ms: int, caller: Caller) -> CountedRecovery:
+    """How many would be sent again; nothing is."""
+    await owned(relay, endpoint_id, caller)
+    now_ms = relay.clock()
+    found = await relay.db.read(lambda session: recoveries.count(session, endpoint_id, since_ms, now_ms))
+    return CountedRecovery(endpoint_id=endpoint_id, since=iso(since_ms), dry_run=True, count=found)
+
+
+async def begin(relay: Relay, endpoint_id: str, since_ms: int, caller: Caller) -> OrderedRecovery:
+    """Have it all sent again."""
+    await owned(relay, endpoint_id, caller)
+    now_ms = relay.clock()
+    row = tables.Recovery(
+        id=new_id("rcv", now_ms),
+        endpoint_id=endpoint_id,
+        since_ms=since_ms,
+        until_ms=now_ms,
+        expected=0,
+        at_created_ms=since_ms - 1,
+        created_at_ms=now_ms,
+        due_at_ms=now_ms,
+    )
+    found = await relay.db.write(lambda session: recoveries.order(session, row), wake=("recover",))
+    return OrderedRecovery.of(row, since=iso(since_ms), count=found, dry_run=False)

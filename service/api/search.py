@@ -2,24 +2,26 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from service.api.auth import Caller, Reader, RelayOf
 from service.api.cursors import decode, encode
-from service.api.listing import Text
+from service.api.documents import EVERYWHERE
+from service.api.listing import NextCursor, Text
 from service.api.parameters import SEVERAL, several, wrong
 from service.ids import is_uuid
 from service.relay import Relay
+from service.schemas import Open, Uuid
 from service.store import search, transcripts
 from service.store.search import Wanted
 from service.tables import Passage
 from service.transcripts.hits import hit_in
 from service.transcripts.query import Phrase, parse
 
-router = APIRouter(prefix="/v1", tags=["Search"])
+router = APIRouter(prefix="/v1", tags=["Search"], responses=EVERYWHERE)
 
 LONGEST_QUERY = 256  # characters
 
@@ -40,17 +42,36 @@ class Search(BaseModel):
     transcription_id: str | None = Field(None, description="Only this transcription.")
 
 
+class Hit(Open):
+    """Where something was said."""
+
+    transcription_id: Uuid
+    start_ms: int | None
+    end_ms: int | None
+    speaker: str | None
+    language: str | None
+    translation: bool
+    snippet: str = Field(description="HTML: the text escaped, every match in `<mark>`.")
+
+
+class HitPage(Open):
+    """Some hits, those in the newest transcripts first."""
+
+    hits: list[Hit]
+    next_page_cursor: NextCursor
+
+
 @router.get("/search", summary="Search the transcripts")
-async def find(asked: Annotated[Search, Query()], caller: Reader, relay: RelayOf) -> dict[str, Any]:
+async def find(asked: Annotated[Search, Query()], caller: Reader, relay: RelayOf) -> HitPage:
     if not asked.q.strip():
         raise wrong("q", "must have something to look for")
     wanted = _wanted(asked, caller)
     if not wanted.phrases:
-        return {"hits": [], "next_page_cursor": None}
+        return HitPage(hits=[], next_page_cursor=None)
     found = await relay.db.read(lambda session: search.find(session, wanted))
     page = found[: asked.limit]
     more = encode(page[-1].id, page[-1].transcription_id) if len(found) > asked.limit else None
-    return {"hits": await _hits(relay, page, wanted.phrases), "next_page_cursor": more}
+    return HitPage(hits=await _hits(relay, page, wanted.phrases), next_page_cursor=more)
 
 
 def _wanted(asked: Search, caller: Caller) -> Wanted:
@@ -72,27 +93,27 @@ def _known_form(transcription_id: str | None) -> str | None:
     return transcription_id.lower() if transcription_id else None
 
 
-async def _hits(relay: Relay, passages: Sequence[Passage], phrases: Sequence[Phrase]) -> list[dict[str, Any]]:
+async def _hits(relay: Relay, passages: Sequence[Passage], phrases: Sequence[Phrase]) -> list[Hit]:
     """The hits as the caller reads them; those whose transcript was deleted meanwhile are left out."""
     chunks = await relay.db.read(lambda session: transcripts.chunks_of(session, passages))
     hits = []
     for passage in passages:
         if (passage.transcription_id, passage.chunk) in chunks:
-            hits.append(_hit_object(passage, chunks, phrases))
+            hits.append(_hit(passage, chunks, phrases))
         await asyncio.sleep(0)  # unpacking is work: others get their turn
     return hits
 
 
-def _hit_object(passage: Passage, chunks: Chunks, phrases: Sequence[Phrase]) -> dict[str, Any]:
+def _hit(passage: Passage, chunks: Chunks, phrases: Sequence[Phrase]) -> Hit:
     positions = (passage.chunk, passage.chunk + 1)
     packed = [chunks[key] for position in positions if (key := (passage.transcription_id, position)) in chunks]
     hit = hit_in(packed, passage.first_token, passage.token_count, phrases)
-    return {
-        "transcription_id": passage.transcription_id,
-        "start_ms": passage.start_ms if hit.start_ms is None else hit.start_ms,
-        "end_ms": hit.end_ms,
-        "speaker": passage.speaker,
-        "language": hit.language,
-        "translation": hit.translation,
-        "snippet": hit.snippet,
-    }
+    return Hit(
+        transcription_id=passage.transcription_id,
+        start_ms=passage.start_ms if hit.start_ms is None else hit.start_ms,
+        end_ms=hit.end_ms,
+        speaker=passage.speaker,
+        language=hit.language,
+        translation=hit.translation,
+        snippet=hit.snippet,
+    )

@@ -1,20 +1,127 @@
 """The figures behind the dashboard."""
 
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 
 from service.api.auth import FiguresOf, Reader
+from service.api.documents import EVERYWHERE
 from service.figures import Length
+from service.schemas import Moment, Open
 
-router = APIRouter(prefix="/v1", tags=["Operations"])
+router = APIRouter(prefix="/v1", tags=["Operations"], responses=EVERYWHERE)
 
 
-@router.get("/stats", summary="What stands where, what happened, and what needs somebody's attention")
+class Ended(Open):
+    """Transcriptions by the moment they ended."""
+
+    completed: int
+    failed: int
+    learned_from: dict[str, int]
+    turnaround_p50_ms: int | None
+    turnaround_p95_ms: int | None
+
+
+class EndedFrom(Ended):
+    """Those of the interval that begins there."""
+
+    start: Moment
+
+
+class EndedByInterval(Ended):
+    """Those of the window, and of each interval."""
+
+    intervals: list[EndedFrom]
+
+
+class Sent(Open):
+    """Deliveries that are over, by the moment they were made."""
+
+    delivered: int
+    exhausted: int
+    success_ratio: float | None
+    p50_ms: int | None
+    p95_ms: int | None
+
+
+class SentFrom(Sent):
+    """Those of the interval that begins there."""
+
+    start: Moment
+
+
+class SentByInterval(Sent):
+    """Those of the window, and of each interval."""
+
+    intervals: list[SentFrom]
+
+
+class Standing(Open):
+    """How many stand there, and for how long the oldest has."""
+
+    name: str
+    count: int
+    oldest_s: float | None
+
+
+class Subject(Open):
+    """Where to look."""
+
+    type: str
+    id: str
+
+
+class Action(Open):
+    """The call that mends it."""
+
+    method: str
+    path: str
+
+
+class Concern(Open):
+    """One thing that somebody should look at."""
+
+    kind: str
+    severity: Literal["alarm", "warning"]
+    message: str
+    count: int
+    since: Moment | None
+    subject: Subject | None
+    action: Action | None
+
+
+class Quota(Open):
+    """What is used of what Soniox allows."""
+
+    used: int
+    limit: int
+
+
+class Stats(Open):
+    """How things stand now, and what happened in the window; the last two for admin keys alone."""
+
+    generated_at: Moment
+    window: Length
+    since: Moment
+    interval_s: int
+    jobs: EndedByInterval
+    deliveries: SentByInterval
+    stages: list[Standing]
+    queues: list[Standing]
+    attention: list[Concern]
+    reconciler_finds: dict[str, int] = {}
+    quotas: dict[str, Quota] = {}
+
+
+@router.get(
+    "/stats",
+    summary="What stands where, what happened, and what needs somebody's attention",
+    response_model_exclude_unset=True,
+)
 async def read(
     caller: Reader,
     figures: FiguresOf,
     window: Annotated[Length, Query(description="How far back to look.")] = "24h",
-) -> dict[str, Any]:
+) -> Stats:
     """Of the key's own transcriptions; with an admin key of all, and with quotas and the reconciler's finds."""
-    return await figures.overview(caller.sees, window)
+    return Stats.model_validate(await figures.overview(caller.sees, window))

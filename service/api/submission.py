@@ -19,6 +19,14 @@ HEADER_VALUE = r"^[\x20-\x7e]*$"
 FILE_ID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 LARGEST_METADATA = 16 * 1024  # bytes of JSON
 MOST_PROBLEMS = 50  # told at once
+EXAMPLE = {
+    "model": "stt-async-v5",
+    "audio_url": "https://media.example.com/calls/1041.mp3",
+    "language_hints": ["en", "de"],
+    "enable_speaker_diarization": True,
+    "client_reference_id": "call-1041",
+    "metadata": {"tenant": "north"},
+}
 OURS = ("metadata", "webhook_url", "webhook_auth_header_name", "webhook_auth_header_value")
 
 

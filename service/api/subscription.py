@@ -11,14 +11,8 @@ from service.api.submission import HTTP_URL
 from service.downstream.guard import Guard, Refused
 from service.downstream.headers import mistakes_in
 from service.errors import InvalidRequest
+from service.schemas import EVENT_TYPES
 
-EVENT_TYPES = (
-    "transcription.completed",
-    "transcription.failed",
-    "transcription.deleted",
-    "endpoint.disabled",
-    "ping",
-)
 LONGEST_OVERLAP_S = 7 * 24 * 3600
 
 Url = Annotated[str, Field(max_length=2048, pattern=HTTP_URL)]

@@ -5,42 +5,60 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from sqlmodel import Session
 
+from service import tables
 from service.api.auth import Caller, EndingsOf, Reader, RelayOf, Submitter
+from service.api.documents import EVERYWHERE, NOT_CHANGED, NOT_FOUND, refused
 from service.api.etags import answer_once
-from service.api.listing import PageOf, WantedOf, counted, listed
+from service.api.listing import Count, NextCursor, PageOf, WantedOf, counted, cut
 from service.discard import discard, retry
 from service.errors import NotFound
 from service.ids import is_uuid
 from service.lifecycle import OPEN_STAGES, Stage
 from service.relay import Relay
-from service.schemas import timeline_object, transcription_object
+from service.schemas import (
+    Open,
+    TimelineStep,
+    Transcription,
+    TranscriptionWithSummary,
+    TranscriptionWithTimeline,
+)
 from service.store import browse, timeline, transcriptions, transcripts
-from service.tables import Transcription
 
-router = APIRouter(prefix="/v1/transcriptions", tags=["Transcriptions"])
+router = APIRouter(prefix="/v1/transcriptions", tags=["Transcriptions"], responses=EVERYWHERE)
 
 LONGEST_WAIT_S = 60
 
 
-@router.get("", summary="List transcriptions")
-async def list_page(relay: RelayOf, wanted: WantedOf, page: PageOf) -> dict[str, Any]:
+class TranscriptionPage(Open):
+    """Some transcriptions."""
 
-    def query(session: Session) -> tuple[list[Transcription], dict[str, Any]]:
+    transcriptions: list[TranscriptionWithSummary]
+    next_page_cursor: NextCursor
+
+
+@router.get("", summary="List transcriptions")
+async def list_page(relay: RelayOf, wanted: WantedOf, page: PageOf) -> TranscriptionPage:
+    def query(session: Session) -> tuple[list[tables.Transcription], dict[str, Any]]:
         found = browse.page_of(session, wanted, page)
         return found, transcripts.summaries(session, [job.id for job in found])
 
     found, summaries = await relay.db.read(query)
-    return listed(
-        "transcriptions", found, page, lambda job: {**transcription_object(job), "summary": summaries.get(job.id)}
-    )
+    here, cursor = cut(found, page)
+    shown = [TranscriptionWithSummary.of(job, summary=summaries.get(job.id)) for job in here]
+    return TranscriptionPage(transcriptions=shown, next_page_cursor=cursor)
 
 
 @router.get("/count", summary="Count transcriptions")
-async def count(relay: RelayOf, wanted: WantedOf) -> dict[str, int]:
+async def count(relay: RelayOf, wanted: WantedOf) -> Count:
     return counted(await relay.db.read(lambda session: browse.count(session, wanted)))
 
 
-@router.get("/{transcription_id}", summary="Read a transcription, or wait for its end")
+@router.get(
+    "/{transcription_id}",
+    summary="Read a transcription, or wait for its end",
+    response_model=TranscriptionWithTimeline,
+    responses={**NOT_CHANGED, **NOT_FOUND},
+)
 async def read(
     transcription_id: str,
     request: Request,
@@ -56,23 +74,32 @@ async def read(
     entries, summaries = await relay.db.read(
         lambda session: (timeline.of(session, job.id), transcripts.summaries(session, [job.id]))
     )
-    steps = [timeline_object(entry) for entry in entries]
-    return answer_once(request, {**transcription_object(job), "summary": summaries.get(job.id), "timeline": steps})
+    steps = [TimelineStep.of(entry) for entry in entries]
+    return answer_once(request, TranscriptionWithTimeline.of(job, summary=summaries.get(job.id), timeline=steps))
 
 
-@router.post("/{transcription_id}/retry", summary="Try a failed transcription again")
-async def retry_one(transcription_id: str, caller: Submitter, relay: RelayOf) -> dict[str, Any]:
+@router.post(
+    "/{transcription_id}/retry",
+    summary="Try a failed transcription again",
+    responses={**NOT_FOUND, **refused(409)},
+)
+async def retry_one(transcription_id: str, caller: Submitter, relay: RelayOf) -> Transcription:
     await retry(relay, await owned(relay, transcription_id, caller))
-    return transcription_object(await owned(relay, transcription_id, caller))
+    return Transcription.of(await owned(relay, transcription_id, caller))
 
 
-@router.delete("/{transcription_id}", status_code=204, summary="Delete a transcription here and at Soniox")
+@router.delete(
+    "/{transcription_id}",
+    status_code=204,
+    summary="Delete a transcription here and at Soniox",
+    responses=NOT_FOUND,
+)
 async def delete(transcription_id: str, caller: Submitter, relay: RelayOf) -> Response:
     await discard(relay, await owned(relay, transcription_id, caller))
     return Response(status_code=204)
 
 
-async def owned(relay: Relay, transcription_id: str, caller: Caller) -> Transcription:
+async def owned(relay: Relay, transcription_id: str, caller: Caller) -> tables.Transcription:
     """The caller's transcription. Raises NotFound, the same for a stranger's, for none and for a malformed id."""
     job = None
     if is_uuid(transcription_id):

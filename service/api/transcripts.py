@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from service import __version__
 from service.api.auth import Reader, RelayOf
+from service.api.documents import EVERYWHERE, NOT_CHANGED, NOT_FOUND, refused
 from service.api.downloads import disposition
 from service.api.etags import is_known
 from service.api.parameters import SEVERAL, several, wrong
@@ -17,6 +18,8 @@ from service.api.transcriptions import owned
 from service.errors import InvalidState
 from service.lifecycle import Stage
 from service.relay import Relay
+from service.schemas import Open
+from service.schemas import transcriptions as document
 from service.store import transcripts
 from service.tables import Transcript, Transcription
 from service.transcripts.codec import json_body
@@ -24,9 +27,29 @@ from service.transcripts.filters import TokenFilter, Translation
 from service.transcripts.formats import MEDIA_TYPES, Format, stream
 from service.transcripts.options import RenderOptions, Stream
 
-router = APIRouter(prefix="/v1/transcriptions", tags=["Transcripts"])
+router = APIRouter(prefix="/v1/transcriptions", tags=["Transcripts"], responses={**EVERYWHERE, **NOT_FOUND})
 
 LATEST_MS = 2**31 - 1
+
+
+class Segment(Open):
+    """What one speaker says in one language before another speaker or language comes."""
+
+    speaker: str | None
+    language: str | None
+    start_ms: int | None
+    end_ms: int | None
+    text: str
+    confidence: float | None = Field(description="Mean over its tokens.")
+    translation_status: str | None = Field(None, description="Left out where Soniox gives none.")
+
+
+TOLD: dict[str, Any] = {
+    **NOT_CHANGED[200],
+    "description": "In the form that was asked for; `segments` are a list",
+    "model": document.Transcript | list[Segment],
+    "content": {kind.partition(";")[0]: {} for kind in MEDIA_TYPES.values()},
+}
 
 
 class Wanted(BaseModel):
@@ -112,7 +135,7 @@ class Reading:
     "/{transcription_id}/transcript",
     summary="Read a transcript",
     response_class=StreamingResponse,
-    responses={304: {"description": "If-None-Match names it"}, 409: {"description": "There is none (yet)"}},
+    responses={**NOT_CHANGED, **refused(409), 200: TOLD},
 )
 async def read(
     transcription_id: str, wanted: Annotated[Wanted, Query()], request: Request, caller: Reader, relay: RelayOf

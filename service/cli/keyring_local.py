@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from service.api.keys import NewKey, issue, key_object
+from service.api.keys import NewKey, issue, list_valid
 from service.cli.databases import open_here, set_up_if_new
 from service.cli.problems import Misused, NotThere
 from service.errors import ConfigurationError
@@ -21,7 +21,7 @@ class LocalKeyring:
 
     def create(self, name: str, scopes: list[str]) -> dict[str, Any]:
         new = NewKey.model_validate({"name": name, "scopes": scopes})
-        return _on_database(lambda relay: issue(relay, new))
+        return _on_database(lambda relay: _create(relay, new))
 
     def list_all(self) -> dict[str, Any]:
         return _on_database(_list)
@@ -56,8 +56,12 @@ def _on_database(act: Callable[[Relay], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
+async def _create(relay: Relay, new: NewKey) -> dict[str, Any]:
+    return (await issue(relay, new)).model_dump()
+
+
 async def _list(relay: Relay) -> dict[str, Any]:
-    return {"keys": [key_object(key) for key in await relay.db.read(lambda session: keys.list_valid(session))]}
+    return (await list_valid(relay)).model_dump()
 
 
 async def _revoke(relay: Relay, key_id: str) -> bool:

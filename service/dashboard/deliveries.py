@@ -75,7 +75,7 @@ async def read(delivery_id: str, request: Request, relay: RelayOf, visitor: Read
             endpoints.of_ids(session, ids, visitor.caller.sees),
         )
     )
-    shown = [(attempt, api.attempt_object(attempt)["answer"]) for attempt in reversed(attempts)]
+    shown = [(attempt, api.attempt_shown(attempt).answer) for attempt in reversed(attempts)]
     return render(
         request,
         "delivery.html",

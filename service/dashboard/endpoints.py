@@ -9,8 +9,8 @@ from sqlmodel import Session
 from service.api import endpoints as api
 from service.api.auth import RelayOf
 from service.api.cursors import decode
-from service.api.recoveries import recover
-from service.api.subscription import EVENT_TYPES, ChangedEndpoint, NewEndpoint, RecoveryOrder
+from service.api.recoveries import begin, count
+from service.api.subscription import ChangedEndpoint, NewEndpoint, RecoveryOrder
 from service.dashboard.grid import WINDOWS, Cell, Tally, edges_of, row_of
 from service.dashboard.links import first_page, page_after
 from service.dashboard.posts import Submitted, back
@@ -18,6 +18,7 @@ from service.dashboard.render import render
 from service.dashboard.visitors import Reader
 from service.errors import CallerError, InvalidRequest
 from service.relay import Relay
+from service.schemas import EVENT_TYPES
 from service.store import deliveries, endpoints, outcomes, recoveries
 from service.store.paging import Page
 from service.tables import Delivery, Endpoint, Recovery
@@ -93,7 +94,7 @@ async def read(
         request,
         "endpoint.html",
         endpoint=endpoint,
-        shown=api.endpoint_object(relay, endpoint),
+        shown=api.shown(relay, endpoint),
         cells=await _fared(relay, endpoint, asked.window),
         windows=WINDOWS,
         asked=asked,
@@ -109,18 +110,14 @@ async def preview(
 ) -> Response:
     """How many a recovery would send again; nothing is sent."""
     endpoint = await api.owned(relay, endpoint_id, visitor.caller)
-    count = None
-    if since:
-        order = _order(since, dry_run=True)
-        found = await recover(endpoint_id, order, visitor.caller, relay, Response())
-        count = found["count"]
-    return render(request, "recover.html", endpoint=endpoint, since=since, count=count)
+    found = await count(relay, endpoint_id, _moment_ms(since), visitor.caller) if since else None
+    return render(request, "recover.html", endpoint=endpoint, since=since, count=found and found.count)
 
 
 @router.post("/endpoints/{endpoint_id}/recover")
 async def order(endpoint_id: str, request: Request, relay: RelayOf, post: Submitted) -> Response:
-    made = await recover(endpoint_id, _order(post.get("since")), post.visitor.caller, relay, Response())
-    return back(request, f"/ui/endpoints/{endpoint_id}", f"Sending {made['count']} deliveries again.")
+    made = await begin(relay, endpoint_id, _moment_ms(post.get("since")), post.visitor.caller)
+    return back(request, f"/ui/endpoints/{endpoint_id}", f"Sending {made.count} deliveries again.")
 
 
 @router.post("/endpoints/{endpoint_id}/pause")
@@ -144,10 +141,10 @@ async def rotate(endpoint_id: str, request: Request, relay: RelayOf, post: Submi
 @router.post("/endpoints/{endpoint_id}/test")
 async def test(endpoint_id: str, request: Request, relay: RelayOf, post: Submitted) -> Response:
     came = await api.test(endpoint_id, post.visitor.caller, relay)
-    attempt = came["attempt"]
-    what = "It took the test" if came["delivered"] else f"It did not take the test: {attempt['error']}"
-    message = f"{what} ({attempt['status_code'] or 'no answer'} after {attempt['duration_ms']} ms)."
-    return back(request, f"/ui/endpoints/{endpoint_id}", message, good=came["delivered"])
+    attempt = came.attempt
+    what = "It took the test" if came.delivered else f"It did not take the test: {attempt.error}"
+    message = f"{what} ({attempt.status_code or 'no answer'} after {attempt.duration_ms} ms)."
+    return back(request, f"/ui/endpoints/{endpoint_id}", message, good=came.delivered)
 
 
 @router.post("/endpoints/{endpoint_id}/delete")
@@ -162,9 +159,9 @@ async def _fared(relay: Relay, endpoint: Endpoint, window: str) -> list[Cell]:
     return row_of(edges, {one.step: Tally(one.delivered, one.exhausted, one.pending) for one in found})
 
 
-def _order(since: str, *, dry_run: bool = False) -> RecoveryOrder:
+def _moment_ms(since: str) -> int:
     try:
-        return RecoveryOrder.model_validate({"since": since, "dry_run": dry_run})
+        return RecoveryOrder.model_validate({"since": since}).since
     except ValidationError:
         raise InvalidRequest("Give a moment such as 2026-11-20T13:00.") from None
 

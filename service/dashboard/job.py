@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 from sqlmodel import Session
 
 from service.api.auth import RelayOf
-from service.api.reconciler import reconcile_one
+from service.api.reconciler import Look, reconcile_one
 from service.api.transcriptions import owned
 from service.dashboard.curl import as_curl, request_of
 from service.dashboard.gantt import drawn
@@ -105,8 +105,8 @@ def _endpoints_of(sent: list[Delivery]) -> set[str]:
     return {one.endpoint_id for one in sent if one.endpoint_id}
 
 
-def _told(found: dict[str, Any]) -> str:
-    if found["soniox_says"] is None:
-        return f"There is nothing to ask: the job is {found['we_think']}."
-    diagnosis = f" ({found['diagnosis']})" if found["diagnosis"] else ""
-    return f"Soniox says {found['soniox_says']}; what follows: {found['action']}{diagnosis}."
+def _told(found: Look) -> str:
+    if found.soniox_says is None:
+        return f"There is nothing to ask: the job is {found.we_think}."
+    diagnosis = f" ({found.diagnosis})" if found.diagnosis else ""
+    return f"Soniox says {found.soniox_says}; what follows: {found.action}{diagnosis}."

@@ -1,7 +1,5 @@
 """/ui/keys: API keys made, listed, revoked. The page that makes one is the only one to show it."""
 
-from typing import Any
-
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
@@ -37,7 +35,7 @@ async def revoke(request: Request, key_id: str, relay: RelayOf, post: SubmittedB
 
 
 async def _page(
-    request: Request, relay: Relay, *, made: dict[str, Any] | None = None, problem: str = ""
+    request: Request, relay: Relay, *, made: api.KeyWithSecret | None = None, problem: str = ""
 ) -> Response:
     found = await relay.db.read(lambda session: keys.list_valid(session))
     return render(request, "keys.html", 400 if problem else 200, keys=found, made=made, problem=problem)

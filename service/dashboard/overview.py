@@ -53,8 +53,8 @@ async def mend(request: Request, post: Submitted, relay: RelayOf) -> Response:
                 said = "The endpoint is enabled; what was held for it is on its way."
             case "endpoint_failing":
                 tried = await endpoints.test(subject, caller, relay)
-                answer = tried["attempt"]["status_code"] or tried["attempt"]["error"]
-                return back(request, HOME, f"The test was answered with {answer}.", good=tried["delivered"])
+                answer = tried.attempt.status_code or tried.attempt.error
+                return back(request, HOME, f"The test was answered with {answer}.", good=tried.delivered)
             case _:
                 raise InvalidRequest("There is no such deed.")
     except CallerError as error:

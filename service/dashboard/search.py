@@ -1,13 +1,13 @@
 """/ui/search: words in all transcripts the visitor may see."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from service.api.auth import RelayOf
 from service.api.listing import Text
-from service.api.search import LONGEST_QUERY, Search
+from service.api.search import LONGEST_QUERY, HitPage, Search
 from service.api.search import find as find_hits
 from service.dashboard.links import first_page, page_at
 from service.dashboard.render import render
@@ -30,20 +30,20 @@ class Asked(BaseModel):
 
 @router.get("/search")
 async def find(request: Request, relay: RelayOf, visitor: Reader, asked: Annotated[Asked, Query()]) -> Response:
-    found: dict[str, Any] = {"hits": [], "next_page_cursor": None}
+    found = HitPage(hits=[], next_page_cursor=None)
     if asked.q.strip():
         speakers = [asked.speaker] if asked.speaker else []
         sought = Search(q=asked.q, limit=HITS, cursor=asked.cursor, speaker=speakers)
         found = await find_hits(sought, visitor.caller, relay)
     names = await relay.db.read(
-        lambda session: browse.filenames(session, {hit["transcription_id"] for hit in found["hits"]})
+        lambda session: browse.filenames(session, {hit.transcription_id for hit in found.hits})
     )
     return render(
         request,
         "search.html",
         asked=asked,
-        hits=[{**hit, "snippet": marked(hit["snippet"])} for hit in found["hits"]],
+        hits=[{**hit.model_dump(), "snippet": marked(hit.snippet)} for hit in found.hits],
         names=names,
         first=first_page(request),
-        older=page_at(request, found["next_page_cursor"]) if found["next_page_cursor"] else "",
+        older=page_at(request, found.next_page_cursor) if found.next_page_cursor else "",
     )

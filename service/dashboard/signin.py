@@ -28,7 +28,7 @@ async def sign_in(request: Request, relay: RelayOf) -> Response:
     fields = await read_form(request)
     wanted = _own_page(str(fields.get("next", "")))
     strangers: Strangers = request.state.strangers
-    given = f"Bearer {str(fields.get('key', '')).strip()}"
+    given = str(fields.get("key", "")).strip()
     try:
         with strangers.visit(address_of(request.scope), given):
             caller = await identify(relay, given)

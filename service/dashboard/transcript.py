@@ -133,4 +133,4 @@ async def _hits(relay: Relay, job: Transcription, caller: Caller, view: View) ->
     if not view.q.strip():
         return []
     found = await find_hits(Search(q=view.q, limit=HITS_SHOWN, transcription_id=job.id), caller, relay)
-    return [{**hit, "snippet": marked(hit["snippet"])} for hit in found["hits"]]
+    return [{**hit.model_dump(), "snippet": marked(hit.snippet)} for hit in found.hits]

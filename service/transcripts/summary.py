@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import compress
 from typing import Any
 
@@ -18,15 +19,16 @@ PAUSE_MS = 1_200
 """A longer silence is not counted as talk."""
 
 
-class Summary(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Summary:
     """Figures of one transcript. All but `token_count` and `translated` leave translated text out."""
 
     duration_ms: int = 0
     """When the last token ends."""
     words: int = 0
-    speakers: dict[str, int] = {}
+    speakers: dict[str, int] = field(default_factory=dict)
     """Milliseconds of talk by speaker label, short pauses within a turn included."""
-    languages: dict[str, int] = {}
+    languages: dict[str, int] = field(default_factory=dict)
     """Number of tokens by language."""
     mean_confidence: float | None = None
     low_confidence_share: float | None = None

@@ -17,7 +17,7 @@ from service.ids import new_id
 from service.pipeline.notify import notify
 from service.pipeline.recover import recover
 from service.relay import Relay, open_relay
-from service.schemas import event_body
+from service.schemas import Open, event_body
 from service.store import claims, deliveries, endpoints, events, parcels, recoveries
 from service.store.claims import Claimant
 from service.store.events import Told
@@ -180,7 +180,7 @@ class DeliverySimulation:
     def _event(self, index: int, **fields: Any) -> Event:
         event_type = fields.get("type", "transcription.completed")
         values: dict[str, Any] = {"owner": OWNER, "type": event_type, "created_at_ms": self.clock(), **fields}
-        body = event_body(event_type, self.clock(), {"id": f"job-{index}"})
+        body = event_body(event_type, self.clock(), Open.model_validate({"id": f"job-{index}"}))
         return Event(**{"id": new_id("evt", self.clock()), "body": body, **values})
 
 
