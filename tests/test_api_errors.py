@@ -7,8 +7,8 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from service.api import transcriptions
 from service.errors import DatabaseDown
+from service.schemas import TranscriptionWithTimeline
 from tests.support.relay_app import ADMIN_KEY, RelayApp
 
 FIELDS = {"status_code", "error_type", "message", "validation_errors", "request_id", "more_info"}
@@ -67,7 +67,7 @@ async def test_what_nobody_foresaw_is_answered_without_its_details(
     def break_down(*_given: Any) -> None:
         raise RuntimeError("a secret detail")
 
-    monkeypatch.setattr(transcriptions, "transcription_object", break_down)
+    monkeypatch.setattr(TranscriptionWithTimeline, "of", break_down)
     answer = await relay_app.client.post(
         "/v1/transcriptions", json={"model": "stt-async-v5", "audio_url": "https://a"}
     )

@@ -16,7 +16,11 @@ from service.settings import WEBHOOK_PATH
 
 TAKEN = "Taken; anything but 2xx is sent again"
 
-sent = APIRouter(tags=["Events"], default_response_class=Response)
+sent = APIRouter(
+    tags=["Events"],
+    default_response_class=Response,
+    generate_unique_id_function=lambda route: f"event_{route.name}",
+)
 received = APIRouter(tags=["Soniox"], responses=refused(400, 401, 408, 413, 500, 503))
 
 
@@ -111,7 +115,9 @@ class Receipt(Open):
     received: Literal[True]
 
 
-@received.post(WEBHOOK_PATH, summary="What Soniox calls when a transcription has ended")
+@received.post(
+    WEBHOOK_PATH, summary="What Soniox calls when a transcription has ended", operation_id="soniox_webhook"
+)
 def soniox_webhook(
     notice: Notice, job: Annotated[str | None, Query(description="The relay's id.")] = None
 ) -> Receipt:

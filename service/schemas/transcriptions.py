@@ -95,6 +95,8 @@ class Token(Open):
     confidence: float | None = Field(None, examples=[0.99])
     speaker: str | None = Field(None, examples=["1"])
     language: str | None = None
+    translation_status: str | None = Field(None, examples=["original"])
+    is_audio_event: bool | None = None
 
 
 class Transcript(Open):
