@@ -6,7 +6,7 @@ from sqlmodel import Session
 
 from service import tables
 from service.api.auth import Caller, Reader, RelayOf, Submitter
-from service.api.documents import EVERYWHERE, NOT_FOUND, refused
+from service.api.documents import EVERYWHERE, refused
 from service.api.listing import NextCursor, PageOf, Text, cut
 from service.clock import iso
 from service.errors import InvalidState, NotFound
@@ -78,7 +78,7 @@ async def list_page(
     return DeliveryPage(deliveries=shown, next_page_cursor=cursor)
 
 
-@router.get("/{delivery_id}", summary="Read a delivery with all its tries", responses=NOT_FOUND)
+@router.get("/{delivery_id}", summary="Read a delivery with all its tries")
 async def read(delivery_id: str, caller: Reader, relay: RelayOf) -> DeliveryWithAttempts:
     delivery = await owned(relay, delivery_id, caller)
     found = await relay.db.read(lambda session: deliveries.attempts_of(session, [delivery.id]))
@@ -89,7 +89,7 @@ async def read(delivery_id: str, caller: Reader, relay: RelayOf) -> DeliveryWith
 @router.post(
     "/{delivery_id}/retry",
     summary="Send it again, with all tries of the schedule before it",
-    responses={**NOT_FOUND, **refused(409)},
+    responses=refused(409),
 )
 async def retry(delivery_id: str, caller: Submitter, relay: RelayOf) -> DeliveryWithAttempts:
     delivery = await owned(relay, delivery_id, caller)

@@ -59,8 +59,7 @@ def form_of(part: str, schema: Json, *, required: bool) -> Json:
     return {"multipart/form-data": {"schema": {"type": "object", "required": wanted, "properties": parts}}}
 
 
-EVERYWHERE = refused(400, 401, 403, 429, 500, 503)
-NOT_FOUND = refused(404)
+EVERYWHERE = refused(400, 401, 403, 404, 429, 500, 503)  # 404 where the path names something
 NOT_CHANGED: Told = {
     200: carrying("ETag"),
     304: {"description": "If-None-Match names what would be answered", **carrying("ETag")},

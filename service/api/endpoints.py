@@ -11,7 +11,7 @@ from service import tables
 from service.announce import ping
 from service.api.auth import Caller, Reader, RelayOf, Submitter
 from service.api.deliveries import Attempt, attempt_shown
-from service.api.documents import EVERYWHERE, NOT_FOUND, refused
+from service.api.documents import EVERYWHERE, refused
 from service.api.listing import NextCursor, PageOf, cut
 from service.api.subscription import ChangedEndpoint, NewEndpoint, Rotation, refuse_private
 from service.clock import iso
@@ -101,14 +101,12 @@ async def list_page(caller: Reader, relay: RelayOf, page: PageOf) -> EndpointPag
     return EndpointPage(endpoints=[shown(relay, endpoint) for endpoint in here], next_page_cursor=cursor)
 
 
-@router.get("/{endpoint_id}", summary="Read an endpoint", responses=NOT_FOUND)
+@router.get("/{endpoint_id}", summary="Read an endpoint")
 async def read(endpoint_id: str, caller: Reader, relay: RelayOf) -> Endpoint:
     return shown(relay, await owned(relay, endpoint_id, caller))
 
 
-@router.patch(
-    "/{endpoint_id}", summary="Change an endpoint; `enabled` pauses it and lets it go on", responses=NOT_FOUND
-)
+@router.patch("/{endpoint_id}", summary="Change an endpoint; `enabled` pauses it and lets it go on")
 async def change(endpoint_id: str, new: ChangedEndpoint, caller: Submitter, relay: RelayOf) -> Endpoint:
     await owned(relay, endpoint_id, caller)
     values = new.given()
@@ -129,18 +127,14 @@ async def change(endpoint_id: str, new: ChangedEndpoint, caller: Submitter, rela
     return shown(relay, _there(await relay.db.write(change_row, wake=("notify",))))
 
 
-@router.delete("/{endpoint_id}", status_code=204, summary="Delete an endpoint", responses=NOT_FOUND)
+@router.delete("/{endpoint_id}", status_code=204, summary="Delete an endpoint")
 async def delete(endpoint_id: str, caller: Submitter, relay: RelayOf) -> Response:
     await owned(relay, endpoint_id, caller)
     await relay.db.write(lambda connection: endpoints.remove(connection, endpoint_id))
     return Response(status_code=204)
 
 
-@router.post(
-    "/{endpoint_id}/rotate-secret",
-    summary="A new secret; the old one signs beside it for a while",
-    responses=NOT_FOUND,
-)
+@router.post("/{endpoint_id}/rotate-secret", summary="A new secret; the old one signs beside it for a while")
 async def rotate_secret(
     endpoint_id: str, caller: Submitter, relay: RelayOf, rotation: Annotated[Rotation | None, Body()] = None
 ) -> RotatedEndpoint:
@@ -170,7 +164,7 @@ async def rotate_secret(
 @router.post(
     "/{endpoint_id}/test",
     summary="Send a ping now, on the way that deliveries go",
-    responses={**NOT_FOUND, **refused(409)},
+    responses=refused(409),
 )
 async def test(endpoint_id: str, caller: Submitter, relay: RelayOf) -> Ping:
     delivery, attempt = await ping(relay, await owned(relay, endpoint_id, caller))

@@ -5,7 +5,7 @@ from pydantic import Field
 
 from service import tables
 from service.api.auth import Caller, Reader, RelayOf, Submitter
-from service.api.documents import EVERYWHERE, NOT_FOUND, carrying, form_of, refused
+from service.api.documents import EVERYWHERE, carrying, form_of, refused
 from service.api.listing import Count, NextCursor, PageOf, counted, cut
 from service.api.uploads import Form, forget, receive_form
 from service.errors import InvalidRequest, NotFound
@@ -72,12 +72,12 @@ async def count(caller: Reader, relay: RelayOf) -> Count:
     return counted(await relay.db.read(lambda session: files.count(session, caller.sees)))
 
 
-@router.get("/{file_id}", summary="Read about a file", responses=NOT_FOUND)
+@router.get("/{file_id}", summary="Read about a file")
 async def read(file_id: str, caller: Reader, relay: RelayOf) -> File:
     return File.of(await _owned(relay, file_id, caller))
 
 
-@router.delete("/{file_id}", status_code=204, summary="Delete a file", responses=NOT_FOUND)
+@router.delete("/{file_id}", status_code=204, summary="Delete a file")
 async def delete(file_id: str, caller: Submitter, relay: RelayOf) -> Response:
     file = await _owned(relay, file_id, caller)
     await relay.db.write(lambda connection: files.remove(connection, file.id))

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Body, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.auth import Admin, RelayOf
-from service.api.documents import EVERYWHERE, NOT_FOUND, carrying
+from service.api.documents import EVERYWHERE, carrying
 from service.api.listing import Text
 from service.errors import NotFound
 from service.ids import new_id
@@ -70,7 +70,7 @@ async def list_all(_caller: Admin, relay: RelayOf) -> Keys:
     return await list_valid(relay)
 
 
-@router.delete("/{key_id}", status_code=204, summary="Revoke a key", responses=NOT_FOUND)
+@router.delete("/{key_id}", status_code=204, summary="Revoke a key")
 async def revoke(key_id: str, _caller: Admin, relay: RelayOf) -> Response:
     now_ms = relay.clock()
     if "\0" in key_id or not await relay.db.write(lambda connection: keys.revoke(connection, key_id, now_ms)):

@@ -47,8 +47,8 @@ def describe(app: FastAPI) -> Json:
         webhooks=webhooks.sent.routes,
     )
     document["components"]["schemas"] |= _schemas_of_submissions()
-    for operation in _operations(document):
-        _drop_what_is_never_answered(operation["responses"])
+    for path, operation in _operations(document):
+        _drop_what_is_never_answered(path, operation["responses"])
     for unused in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(unused, None)
     return document
@@ -65,13 +65,15 @@ def _schemas_of_submissions() -> Json:
     return schemas
 
 
-def _operations(document: Json) -> Iterator[Json]:
-    for part in ("paths", "webhooks"):
-        for operations in document[part].values():
-            yield from operations.values()
+def _operations(document: Json) -> Iterator[tuple[str, Json]]:
+    for path, operations in {**document["paths"], **document["webhooks"]}.items():
+        for operation in operations.values():
+            yield path, operation
 
 
-def _drop_what_is_never_answered(answers: Json) -> None:
-    """FastAPI's own 422: what is wrong is answered with 400 here."""
+def _drop_what_is_never_answered(path: str, answers: Json) -> None:
+    """404 where nothing is named, and FastAPI's own 422: what is wrong is answered with 400 here."""
+    if "{" not in path:
+        answers.pop("404", None)
     if "HTTPValidationError" in str(answers.get("422")):
         del answers["422"]

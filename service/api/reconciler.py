@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from pydantic import Field
 
 from service.api.auth import Admin, RelayOf, Submitter
-from service.api.documents import EVERYWHERE, NOT_FOUND
+from service.api.documents import EVERYWHERE
 from service.api.transcriptions import owned
 from service.clock import iso
 from service.lifecycle import Stage
@@ -64,11 +64,7 @@ async def read(_caller: Admin, relay: RelayOf) -> Reconciler:
     )
 
 
-@router.post(
-    "/transcriptions/{transcription_id}/reconcile",
-    summary="Ask Soniox about one transcription now",
-    responses=NOT_FOUND,
-)
+@router.post("/transcriptions/{transcription_id}/reconcile", summary="Ask Soniox about one transcription now")
 async def reconcile_one(transcription_id: str, caller: Submitter, relay: RelayOf) -> Look:
     job = await owned(relay, transcription_id, caller)
     if job.stage != Stage.SUBMITTED:

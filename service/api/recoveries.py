@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 
 from service import tables
 from service.api.auth import Caller, Reader, RelayOf, Submitter
-from service.api.documents import EVERYWHERE, NOT_FOUND
+from service.api.documents import EVERYWHERE
 from service.api.endpoints import owned
 from service.api.etags import as_json
 from service.api.subscription import RecoveryOrder
@@ -16,7 +16,7 @@ from service.relay import Relay
 from service.schemas import Moment, Open, Shown
 from service.store import recoveries
 
-router = APIRouter(prefix="/v1/endpoints", tags=["Endpoints"], responses={**EVERYWHERE, **NOT_FOUND})
+router = APIRouter(prefix="/v1/endpoints", tags=["Endpoints"], responses=EVERYWHERE)
 
 
 class Recovery(Shown):

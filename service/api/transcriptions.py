@@ -7,7 +7,7 @@ from sqlmodel import Session
 
 from service import tables
 from service.api.auth import Caller, EndingsOf, Reader, RelayOf, Submitter
-from service.api.documents import EVERYWHERE, NOT_CHANGED, NOT_FOUND, refused
+from service.api.documents import EVERYWHERE, NOT_CHANGED, refused
 from service.api.etags import answer_once
 from service.api.listing import Count, NextCursor, PageOf, WantedOf, counted, cut
 from service.discard import discard, retry
@@ -57,7 +57,7 @@ async def count(relay: RelayOf, wanted: WantedOf) -> Count:
     "/{transcription_id}",
     summary="Read a transcription, or wait for its end",
     response_model=TranscriptionWithTimeline,
-    responses={**NOT_CHANGED, **NOT_FOUND},
+    responses=NOT_CHANGED,
 )
 async def read(
     transcription_id: str,
@@ -78,22 +78,13 @@ async def read(
     return answer_once(request, TranscriptionWithTimeline.of(job, summary=summaries.get(job.id), timeline=steps))
 
 
-@router.post(
-    "/{transcription_id}/retry",
-    summary="Try a failed transcription again",
-    responses={**NOT_FOUND, **refused(409)},
-)
+@router.post("/{transcription_id}/retry", summary="Try a failed transcription again", responses=refused(409))
 async def retry_one(transcription_id: str, caller: Submitter, relay: RelayOf) -> Transcription:
     await retry(relay, await owned(relay, transcription_id, caller))
     return Transcription.of(await owned(relay, transcription_id, caller))
 
 
-@router.delete(
-    "/{transcription_id}",
-    status_code=204,
-    summary="Delete a transcription here and at Soniox",
-    responses=NOT_FOUND,
-)
+@router.delete("/{transcription_id}", status_code=204, summary="Delete a transcription here and at Soniox")
 async def delete(transcription_id: str, caller: Submitter, relay: RelayOf) -> Response:
     await discard(relay, await owned(relay, transcription_id, caller))
     return Response(status_code=204)

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from service import __version__
+from service import __version__, schemas
 from service.api.auth import Reader, RelayOf
-from service.api.documents import EVERYWHERE, NOT_CHANGED, NOT_FOUND, refused
+from service.api.documents import EVERYWHERE, NOT_CHANGED, refused
 from service.api.downloads import disposition
 from service.api.etags import is_known
 from service.api.parameters import SEVERAL, several, wrong
@@ -18,8 +18,6 @@ from service.api.transcriptions import owned
 from service.errors import InvalidState
 from service.lifecycle import Stage
 from service.relay import Relay
-from service.schemas import Open
-from service.schemas import transcriptions as document
 from service.store import transcripts
 from service.tables import Transcript, Transcription
 from service.transcripts.codec import json_body
@@ -27,12 +25,12 @@ from service.transcripts.filters import TokenFilter, Translation
 from service.transcripts.formats import MEDIA_TYPES, Format, stream
 from service.transcripts.options import RenderOptions, Stream
 
-router = APIRouter(prefix="/v1/transcriptions", tags=["Transcripts"], responses={**EVERYWHERE, **NOT_FOUND})
+router = APIRouter(prefix="/v1/transcriptions", tags=["Transcripts"], responses=EVERYWHERE)
 
 LATEST_MS = 2**31 - 1
 
 
-class Segment(Open):
+class Segment(schemas.Open):
     """What one speaker says in one language before another speaker or language comes."""
 
     speaker: str | None
@@ -47,7 +45,7 @@ class Segment(Open):
 TOLD: dict[str, Any] = {
     **NOT_CHANGED[200],
     "description": "In the form that was asked for; `segments` are a list",
-    "model": document.Transcript | list[Segment],
+    "model": schemas.Transcript | list[Segment],
     "content": {kind.partition(";")[0]: {} for kind in MEDIA_TYPES.values()},
 }
 

@@ -9,16 +9,22 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, Field
 
 from service.api.documents import refused
-from service.schemas import DeletedTranscription, DisabledEndpoint, FinishedTranscription, Moment, Open, Pinged
-from service.schemas.base import Uuid
-from service.schemas.transcriptions import Transcript
+from service.schemas import (
+    DeletedTranscription,
+    DisabledEndpoint,
+    FinishedTranscription,
+    Moment,
+    Open,
+    Pinged,
+    Transcript,
+    Uuid,
+)
 from service.settings import WEBHOOK_PATH
-
-TAKEN = "Taken; anything but 2xx is sent again"
 
 sent = APIRouter(
     tags=["Events"],
     default_response_class=Response,
+    responses={200: {"description": "Taken; anything but 2xx is sent again"}},
     generate_unique_id_function=lambda route: f"event_{route.name}",
 )
 received = APIRouter(tags=["Soniox"], responses=refused(400, 401, 408, 413, 500, 503))
@@ -82,23 +88,23 @@ class PingEvent(Open):
     data: Pinged
 
 
-@sent.post("transcription.completed", summary="A transcript is stored", response_description=TAKEN)
+@sent.post("transcription.completed", summary="A transcript is stored")
 def transcription_completed(event: CompletedEvent, signature: Signed) -> None: ...
 
 
-@sent.post("transcription.failed", summary="A transcription ended with an error", response_description=TAKEN)
+@sent.post("transcription.failed", summary="A transcription ended with an error")
 def transcription_failed(event: FailedEvent, signature: Signed) -> None: ...
 
 
-@sent.post("transcription.deleted", summary="A transcription was deleted", response_description=TAKEN)
+@sent.post("transcription.deleted", summary="A transcription was deleted")
 def transcription_deleted(event: DeletedEvent, signature: Signed) -> None: ...
 
 
-@sent.post("endpoint.disabled", summary="An endpoint gets nothing any more", response_description=TAKEN)
+@sent.post("endpoint.disabled", summary="An endpoint gets nothing any more")
 def endpoint_disabled(event: DisabledEvent, signature: Signed) -> None: ...
 
 
-@sent.post("ping", summary="A test that somebody asked for", response_description=TAKEN)
+@sent.post("ping", summary="A test that somebody asked for")
 def ping(event: PingEvent, signature: Signed) -> None: ...
 
 
