@@ -1,6 +1,6 @@
 """Every outgoing HTTP client of the relay is made here: httpx's, over aiohttp's connections.
 
-httpx's own connections are slow with many at once (docs/decisions/aiohttp-goes-out.md). `exchange` bounds a
+httpx's own connections are slow with many at once (docs/decisions/httpx-over-aiohttp.md). `exchange` bounds a
 request as a whole, in seconds and bytes; timeouts for each read let a slow sender hold us for ever. A URL goes out
 as it was given. Redirects are not followed, proxies of the environment are not used, nothing is decompressed,
 cookies are not kept.

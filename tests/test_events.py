@@ -158,7 +158,7 @@ async def test_nothing_is_missed_between_two_connections_even_before_the_first_e
 async def test_the_stream_sends_a_comment_when_nothing_happens_and_ends_when_the_service_stops(
     relay_app: RelayApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.api.events.KEEP_ALIVE_S", 0.1)
+    monkeypatch.setattr("fastapi.routing._PING_INTERVAL", 0.1)
     monkeypatch.setattr("service.api.events.LOOK_EVERY_S", 0.05)
     async with Follower(relay_app.client) as follower:
         await until(lambda: follower.comments >= 3)

@@ -178,8 +178,8 @@ def test_any_webhook_header_is_a_verdict_and_never_a_pass(given_header: bytes, j
 class Door:
     """A running application without a socket."""
 
-    def __init__(self, runner: asyncio.Runner, app: FastAPI) -> None:
-        self._runner, self._app = runner, app
+    def __init__(self, runner: asyncio.Runner, app: FastAPI, state: dict[str, Any]) -> None:
+        self._runner, self._app, self._state = runner, app, state
 
     def ask(
         self, method: str, path: str, query: bytes, headers: list[tuple[bytes, bytes]], body: bytes = b""
@@ -200,7 +200,8 @@ class Door:
             "query_string": query,
         }
         scope |= {"headers": headers, "http_version": "1.1", "scheme": "http", "root_path": ""}
-        scope |= {"asgi": {"version": "3.0"}, "client": ("127.0.0.1", 1), "server": ("relay", 80), "state": {}}
+        scope |= {"asgi": {"version": "3.0"}, "client": ("127.0.0.1", 1), "server": ("relay", 80)}
+        scope["state"] = dict(self._state)
         to_send = [{"type": "http.request", "body": body}, {"type": "http.disconnect"}]
         sent: list[Any] = []
 
@@ -223,8 +224,8 @@ def door(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         unlimited = settings_for(url, "http://127.0.0.1:1", 8000, relay_anonymous_requests_per_minute=0)
         app = create_app(unlimited, with_worker=False)
         lifespan = app.router.lifespan_context(app)
-        runner.run(lifespan.__aenter__())
-        yield Door(runner, app)
+        state = runner.run(lifespan.__aenter__())
+        yield Door(runner, app, dict(state or {}))
         runner.run(lifespan.__aexit__(None, None, None))
 
 

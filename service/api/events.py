@@ -5,14 +5,14 @@ longer there (its transcription was deleted) stands for its moment: some may the
 twice, none is missed.
 """
 
-import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from service import tables
 from service.api.auth import Reader, RelayOf
@@ -36,7 +36,6 @@ from service.store.feed import START, Position, Wanted
 
 router = APIRouter(prefix="/v1/events", tags=["Events"], responses=EVERYWHERE)
 
-KEEP_ALIVE_S = 15.0
 LOOK_EVERY_S = 1.0
 AT_ONCE = 200
 CLOCKS_APART_MS = 60_000  # how much earlier than its commit an event may say it was made
@@ -77,42 +76,45 @@ async def list_after(
     return Response(msgspec.json.encode(body), media_type="application/json")
 
 
-@router.get("/stream", summary="Follow events as server-sent events", response_class=StreamingResponse)
-async def stream(
-    request: Request,
+@dataclass(frozen=True)
+class Start:
+    """Where a stream begins, and with which events; `hello` tells a new reader where that is."""
+
+    wanted: Wanted
+    position: Position
+    hello: str
+
+
+async def _start(
     caller: Reader,
     relay: RelayOf,
     last_event_id: Annotated[str | None, Header()] = None,
     after: Annotated[str | None, Query(description="As Last-Event-ID; empty: from the beginning.")] = None,
     types: Types = None,
-) -> StreamingResponse:
-    """Without `Last-Event-ID` and `after` it begins with what happens from now on."""
+) -> Start:
+    """Raises InvalidCursor and InvalidRequest, before an answer begins."""
     wanted = Wanted(caller.sees, _types(types))
     known = last_event_id or after
     hello = "" if known is not None else await _newest_id(relay)
-    position = await _position(relay, known if known is not None else hello)
-    body = _follow(request, relay, wanted, position, hello)
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(body, media_type="text/event-stream", headers=headers)
+    return Start(wanted, await _position(relay, known if known is not None else hello), hello)
 
 
-async def _follow(
-    request: Request, relay: Relay, wanted: Wanted, position: Position, hello: str
-) -> AsyncIterator[bytes]:
-    """Events as they come, a comment when there are none for a while; ends when the service stops.
+@router.get("/stream", summary="Follow events as server-sent events", response_class=EventSourceResponse)
+async def stream(
+    request: Request, relay: RelayOf, start: Annotated[Start, Depends(_start)]
+) -> AsyncIterator[ServerSentEvent]:
+    """Without `Last-Event-ID` and `after` it begins with what happens from now on. It ends when the service stops.
 
-    The first line tells a new reader where it stands, so that it misses nothing even if the connection breaks
-    before the first event.
+    The first message tells a new reader where it stands, so that it misses nothing even if the connection breaks
+    before the first event. A comment comes when nothing else did for 15 seconds.
     """
-    yield (f"id: {hello}\n" if hello else "").encode() + b"retry: 1000\n\n"
-    spoke_at = time.monotonic()
+    yield ServerSentEvent(id=start.hello or None, retry=1000)
+    position = start.position
     while not request.state.draining.is_set():
-        found, position = await relay.db.read(
-            partial(feed.read_on, position=position, wanted=wanted, limit=AT_ONCE)
-        )
-        if found or time.monotonic() - spoke_at > KEEP_ALIVE_S:
-            spoke_at = time.monotonic()
-            yield b"".join(_frame(event) for event in found) or b": still here\n\n"
+        read = partial(feed.read_on, position=position, wanted=start.wanted, limit=AT_ONCE)
+        found, position = await relay.db.read(read)
+        for event in found:
+            yield ServerSentEvent(id=event.id, event=event.type, raw_data=event_document(event).decode())
         if len(found) < AT_ONCE:
             await relay.wakeups.wait("events", LOOK_EVERY_S)
 
@@ -120,10 +122,6 @@ async def _follow(
 def event_document(event: tables.Event) -> bytes:
     """The event as its readers get it: what is sent to endpoints, and its id."""
     return b'{"id":"' + event.id.encode() + b'",' + event.body[1:]
-
-
-def _frame(event: tables.Event) -> bytes:
-    return f"id: {event.id}\nevent: {event.type}\ndata: ".encode() + event_document(event) + b"\n\n"
 
 
 async def _position(relay: Relay, event_id: str) -> Position:

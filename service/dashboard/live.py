@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator
 
 from fastapi import APIRouter, Request
-from fastapi.responses import StreamingResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from service.api.auth import RelayOf
 from service.dashboard.visitors import Reader
@@ -23,22 +23,17 @@ SPEAK_EVERY_S = 15.0  # ages grow even if nothing happens
 LASTS_S = 600.0  # then the browser connects again, and its session is looked at again
 
 
-@router.get("/live")
-async def stream(request: Request, relay: RelayOf, _visitor: Reader) -> StreamingResponse:
-    headers = {"X-Accel-Buffering": "no"}
-    return StreamingResponse(_changes(request, relay), media_type="text/event-stream", headers=headers)
-
-
-async def _changes(request: Request, relay: Relay) -> AsyncIterator[bytes]:
+@router.get("/live", response_class=EventSourceResponse)
+async def stream(request: Request, relay: RelayOf, _visitor: Reader) -> AsyncIterator[ServerSentEvent]:
     began_at = spoke_at = time.monotonic()
     seen = await _newest(relay)
-    yield b"retry: 2000\n\n"
+    yield ServerSentEvent(retry=2000)
     while not request.state.draining.is_set() and time.monotonic() - began_at < LASTS_S:
         await asyncio.sleep(LOOK_EVERY_S)
         newest = await _newest(relay)
         if newest != seen or time.monotonic() - spoke_at > SPEAK_EVERY_S:
             seen, spoke_at = newest, time.monotonic()
-            yield b"event: changed\ndata: {}\n\n"
+            yield ServerSentEvent(event="changed", data={})
 
 
 async def _newest(relay: Relay) -> tuple[object, ...]:

@@ -1,5 +1,6 @@
 """Sessions: a signed cookie that says which API key signed in and until when. It holds no key.
 
+Ours rather than Starlette's middleware, which decides once for all requests whether a cookie is for https only.
 The signature covers the key's hash, too, so a session ends with its key: revoked, or replaced in the settings.
 Every request looks that up, and with it what the key may do now.
 """

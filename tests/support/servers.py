@@ -11,7 +11,7 @@ import httpx
 import uvicorn
 from typing_extensions import override
 
-from tests.support.waiting import until
+from tests.support.waiting import loop_turns, until
 
 WITHOUT_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # reading all certificates takes httpx 30 ms a client
 
@@ -80,8 +80,16 @@ async def serving(
     try:
         yield server
     finally:
+        await _stop_accepting(server)
         server.stop()
         await running
+
+
+async def _stop_accepting(server: Server) -> None:
+    """asyncio leaves a connection unclosed that it has accepted when the server closes before it is set up."""
+    for listener in [one for each in server.servers for one in each.sockets]:
+        asyncio.get_running_loop().remove_reader(listener.fileno())
+    await loop_turns(3)
 
 
 def http_client(base_url: str, **options: Any) -> httpx.AsyncClient:

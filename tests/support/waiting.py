@@ -35,3 +35,9 @@ async def stays(condition: Callable[[], Awaitable[bool] | bool], for_s: float) -
         holds = condition()
         assert holds if isinstance(holds, bool) else await holds
         await asyncio.sleep(LOOK_EVERY_S)
+
+
+async def loop_turns(number: int) -> None:
+    """Let the event loop do what it has begun."""
+    for _ in range(number):
+        await asyncio.sleep(0)
