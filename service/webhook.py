@@ -74,7 +74,11 @@ async def _store(request: Request, now_ms: int) -> None:
     notice = await _notice(request)
     hint = Hint(new_uuid(now_ms), job, notice.id.lower(), notice.status, "webhook", now_ms)
     started_s = time.perf_counter()
-    await relay.db.write_many(webhooks.record, hint, wake=("collect",))
+    try:
+        await relay.db.write_many(webhooks.record, hint, wake=("collect",))
+    except Unavailable as error:
+        log.warning("webhook_not_stored", job_id=job, reason=str(error))
+        raise
     telemetry.webhook_seconds.observe(time.perf_counter() - started_s)
 
 

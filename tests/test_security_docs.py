@@ -58,7 +58,7 @@ def test_reads_of_owned_things_must_name_an_owner() -> None:
     reads = {
         f"{module.__name__.rpartition('.')[2]}.{name}": function
         for module in OWNED
-        for name, function in inspect.getmembers(module, inspect.iscoroutinefunction)
+        for name, function in inspect.getmembers(module, inspect.isfunction)
         if function.__module__ == module.__name__ and name in READS
     }
     assert len(reads) >= 14
