@@ -38,8 +38,8 @@ def _refusal(code: int) -> Json:
     problems = (WRONG,) if code == 400 else ()
     example = error_body(code, error_type, message, "req_01a1f93b7e6e7d6aa5e33e50ca4aae80", problems)
     headers = {"headers": RETRY_AFTER} if code in {429, 503} else {}
-    content = {"application/json": {"example": example}}
-    return {"model": Error, "description": error_type, "content": content, **headers}
+    content = {"application/json": {"schema": ref_to(Error), "example": example}}
+    return {"description": error_type, "content": content, **headers}
 
 
 def carrying(*headers: str) -> Json:

@@ -2,14 +2,17 @@
 
 import re
 from collections.abc import Iterator
+from typing import Literal
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from service.api import webhooks
 from service.api.documents import Json
 from service.api.submission import Submission
+from service.schemas import Error
 
 SOURCES = ("audio_url", "file_id")
 
@@ -46,7 +49,7 @@ def describe(app: FastAPI) -> Json:
         routes=[*app.routes, *webhooks.received.routes],
         webhooks=webhooks.sent.routes,
     )
-    document["components"]["schemas"] |= _schemas_of_submissions()
+    document["components"]["schemas"] |= _schemas()
     for path, operation in _operations(document):
         _drop_what_is_never_answered(path, operation["responses"])
     for unused in ("HTTPValidationError", "ValidationError"):
@@ -54,9 +57,11 @@ def describe(app: FastAPI) -> Json:
     return document
 
 
-def _schemas_of_submissions() -> Json:
-    """Of the bodies that `intake` reads itself: with an address, and beside a file."""
-    _, definitions = models_json_schema([(Submission, "validation")], ref_template="#/components/schemas/{model}")
+def _schemas() -> Json:
+    """Of refusals, and of the bodies that `intake` reads itself: with an address, and beside a file."""
+    models: list[tuple[type[BaseModel], Literal["validation", "serialization"]]]
+    models = [(Submission, "validation"), (Error, "serialization")]
+    _, definitions = models_json_schema(models, ref_template="#/components/schemas/{model}")
     schemas: Json = definitions["$defs"]
     whole = schemas["Submission"]
     with_file = {name: spec for name, spec in whole["properties"].items() if name not in SOURCES}
