@@ -47,7 +47,8 @@ async def serve_app(app: FastAPI, listener: socket.socket) -> None:
             server = _server(app, state)
 
             def stop() -> None:
-                state["draining"].set()
+                if "draining" in state:  # the sandbox has none
+                    state["draining"].set()
                 server.should_exit = True
 
             _on_stop(stop)
