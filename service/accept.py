@@ -60,7 +60,7 @@ async def _keep(relay: Relay, order: Order) -> tuple[Transcription, bool]:
         job = _row(relay, order, None)
         await relay.db.write_many(_insert_plain, job, wake=("submit",))
         return job, True
-    return await relay.db.write(lambda connection: _insert(connection, relay, order), wake=("submit",))
+    return await relay.db.write(lambda session: _insert(session, relay, order), wake=("submit",))
 
 
 def _insert_plain(session: Session, jobs: list[Transcription]) -> list[None]:

@@ -95,7 +95,7 @@ class Catalogue:
             body = await self.relay.soniox.get_models()
             heard = ModelList(id=model_list.ONLY, fetched_at_ms=self.relay.clock(), body=body)
             self.remember(heard)
-            await self.relay.db.write(lambda connection: model_list.put(connection, heard))
+            await self.relay.db.write(lambda session: model_list.put(session, heard))
         except (SonioxError, Unavailable, msgspec.MsgspecError) as error:
             log.warning("models_not_heard", reason=str(error))
 
@@ -104,7 +104,7 @@ class Catalogue:
 async def open_catalogue(relay: Relay) -> AsyncIterator[Catalogue]:
     """Know what was known before the restart and begin to ask; stop asking when the block ends."""
     catalogue = Catalogue(relay, _waits_until_ms=relay.clock() + FIRST_ANSWER_WITHIN_MS)
-    stored = await relay.db.read(lambda session: model_list.get(session))
+    stored = await relay.db.read(model_list.get)
     if stored is not None:
         catalogue.remember(stored)
     catalogue.refresh()

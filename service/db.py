@@ -92,7 +92,7 @@ class Database:
         if self._closing:
             raise DatabaseDown("the database is being closed")
         try:
-            return await self._engine.read(lambda connection: _in_session(connection, query))
+            return await self._engine.read(lambda session: _in_session(session, query))
         except (DBAPIError, PoolTimeout, OSError) as error:
             raise _translate(error) from error
 
@@ -147,7 +147,7 @@ class Database:
 
     async def _commit(self, batch: list[_Write], *, again: bool = True) -> None:
         try:
-            results = await self._engine.write(lambda connection: _run_all(connection, batch))
+            results = await self._engine.write(lambda session: _run_all(session, batch))
         except Exception as error:  # noqa: BLE001  # whatever it is, its callers must hear of it
             await self._settle_failure(batch, error, again=again)
         else:

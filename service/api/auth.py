@@ -79,7 +79,7 @@ async def _stored(relay: Relay, key: str) -> Caller:
         raise Unauthenticated("the key is unknown or was revoked")
     now_ms = relay.clock()
     if now_ms - (found.last_used_at_ms or 0) > USE_NOTED_EVERY_MS:
-        await relay.db.write(lambda connection: keys.mark_used(connection, found.id, now_ms))
+        await relay.db.write(lambda session: keys.mark_used(session, found.id, now_ms))
     return Caller(found.id, frozenset(found.scopes))
 
 

@@ -90,7 +90,7 @@ async def create(new: NewEndpoint, caller: Submitter, relay: RelayOf) -> Endpoin
         created_at_ms=now_ms,
         **new.model_dump(exclude={"headers"}),
     )
-    await relay.db.write(lambda connection: endpoints.add(connection, endpoint))
+    await relay.db.write(lambda session: endpoints.add(session, endpoint))
     return EndpointWithSecret.of(endpoint, headers=_masked_headers(relay, endpoint), secret=secret)
 
 
@@ -130,7 +130,7 @@ async def change(endpoint_id: str, new: ChangedEndpoint, caller: Submitter, rela
 @router.delete("/{endpoint_id}", status_code=204, summary="Delete an endpoint")
 async def delete(endpoint_id: str, caller: Submitter, relay: RelayOf) -> Response:
     await owned(relay, endpoint_id, caller)
-    await relay.db.write(lambda connection: endpoints.remove(connection, endpoint_id))
+    await relay.db.write(lambda session: endpoints.remove(session, endpoint_id))
     return Response(status_code=204)
 
 

@@ -140,7 +140,7 @@ async def _position(relay: Relay, event_id: str) -> Position:
 
 async def _newest_id(relay: Relay) -> str:
     """The newest event's id; in an empty log one that stands for now."""
-    newest = await relay.db.read(lambda session: feed.last(session))
+    newest = await relay.db.read(feed.last)
     return newest.id if newest else new_id("evt", relay.clock())
 
 

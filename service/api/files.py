@@ -52,7 +52,7 @@ async def upload(request: Request, response: Response, caller: Submitter, relay:
     try:
         file = form.file.row
         file.client_reference_id = _reference(form)
-        await relay.db.write(lambda connection: files.complete(connection, file))
+        await relay.db.write(lambda session: files.complete(session, file))
     except BaseException:
         await forget(relay, form)
         raise
@@ -80,7 +80,7 @@ async def read(file_id: str, caller: Reader, relay: RelayOf) -> File:
 @router.delete("/{file_id}", status_code=204, summary="Delete a file")
 async def delete(file_id: str, caller: Submitter, relay: RelayOf) -> Response:
     file = await _owned(relay, file_id, caller)
-    await relay.db.write(lambda connection: files.remove(connection, file.id))
+    await relay.db.write(lambda session: files.remove(session, file.id))
     return Response(status_code=204)
 
 

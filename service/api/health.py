@@ -68,7 +68,7 @@ async def _measure(relay: Relay) -> None:
 async def _checks(relay: Relay) -> dict[str, str]:
     try:
         if relay.db.refused:  # reading works on a full disk, too: see whether writing does again
-            await relay.db.write(lambda connection: heartbeats.beat(connection, PROBE, relay.clock(), {}))
+            await relay.db.write(lambda session: heartbeats.beat(session, PROBE, relay.clock(), {}))
         found, beats = await relay.db.read(
             lambda session: (misfit(session.connection()), heartbeats.all_of(session))
         )

@@ -73,14 +73,14 @@ async def list_all(_caller: Admin, relay: RelayOf) -> Keys:
 @router.delete("/{key_id}", status_code=204, summary="Revoke a key")
 async def revoke(key_id: str, _caller: Admin, relay: RelayOf) -> Response:
     now_ms = relay.clock()
-    if "\0" in key_id or not await relay.db.write(lambda connection: keys.revoke(connection, key_id, now_ms)):
+    if "\0" in key_id or not await relay.db.write(lambda session: keys.revoke(session, key_id, now_ms)):
         raise NotFound("Key not found.", error_type="key_not_found")
     return Response(status_code=204)
 
 
 async def list_valid(relay: Relay) -> Keys:
     """All that are not revoked."""
-    found = await relay.db.read(lambda session: keys.list_valid(session))
+    found = await relay.db.read(keys.list_valid)
     return Keys(keys=[Key.of(key) for key in found])
 
 
@@ -95,5 +95,5 @@ async def issue(relay: Relay, new: NewKey) -> KeyWithSecret:
         scopes=sorted(set(new.scopes)),
         created_at_ms=now_ms,
     )
-    await relay.db.write(lambda connection: keys.add(connection, key))
+    await relay.db.write(lambda session: keys.add(session, key))
     return KeyWithSecret.of(key, key=secret)

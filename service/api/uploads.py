@@ -111,7 +111,7 @@ async def forget(relay: Relay, form: Form) -> None:
     """Remove a file that nobody completed."""
     if form.incoming:
         file_id = form.incoming.row.id
-        await relay.db.write(lambda connection: files.remove_incomplete(connection, file_id))
+        await relay.db.write(lambda session: files.remove_incomplete(session, file_id))
 
 
 async def _take(relay: Relay, form: Form, part: Part, piece: bytes, owner: str, wanted: tuple[str, ...]) -> None:

@@ -122,7 +122,7 @@ async def _read(relay: Relay) -> tuple[bool, Finding]:
 
 
 async def _write(relay: Relay) -> str:
-    await relay.db.write(lambda connection: heartbeats.beat(connection, "doctor", relay.clock(), {}))
+    await relay.db.write(lambda session: heartbeats.beat(session, "doctor", relay.clock(), {}))
     return "a row was written and is on disk"
 
 

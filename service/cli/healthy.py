@@ -75,6 +75,6 @@ async def _silence_ms(database_url: str) -> int | None:
 
     mark = f"worker:{socket.gethostname()}:"
     async with open_database(database_url, Wakeups()) as db:
-        beats = await db.read(lambda session: heartbeats.all_of(session))
+        beats = await db.read(heartbeats.all_of)
         newest = max((beat.at_ms for name, beat in beats.items() if name.startswith(mark)), default=None)
         return None if newest is None else await db.now_ms() - newest

@@ -66,4 +66,4 @@ async def _list(relay: Relay) -> dict[str, Any]:
 
 async def _revoke(relay: Relay, key_id: str) -> bool:
     now_ms = relay.clock()
-    return await relay.db.write(lambda connection: keys.revoke(connection, key_id, now_ms))
+    return await relay.db.write(lambda session: keys.revoke(session, key_id, now_ms))

@@ -37,5 +37,5 @@ async def revoke(request: Request, key_id: str, relay: RelayOf, post: SubmittedB
 async def _page(
     request: Request, relay: Relay, *, made: api.KeyWithSecret | None = None, problem: str = ""
 ) -> Response:
-    found = await relay.db.read(lambda session: keys.list_valid(session))
+    found = await relay.db.read(keys.list_valid)
     return render(request, "keys.html", 400 if problem else 200, keys=found, made=made, problem=problem)

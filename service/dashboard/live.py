@@ -37,4 +37,4 @@ async def stream(request: Request, relay: RelayOf, _visitor: Reader) -> AsyncIte
 
 
 async def _newest(relay: Relay) -> tuple[object, ...]:
-    return await relay.db.read(lambda session: traces.newest(session))
+    return await relay.db.read(traces.newest)

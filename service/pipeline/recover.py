@@ -12,8 +12,6 @@ async def recover(relay: Relay, row: Recovery) -> None:
     """Run one claimed recovery through its next batch."""
     now_ms = relay.clock()
     await relay.db.write(
-        lambda connection: recoveries.do_batch(
-            connection, row, size=BATCH, now_ms=now_ms, again_ms=now_ms + PAUSE_MS
-        ),
+        lambda session: recoveries.do_batch(session, row, size=BATCH, now_ms=now_ms, again_ms=now_ms + PAUSE_MS),
         wake=("notify",),
     )

@@ -48,7 +48,7 @@ async def run_when_due(relay: Relay, rhythm: Rhythm) -> None:
     interval_ms = int(relay.settings.relay_reconcile_interval_s * 1000)
     until_ms = now_ms + int(interval_ms * HELD_FOR_INTERVALS)
     mine = await relay.db.write(
-        lambda connection: offices.take(connection, OFFICE, relay.name, now_ms=now_ms, until_ms=until_ms)
+        lambda session: offices.take(session, OFFICE, relay.name, now_ms=now_ms, until_ms=until_ms)
     )
     if not mine:
         return

@@ -1,9 +1,11 @@
 """The rate budget at Soniox: how many requests each second of the last minute saw, for all processes together."""
 
-from sqlalchemy import delete, func, text, tuple_
+from functools import cache
+
+from sqlalchemy import Insert, bindparam, delete, func, text, tuple_
 from sqlmodel import Session, select
 
-from service.store.rows import is_sqlite, upsert
+from service.store.rows import is_sqlite, upsert_on
 from service.tables import SonioxCalls, table_of
 
 calls = table_of(SonioxCalls)
@@ -23,17 +25,29 @@ def try_lock(session: Session) -> bool:
 
 def used(session: Session, now_s: int) -> dict[str, int]:
     """Requests of the last 60 s by share."""
-    recent = select(calls.c.share, func.sum(calls.c.calls)).where(calls.c.second > now_s - WINDOW_S - 1)
-    return {share: int(total) for share, total in session.exec(recent.group_by(calls.c.share))}
+    found = session.exec(_USED, params={"since_s": now_s - WINDOW_S - 1})
+    return {share: int(total) for share, total in found}
+
+
+_USED = (
+    select(calls.c.share, func.sum(calls.c.calls))
+    .where(calls.c.second > bindparam("since_s"))
+    .group_by(calls.c.share)
+)
 
 
 def spend(session: Session, share: str, now_s: int) -> None:
     """Note a request in this second."""
-    fresh = upsert(session, calls).values(second=now_s, share=share, calls=1)
-    one_more = {"calls": calls.c.calls + 1}
-    session.exec(fresh.on_conflict_do_update(index_elements=["second", "share"], set_=one_more))
+    session.exec(_spending(on_sqlite=is_sqlite(session)), params={"second": now_s, "share": share, "calls": 1})
     if now_s % FORGET_EVERY_S == 0:
         _forget(session, now_s - 2 * WINDOW_S)
+
+
+@cache
+def _spending(*, on_sqlite: bool) -> Insert:
+    one_more = {"calls": calls.c.calls + 1}
+    fresh = upsert_on(calls, on_sqlite=on_sqlite)
+    return fresh.on_conflict_do_update(index_elements=["second", "share"], set_=one_more)
 
 
 def _forget(session: Session, before_s: int) -> None:

@@ -7,12 +7,15 @@ one, so that a worker that slept through its lease changes nothing.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, and_, or_, tuple_, update
+from sqlalchemy import ColumnElement, Integer, and_, bindparam, or_, tuple_, update
+from sqlalchemy.sql.dml import ReturningUpdate
 from sqlmodel import Session, select
 from sqlmodel.sql.expression import SelectOfScalar
 
+from service.store.rows import changed
 from service.tables import Due, table_of
 
 D = TypeVar("D", bound=Due)
@@ -37,36 +40,59 @@ def claim(
     **also: Any,
 ) -> list[D]:
     """Take up to `limit` due rows, the longest due first; `where` narrows them, `also` are columns to set."""
-    table = table_of(model)
-    due = table.c.due_at_ms <= claimant.now_ms
-    wanted = due if where is None else and_(due, where)
-    oldest = _free(model, claimant).where(wanted).order_by(table.c.due_at_ms, table.c.id).limit(limit)
-    return _take(session, model, claimant, oldest, also)
+    statement = _taking_any(model) if where is None and not also else _taking(model, where, also)
+    return _take(session, statement, claimant, claim_limit=limit)
 
 
 def claim_those(session: Session, model: type[D], claimant: Claimant, ids: Sequence[str]) -> list[D]:
     """Take these rows, as far as they are still due and free."""
+    return _take(session, _taking_those(model), claimant, claim_ids=list(ids))
+
+
+@cache
+def _taking_any(model: type[D]) -> ReturningUpdate[D]:
+    """Built once, as below: that takes several times as long as to run it."""
+    return _taking(model, None, {})
+
+
+@cache
+def _taking_those(model: type[D]) -> ReturningUpdate[D]:
     table = table_of(model)
     # The sum keeps the planner from the index on due_at_ms, which would lead through the whole backlog.
-    due = table.c.due_at_ms + 0 <= claimant.now_ms
-    return _take(session, model, claimant, _free(model, claimant).where(table.c.id.in_(ids), due), {})
+    due = table.c.due_at_ms + 0 <= bindparam("claim_now_ms")
+    those = table.c.id.in_(bindparam("claim_ids", expanding=True))
+    return _leasing(model, _free(model).where(those, due), {})
 
 
-def _free(model: type[Due], claimant: Claimant) -> SelectOfScalar[str]:
+def _taking(model: type[D], where: ColumnElement[bool] | None, also: dict[str, Any]) -> ReturningUpdate[D]:
     table = table_of(model)
-    nobodys = or_(table.c.lease_until_ms.is_(None), table.c.lease_until_ms <= claimant.now_ms)
+    due = table.c.due_at_ms <= bindparam("claim_now_ms")
+    wanted = due if where is None else and_(due, where)
+    oldest = _free(model).where(wanted).order_by(table.c.due_at_ms, table.c.id)
+    return _leasing(model, oldest.limit(bindparam("claim_limit", type_=Integer)), also)
+
+
+def _free(model: type[Due]) -> SelectOfScalar[str]:
+    table = table_of(model)
+    nobodys = or_(table.c.lease_until_ms.is_(None), table.c.lease_until_ms <= bindparam("claim_now_ms"))
     return select(table.c.id).where(nobodys)
 
 
-def _take(
-    session: Session, model: type[D], claimant: Claimant, chosen: SelectOfScalar[str], also: dict[str, Any]
-) -> list[D]:
+def _leasing(model: type[D], chosen: SelectOfScalar[str], also: dict[str, Any]) -> ReturningUpdate[D]:
     table = table_of(model)
     candidates = chosen.with_for_update(skip_locked=True).cte("candidates")
-    taken = update(model).where(table.c.id.in_(select(candidates.c.id))).returning(model)
-    lease = {"lease_until_ms": claimant.now_ms + claimant.lease_ms, "leased_by": claimant.worker}
-    statement = taken.values(fence=table.c.fence + 1, **lease, **also)
-    rows = session.scalars(statement, execution_options={"synchronize_session": False})
+    taken = update(model).where(table.c.id.in_(select(candidates.c.id)))
+    lease: dict[str, Any] = {"lease_until_ms": bindparam("claim_until_ms"), "leased_by": bindparam("claim_worker")}
+    return taken.values(fence=table.c.fence + 1, **lease, **also).returning(model)
+
+
+def _take(session: Session, statement: ReturningUpdate[D], claimant: Claimant, **parameters: Any) -> list[D]:
+    lease = {
+        "claim_now_ms": claimant.now_ms,
+        "claim_until_ms": claimant.now_ms + claimant.lease_ms,
+        "claim_worker": claimant.worker,
+    }
+    rows = changed(session, statement, {**lease, **parameters})
     return sorted(rows, key=lambda row: (row.due_at_ms or 0, row.id))  # type: ignore[attr-defined]  # all have id
 
 
@@ -129,12 +155,21 @@ def release(session: Session, model: type[Due], worker: str | None, now_ms: int)
 
 def next_due_ms(session: Session, model: type[Due], now_ms: int) -> int | None:
     """When the first row that waits for its time becomes due."""
+    return session.exec(_next_due(model), params={"now_ms": now_ms}).one_or_none()
+
+
+@cache
+def _next_due(model: type[Due]) -> SelectOfScalar[int]:
     due_at_ms = table_of(model).c.due_at_ms
-    return session.exec(select(due_at_ms).where(due_at_ms > now_ms).order_by(due_at_ms).limit(1)).one_or_none()
+    return select(due_at_ms).where(due_at_ms > bindparam("now_ms")).order_by(due_at_ms).limit(1)
 
 
 def is_any_due(session: Session, model: type[Due], now_ms: int) -> bool:
     """True while a row is due, whether somebody works on it or not."""
+    return session.exec(_any_due(model), params={"now_ms": now_ms}).first() is not None
+
+
+@cache
+def _any_due(model: type[Due]) -> SelectOfScalar[str]:
     table = table_of(model)
-    due = select(table.c.id).where(table.c.due_at_ms <= now_ms).order_by(table.c.due_at_ms).limit(1)
-    return session.exec(due).first() is not None
+    return select(table.c.id).where(table.c.due_at_ms <= bindparam("now_ms")).order_by(table.c.due_at_ms).limit(1)

@@ -7,6 +7,7 @@ from sqlmodel import Session
 
 from service.lifecycle import Stage, sources_of
 from service.store.claims import DONE
+from service.store.rows import changed
 from service.tables import Transcription, table_of
 
 jobs = table_of(Transcription)
@@ -40,4 +41,4 @@ def mark_finished(session: Session, ending: Ending) -> Transcription | None:
     open_one = attempt & jobs.c.stage.in_(sources_of(ending.stage))
     done = {**told, **DONE, "check_at_ms": None, "unsettled": False, "fence": jobs.c.fence + 1}
     statement = update(Transcription).where(open_one).values(**done).returning(Transcription)
-    return session.scalars(statement, execution_options={"synchronize_session": False}).one_or_none()
+    return changed(session, statement).one_or_none()

@@ -8,7 +8,7 @@ from sqlmodel import Session, select
 
 from service.store import deliveries, holding, receivers
 from service.store.paging import Page, cut
-from service.store.rows import insert_all
+from service.store.rows import changed, insert_all
 from service.tables import Endpoint, Receiver, table_of
 
 endpoints = table_of(Endpoint)
@@ -72,16 +72,15 @@ def change(session: Session, endpoint_id: str, values: dict[str, Any]) -> Endpoi
     """Set columns; the row as it is afterwards, None when it is gone."""
     if not values:
         return get(session, endpoint_id, None)
-    changed = update(Endpoint).where(endpoints.c.id == endpoint_id).values(**values).returning(Endpoint)
-    return session.scalars(changed, execution_options={"synchronize_session": False}).one_or_none()
+    mine = update(Endpoint).where(endpoints.c.id == endpoint_id)
+    return changed(session, mine.values(**values).returning(Endpoint)).one_or_none()
 
 
 def disable(session: Session, endpoint_id: str, *, now_ms: int, reason: str | None) -> Endpoint | None:
     """Send it nothing more and hold what comes; None when it was disabled before or is gone."""
     mine = update(Endpoint).where(endpoints.c.id == endpoint_id, endpoints.c.enabled).returning(Endpoint)
     values = {"enabled": False, "disabled_at_ms": now_ms, "disabled_reason": reason}
-    changed = session.scalars(mine.values(**values), execution_options={"synchronize_session": False})
-    disabled = changed.one_or_none()
+    disabled = changed(session, mine.values(**values)).one_or_none()
     if disabled is not None:
         holding.hold(session, endpoint_id, now_ms)
     return disabled

@@ -1,10 +1,9 @@
 """Parcels: claimed deliveries with all that is needed to send them, read at once rather than one by one."""
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, and_, select
+from sqlalchemy import and_, bindparam, select
 from sqlmodel import Session
 
 from service.store import claims, turns
@@ -56,24 +55,23 @@ def claim(session: Session, claimant: Claimant, limit: int) -> list[Parcel]:
         return []
     taken = claims.claim_those(session, Delivery, claimant, ids)
     turns.pay(session, ready, Counter(row.receiver for row in taken), claimant.now_ms)
-    return [Parcel(*row) for row in session.execute(_reading([row.id for row in taken]))]
+    return [Parcel(*row) for row in session.execute(_READ, {"ids": [row.id for row in taken]})]
 
 
-def _reading(ids: Sequence[str]) -> Select[Any]:
-    return (
-        select(
-            *[deliveries.c[name] for name in _OWN],
-            events.c.type,
-            events.c.body,
-            events.c.traceparent,
-            *[endpoints.c[name] for name in _ENDPOINT],
-            *[health.c[name] for name in ("failures", "failing_since_ms")],
-            *[jobs.c[name] for name in ("callback_url", "callback_header", "callback_secret_sealed")],
-        )
-        .select_from(deliveries)
-        .outerjoin(events, events.c.id == deliveries.c.event_id)
-        .outerjoin(endpoints, endpoints.c.id == deliveries.c.endpoint_id)
-        .outerjoin(health, health.c.id == deliveries.c.receiver)
-        .outerjoin(jobs, and_(deliveries.c.endpoint_id.is_(None), jobs.c.id == deliveries.c.transcription_id))
-        .where(deliveries.c.id.in_(ids))
+_READ = (
+    select(
+        *[deliveries.c[name] for name in _OWN],
+        events.c.type,
+        events.c.body,
+        events.c.traceparent,
+        *[endpoints.c[name] for name in _ENDPOINT],
+        *[health.c[name] for name in ("failures", "failing_since_ms")],
+        *[jobs.c[name] for name in ("callback_url", "callback_header", "callback_secret_sealed")],
     )
+    .select_from(deliveries)
+    .outerjoin(events, events.c.id == deliveries.c.event_id)
+    .outerjoin(endpoints, endpoints.c.id == deliveries.c.endpoint_id)
+    .outerjoin(health, health.c.id == deliveries.c.receiver)
+    .outerjoin(jobs, and_(deliveries.c.endpoint_id.is_(None), jobs.c.id == deliveries.c.transcription_id))
+    .where(deliveries.c.id.in_(bindparam("ids", expanding=True)))
+)

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Table, insert
+from sqlalchemy import ScalarResult, Table, insert
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import ReturningDelete, ReturningUpdate
 from sqlmodel import Session, SQLModel
 
 from service.tables import table_of
+
+M = TypeVar("M")
 
 
 def is_sqlite(session: Session) -> bool:
@@ -22,6 +25,13 @@ def insert_all(session: Session, rows: Sequence[SQLModel]) -> None:
         session.exec(insert(table_of(type(rows[0]))), params=[values_of(row) for row in rows])
 
 
+def changed(
+    session: Session, statement: ReturningUpdate[M] | ReturningDelete[M], params: Any = None
+) -> ScalarResult[M]:
+    """The rows that a change gives back, as models. A session has none of them that would have to follow."""
+    return session.scalars(statement, params, execution_options={"synchronize_session": False})
+
+
 def values_of(row: SQLModel) -> dict[str, Any]:
     """Column values of a new row; a serial key is left to the database."""
     return {name: value for name in _columns(type(row)) if not _is_unset_serial(name, value := getattr(row, name))}
@@ -29,7 +39,12 @@ def values_of(row: SQLModel) -> dict[str, Any]:
 
 def upsert(session: Session, table: Table) -> postgresql.Insert | sqlite.Insert:
     """An INSERT that can say ON CONFLICT, in the session's dialect."""
-    return sqlite.insert(table) if is_sqlite(session) else postgresql.insert(table)
+    return upsert_on(table, on_sqlite=is_sqlite(session))
+
+
+def upsert_on(table: Table, *, on_sqlite: bool) -> postgresql.Insert | sqlite.Insert:
+    """The same for hot paths, which build their statement once: that takes longer than to run it."""
+    return sqlite.insert(table) if on_sqlite else postgresql.insert(table)
 
 
 @cache

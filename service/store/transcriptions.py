@@ -9,7 +9,7 @@ from sqlmodel import Session, select
 
 from service.lifecycle import Stage, sources_of
 from service.store.claims import DONE, FREE, postpone, still_held
-from service.store.rows import insert_all, upsert, values_of
+from service.store.rows import changed, insert_all, upsert, values_of
 from service.tables import IdempotencyKey, Transcription, table_of
 
 jobs = table_of(Transcription)
@@ -155,7 +155,7 @@ def remove(
     wanted = [jobs.c.id == transcription_id, jobs.c.stage.in_(stages)]
     wanted += [] if attempt is None else [jobs.c.attempt == attempt]
     gone = delete(Transcription).where(*wanted).returning(Transcription)
-    removed = session.scalars(gone, execution_options={"synchronize_session": False}).one_or_none()
+    removed = changed(session, gone).one_or_none()
     if removed is not None:
         session.exec(delete(keys).where(keys.c.transcription_id == transcription_id))
     return removed

@@ -1,13 +1,14 @@
 """The inbox: written by the webhook route and by the reconciler, claimed by the collect stage."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
-from sqlalchemy import case, delete, func
+from sqlalchemy import Insert, case, delete, func
 from sqlmodel import Session, select
 
 from service.store import claims
-from service.store.rows import upsert
+from service.store.rows import is_sqlite, upsert_on
 from service.tables import Webhook, table_of
 
 webhooks = table_of(Webhook)
@@ -29,10 +30,16 @@ def record(session: Session, hints: list[Hint]) -> Sequence[None]:
 
     There is one row for a job, an id at Soniox and a status.
     """
-    fresh = upsert(session, webhooks)
+    session.exec(_recording(on_sqlite=is_sqlite(session)), params=[_row(hint) for hint in hints])
+    return [None] * len(hints)
+
+
+@cache
+def _recording(*, on_sqlite: bool) -> Insert:
+    fresh = upsert_on(webhooks, on_sqlite=on_sqlite)
     told = fresh.excluded
     found = told.source == "reconciler"
-    statement = fresh.on_conflict_do_update(
+    return fresh.on_conflict_do_update(
         index_elements=["job", "soniox_id", "status"],
         set_={
             "seen": webhooks.c.seen + 1,
@@ -41,8 +48,6 @@ def record(session: Session, hints: list[Hint]) -> Sequence[None]:
             "handled_at_ms": case((found, None), else_=webhooks.c.handled_at_ms),
         },
     )
-    session.exec(statement, params=[_row(hint) for hint in hints])
-    return [None] * len(hints)
 
 
 def _row(hint: Hint) -> dict[str, str | int]:
