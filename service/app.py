@@ -10,7 +10,7 @@ import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
 
-from service import __version__, inbound, webhook
+from service import __version__, webhook
 from service.api import (
     deliveries,
     docs,
@@ -30,9 +30,7 @@ from service.api import (
     transcriptions,
     transcripts,
 )
-from service.api.bounds import Bounds
-from service.api.http_metrics import HttpMetrics
-from service.api.request_id import RequestIds
+from service.api.middleware import RequestMiddleware
 from service.api.state import AppState
 from service.api.waiting import Endings
 from service.catalogue import open_catalogue
@@ -67,9 +65,7 @@ def create_app(settings: Settings, *, with_worker: bool = True) -> FastAPI:
             state["draining"].set()
 
     app = FastAPI(title="Soniox Relay", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.add_middleware(Bounds)
-    app.add_middleware(HttpMetrics)
-    app.add_middleware(RequestIds)
+    app.add_middleware(RequestMiddleware)
     errors.install(app)
     app.add_route(WEBHOOK_PATH, webhook.receive, methods=["POST"], include_in_schema=False)
     for module in (intake, transcriptions, transcripts, files, models, search):
@@ -97,7 +93,7 @@ async def _state(relay: Relay, stack: AsyncExitStack) -> AppState:
         figures=Figures(relay),
         limits=Limits(settings.relay_key_requests_per_minute),
         strangers=Strangers(settings.relay_anonymous_requests_per_minute),
-        webhook_calls=inbound.no_calls(),
+        webhook_calls=webhook.recent_calls(),
         draining=asyncio.Event(),
     )
 
@@ -112,7 +108,7 @@ class WatchState(TypedDict):
 def create_watch() -> FastAPI:
     """What a process without routes shows of itself: /livez, /readyz and /metrics. It is given a `WatchState`."""
     app = FastAPI(title="Soniox Relay, worker", openapi_url=None)
-    app.add_middleware(RequestIds)
+    app.add_middleware(RequestMiddleware)
     errors.install(app)
     app.include_router(health.router)
     return app

@@ -21,18 +21,6 @@ writes_waiting = Gauge(
 worker_last_seen = Gauge(
     "relay_worker_last_seen_timestamp_seconds", "When any worker last gave a sign of life.", registry=REGISTRY
 )
-webhook_seconds = Histogram(
-    "relay_webhook_seconds",
-    "Time to store a webhook of Soniox's, until it is on disk.",
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
-    registry=REGISTRY,
-)
-webhooks_received = Counter(
-    "relay_webhooks_received_total",
-    "Calls to the webhook route by what came of them.",
-    ["result"],
-    registry=REGISTRY,
-)
 http_request_seconds = Histogram(
     "relay_http_request_seconds",
     "Time until the answer to a request begins, by route; `none` for a path that is no route.",

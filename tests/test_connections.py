@@ -11,7 +11,7 @@ import httpx
 import pytest
 from typing_extensions import override
 
-from service.api import bounds
+from service.api import middleware
 from service.app import create_app
 from service.cli import connections
 from service.cli.connections import BoundedHttp
@@ -134,7 +134,7 @@ async def test_a_keyless_caller_cannot_make_the_relay_read_a_large_or_slow_body(
         (10, 200 << 20, b"x" * (300 * 1024), b"HTTP/1.1 413"),
         (0.3, 1000, b'{"url":', b"HTTP/1.1 408"),
     ):
-        monkeypatch.setattr(bounds, "BODY_WITHIN_S", within_s)
+        monkeypatch.setattr(middleware, "BODY", middleware.BODY._replace(within_s=within_s))
         head = f"POST /v1/endpoints HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode()
         async with connected(port, head + sent) as (reader, _):
             assert (await asyncio.wait_for(reader.readline(), 30)).startswith(refusal)
@@ -143,7 +143,7 @@ async def test_a_keyless_caller_cannot_make_the_relay_read_a_large_or_slow_body(
 async def test_an_upload_that_stalls_is_given_up_and_leaves_nothing(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounds, "UPLOAD_STALLS_AFTER_S", 0.3)
+    monkeypatch.setattr(middleware, "UPLOAD_STALLS_AFTER_S", 0.3)
     head = (
         f"POST /v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ADMIN_KEY}\r\nContent-Length: 5000\r\n"
         "Content-Type: multipart/form-data; boundary=b\r\n\r\n"

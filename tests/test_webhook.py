@@ -14,10 +14,12 @@ import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from service import engines, webhook
+from service import engines
+from service.api import middleware
 from service.relay import Relay
 from service.tables import Webhook
 from service.vault import Vault
+from tests.support.metrics import figure, scrape
 from tests.support.postgres import execute
 from tests.support.relay_app import MASTER_SECRET, open_relay_app
 from tests.support.rows import all_of
@@ -158,9 +160,10 @@ async def test_how_long_storing_took_is_counted(webhooks: WebhookClient) -> None
 
 async def stored_so_far(webhooks: WebhookClient) -> tuple[float, float]:
     """How many webhooks, and the seconds of all together."""
-    lines = (await webhooks.client.get("/metrics")).text.splitlines()
-    figures = dict(line.split(" ") for line in lines if line.startswith("relay_webhook_seconds_"))
-    return float(figures["relay_webhook_seconds_count"]), float(figures["relay_webhook_seconds_sum"])
+    labels = {"method": "POST", "route": "/webhooks/soniox", "code": "200"}
+    figures = await scrape(webhooks.client)
+    counted = figure(figures, "relay_http_request_seconds_count", **labels)
+    return counted, figure(figures, "relay_http_request_seconds_sum", **labels)
 
 
 async def test_a_job_nobody_knows_is_stored_too_for_its_row_may_only_be_late(webhooks: WebhookClient) -> None:
@@ -263,7 +266,7 @@ async def begun(
 async def test_a_body_that_does_not_arrive_is_given_up(
     webhooks: WebhookClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhook, "BODY_WITHIN_S", 0.2)
+    monkeypatch.setattr(middleware, "WEBHOOK_BODY", middleware.WEBHOOK_BODY._replace(within_s=0.2))
     async with begun(webhooks, derived(JOB), "Content-Length: 80", b'{"id"') as reader:
         head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
         assert head.startswith(b"HTTP/1.1 408")
@@ -282,14 +285,14 @@ async def test_a_body_that_breaks_off_is_not_taken_even_if_it_reads_well(webhook
     assert await webhooks.inbox() == []
 
 
-async def refused_so_far(webhooks: WebhookClient) -> str:
-    """The figure of bodies that were no notice."""
-    lines = (await webhooks.client.get("/metrics")).text.splitlines()
-    return "".join(line for line in lines if 'webhooks_received_total{result="invalid_request"}' in line)
+async def refused_so_far(webhooks: WebhookClient) -> float:
+    """How many bodies were no notice."""
+    labels = {"method": "POST", "route": "/webhooks/soniox", "code": "400"}
+    return figure(await scrape(webhooks.client), "relay_http_request_seconds_count", **labels)
 
 
 def test_the_wait_for_a_body_is_what_the_documents_say() -> None:
-    assert webhook.BODY_WITHIN_S == 5
+    assert middleware.WEBHOOK_BODY == (16_384, 5)
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,15 @@
 """What the requests of one process share: made when it starts (`app.lifespan`), found as `request.state`."""
 
 import asyncio
-from collections import deque
 from typing import TypedDict
 
 from service.api.waiting import Endings
 from service.catalogue import Catalogue
 from service.figures import Figures
-from service.inbound import Call
 from service.rate_limit import Limits
 from service.relay import Relay
 from service.strangers import Strangers
+from service.webhook import RecentCalls
 
 
 class AppState(TypedDict):
@@ -22,5 +21,5 @@ class AppState(TypedDict):
     figures: Figures
     limits: Limits
     strangers: Strangers
-    webhook_calls: deque[Call]
+    webhook_calls: RecentCalls
     draining: asyncio.Event

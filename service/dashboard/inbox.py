@@ -9,9 +9,9 @@ from service.api.cursors import decode, encode
 from service.dashboard.render import render
 from service.dashboard.visitors import Admin
 from service.dashboard.words import median
-from service.inbound import Call
 from service.store import webhooks
 from service.tables import Webhook
+from service.webhook import RecentCall
 
 router = APIRouter()
 
@@ -31,7 +31,7 @@ REASONS = {
 class Seen(NamedTuple):
     """One of the last calls, and why it was answered so."""
 
-    call: Call
+    call: RecentCall
     reason: str
 
 

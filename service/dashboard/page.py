@@ -82,7 +82,7 @@ async def _unforeseen(request: Request, error: Exception) -> Response:
         "detail": "An unforeseen error; the log has it.",
     }
     response = render(request, "error.html", status=500, **told)
-    response.headers.update({**HEADERS, "X-Request-ID": request.state.request_id})
+    response.headers.update(HEADERS)
     return response
 
 

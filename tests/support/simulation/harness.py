@@ -20,12 +20,11 @@ from starlette.types import Receive, Scope, Send
 
 from service import webhook
 from service.api import errors
-from service.api.request_id import RequestIds
+from service.api.middleware import RequestMiddleware
 from service.db import Database, open_database
 from service.downstream.guard import Guard
 from service.downstream.send import Sender
 from service.http_client import new_client
-from service.inbound import no_calls
 from service.lanes import lanes_of
 from service.sandbox import SandboxConfig
 from service.sandbox.desk import Desk
@@ -252,8 +251,8 @@ async def open_simulation(neighbours: Neighbours, database_url: str, clock: Tick
     )
     await neighbours.reset()
     app = FastAPI()
-    state: dict[str, Any] = {"strangers": Strangers(0), "webhook_calls": no_calls()}
-    app.add_middleware(RequestIds)
+    state: dict[str, Any] = {"strangers": Strangers(0), "webhook_calls": webhook.recent_calls()}
+    app.add_middleware(RequestMiddleware)
     errors.install(app)
     app.add_route(WEBHOOK_PATH, webhook.receive, methods=["POST"])
 
