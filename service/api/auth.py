@@ -47,7 +47,7 @@ async def authenticate(request: Request, credentials: Credentials) -> Caller:
     strangers: Strangers = request.state.strangers
     key = credentials.credentials if credentials else ""
     with strangers.visit(address_of(request.scope), key):
-        caller = await identify(relay_of(request), key)
+        caller = await identify(request.state.relay, key)
     limits: Limits = request.state.limits
     request.state.rate_limit, wait_s = spend(limits, caller.owner)
     if wait_s:
@@ -83,25 +83,25 @@ async def _stored(relay: Relay, key: str) -> Caller:
     return Caller(found.id, frozenset(found.scopes))
 
 
-def relay_of(request: Request) -> Relay:
+async def relay_of(request: Request) -> Relay:
     """The running relay."""
     relay: Relay = request.state.relay
     return relay
 
 
-def catalogue_of(request: Request) -> Catalogue:
+async def catalogue_of(request: Request) -> Catalogue:
     """What Soniox can transcribe with."""
     catalogue: Catalogue = request.state.catalogue
     return catalogue
 
 
-def endings_of(request: Request) -> Endings:
+async def endings_of(request: Request) -> Endings:
     """Where requests wait for transcriptions to end."""
     endings: Endings = request.state.endings
     return endings
 
 
-def figures_of(request: Request) -> Figures:
+async def figures_of(request: Request) -> Figures:
     """What stands where, and what happened."""
     figures: Figures = request.state.figures
     return figures

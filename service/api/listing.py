@@ -48,7 +48,7 @@ class Count(Open):
     playground: int = 0
 
 
-def page_asked_for(
+async def page_asked_for(
     limit: Annotated[int, Query(ge=1, le=LARGEST_PAGE, description="Most items of this page.")] = LARGEST_PAGE,
     cursor: Annotated[str, Query(description="`next_page_cursor` of the page before.")] = "",
     order: Annotated[Literal["asc", "desc"], Query(description="By creation; `desc` is newest first.")] = "desc",
@@ -57,7 +57,7 @@ def page_asked_for(
     return Page(limit, decode(cursor), newest_first=order == "desc")
 
 
-def transcriptions_asked_for(
+async def transcriptions_asked_for(
     caller: Reader,
     status: Annotated[list[SonioxStatus], Query(description="May be given several times.")] = [],  # noqa: B006  # FastAPI copies it
     stage: Annotated[list[Stage], Query(description="May be given several times.")] = [],  # noqa: B006  # FastAPI copies it

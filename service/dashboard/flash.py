@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from fastapi import Request, Response
 
-from service.api.auth import relay_of
 from service.dashboard.sessions import set_cookie
 
 COOKIE = "relay_flash"
@@ -25,14 +24,14 @@ class Flash(NamedTuple):
 def flash(request: Request, response: Response, message: str, *, good: bool) -> None:
     """Say this on the next page. Never a secret."""
     content = base64.urlsafe_b64encode(f"{'+' if good else '-'}{message[:LONGEST]}".encode()).decode()
-    signature = relay_of(request).vault.sign(PURPOSE, content)
+    signature = request.state.relay.vault.sign(PURPOSE, content)
     set_cookie(response, request, COOKIE, f"{content}.{signature}", LASTS_S)
 
 
 def take_flash(request: Request) -> Flash | None:
     """What is to be said now; the caller deletes the cookie with the answer."""
     content, _, signature = request.cookies.get(COOKIE, "").partition(".")
-    if not content or not relay_of(request).vault.knows_signature(PURPOSE, content, signature):
+    if not content or not request.state.relay.vault.knows_signature(PURPOSE, content, signature):
         return None
     try:
         text = base64.urlsafe_b64decode(content).decode()

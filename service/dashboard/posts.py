@@ -9,7 +9,6 @@ from fastapi import Depends, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.datastructures import FormData
 
-from service.api.auth import relay_of
 from service.dashboard.flash import flash
 from service.dashboard.sessions import COOKIE, Session, is_token_of
 from service.dashboard.visitors import visits
@@ -44,7 +43,7 @@ def posts(scope: str) -> Callable[[Request], Awaitable[Post]]:
         visitor = await check(request)
         form = await read_form(request)
         post = Post(visitor, form)
-        if not is_token_of(relay_of(request).vault, request.cookies.get(COOKIE, ""), post.get(TOKEN_FIELD)):
+        if not is_token_of(request.state.relay.vault, request.cookies.get(COOKIE, ""), post.get(TOKEN_FIELD)):
             raise PermissionDenied("This form is no longer valid. Open the page again and repeat.")
         return post
 

@@ -8,7 +8,6 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from service import __version__
-from service.api.auth import relay_of
 from service.clock import iso
 from service.dashboard import words
 from service.dashboard.assets import asset_url
@@ -78,7 +77,7 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
         visitor=visitor,
         navigation=_navigation(visitor, request.url.path),
         here=_here(request),
-        now_ms=relay_of(request).clock(),
+        now_ms=request.state.relay.clock(),
         flash=said,
         **values,
     )

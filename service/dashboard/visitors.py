@@ -6,7 +6,6 @@ from urllib.parse import urlencode
 
 from fastapi import Depends, Request
 
-from service.api.auth import relay_of
 from service.dashboard.sessions import COOKIE, Session, read_session
 from service.errors import PermissionDenied
 
@@ -24,7 +23,7 @@ class SignInNeeded(Exception):
 
 async def visit(request: Request) -> Session:
     """The session of this request. Raises SignInNeeded."""
-    session = await read_session(relay_of(request), request.cookies.get(COOKIE, ""))
+    session = await read_session(request.state.relay, request.cookies.get(COOKIE, ""))
     if session is None:
         raise SignInNeeded(_wanted(request))
     request.state.visitor = session

@@ -41,7 +41,7 @@ class Endpoint(SQLModel, table=True):
     owner: str = Field(index=True)
     sees_all: bool = False  # made with an admin key: hears of every key's transcriptions
     url: str
-    event_types: list[str] = Field(default_factory=list, sa_type=JSON)  # empty: all
+    event_types: list[str] = Field(default=[], sa_type=JSON)  # empty: all
     include: str = "none"
     enabled: bool = True
     disabled_at_ms: int | None = Field(default=None, sa_type=BigInteger)
@@ -51,7 +51,7 @@ class Endpoint(SQLModel, table=True):
     max_in_flight: int = 10
     headers_sealed: str | None = None  # JSON object of the caller's own headers
     secret_sealed: str
-    past_secrets: list[dict[str, Any]] = Field(default_factory=list, sa_type=JSON)  # {"sealed", "until_ms"}
+    past_secrets: list[dict[str, Any]] = Field(default=[], sa_type=JSON)  # {"sealed", "until_ms"}
     created_at_ms: int = Field(sa_type=BigInteger)
 
 

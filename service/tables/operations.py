@@ -13,7 +13,7 @@ class ApiKey(SQLModel, table=True):
     id: str = Field(primary_key=True)
     name: str
     hash: str = Field(unique=True)
-    scopes: list[str] = Field(default_factory=list, sa_type=JSON)
+    scopes: list[str] = Field(default=[], sa_type=JSON)
     created_at_ms: int = Field(sa_type=BigInteger)
     last_used_at_ms: int | None = Field(default=None, sa_type=BigInteger)
     revoked_at_ms: int | None = Field(default=None, sa_type=BigInteger)
@@ -47,7 +47,7 @@ class Sweep(SQLModel, table=True):
     by: str
     asked: int = 0
     calls: int = 0
-    finds: dict[str, int] = Field(default_factory=dict, sa_type=JSON)
+    finds: dict[str, int] = Field(default={}, sa_type=JSON)
     error: str | None = None
 
 
@@ -66,7 +66,7 @@ class Heartbeat(SQLModel, table=True):
     __tablename__: ClassVar[str] = "heartbeats"
     name: str = Field(primary_key=True)
     at_ms: int = Field(sa_type=BigInteger)
-    detail: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    detail: dict[str, Any] = Field(default={}, sa_type=JSON)
 
 
 class CountedHour(SQLModel, table=True):
@@ -81,4 +81,4 @@ class CountedHour(SQLModel, table=True):
     about: str = Field(primary_key=True)  # transcriptions, deliveries
     owner: str = Field(primary_key=True)
     hour_ms: int = Field(primary_key=True, sa_type=BigInteger)
-    found: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)  # by kind: how many, some durations in ms
+    found: dict[str, Any] = Field(default={}, sa_type=JSON)  # by kind: how many, some durations in ms

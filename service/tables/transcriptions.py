@@ -40,7 +40,7 @@ class Transcription(Due, table=True):
     submitted_at_ms: int | None = Field(default=None, sa_type=BigInteger)
     finished_at_ms: int | None = Field(default=None, sa_type=BigInteger)
     check_at_ms: int | None = Field(default=None, sa_type=BigInteger)  # when the reconciler asks, while submitted
-    request: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)  # Soniox's fields, unknown ones included
+    request: dict[str, Any] = Field(default={}, sa_type=JSON)  # Soniox's fields, unknown ones included
     caller_metadata: dict[str, Any] | None = Field(default=None, sa_type=JSON)
     client_reference_id: str | None = None
     filename: str
@@ -55,7 +55,7 @@ class Transcription(Due, table=True):
     soniox_id: str | None = None
     soniox_file_id: str | None = None  # a file the relay uploaded
     soniox_status: str | None = None
-    past_soniox_ids: list[str] = Field(default_factory=list, sa_type=JSON)
+    past_soniox_ids: list[str] = Field(default=[], sa_type=JSON)
     webhook_status_code: int | None = None  # what Soniox saw from us
     learned_from: str | None = None  # webhook, reconciler
     model: str

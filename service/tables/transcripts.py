@@ -16,7 +16,7 @@ class Transcript(SQLModel, table=True):
     envelope: bytes = Field(sa_type=LargeBinary)
     digest: str  # of envelope and chunks: the same for the same stored bytes
     token_count: int
-    summary: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    summary: dict[str, Any] = Field(default={}, sa_type=JSON)
     stored_at_ms: int = Field(sa_type=BigInteger)
 
 
