@@ -147,6 +147,10 @@ def test_the_recording_is_loaded_only_when_it_is_asked_for(visit: Visit, scene: 
     visit.open(f"/ui/jobs/{scene.talk}/transcript")
     assert visit.foreign == []
     page.get_by_role("link", name="Listen").click()
+    expect(page.locator("#audio")).to_be_visible()  # the page that plays, no longer the one that was clicked
+    page.locator("#audio").evaluate(
+        "audio => { audio.playbackRate = 0.1; }"
+    )  # the word stays long enough to be seen
     page.get_by_text("budget", exact=True).click()
     expect(page.locator(".t.now")).to_have_text("budget")
     visit.open("/ui/jobs")  # where nothing plays: the player asks for no other part of the recording from here on
