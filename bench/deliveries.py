@@ -37,7 +37,7 @@ from service.relay import Relay, open_relay
 from service.schemas import Open, event_body
 from service.settings import Settings
 from service.store import deliveries, endpoints, events
-from service.store.events import Told
+from service.store.events import EventDraft
 from service.tables import Endpoint, Event
 from service.vault import new_endpoint_secret
 from service.worker import Worker
@@ -141,7 +141,7 @@ async def append(relay: Relay, owners: range) -> None:
 
     def put(session: Session) -> None:
         for event in made:
-            events.append(session, Told(event))
+            events.append(session, EventDraft(event))
 
     await relay.db.write(put, wake=("notify",))
 

@@ -25,11 +25,20 @@ from bench.table import Row, show
 from service.db import Database, open_database
 from service.lifecycle import Stage
 from service.migrate import upgrade
-from service.store import browse, claims, deliveries, parcels, room, sweeps, transcriptions, webhooks
+from service.store import (
+    claims,
+    deliveries,
+    delivery_queue,
+    inbox,
+    quotas,
+    reconciler,
+    transcription_queries,
+    transcriptions,
+)
 from service.store.claims import Claimant
-from service.store.paging import Page
-from service.store.rows import insert_all
-from service.store.webhooks import Hint
+from service.store.inbox import InboxEntry
+from service.store.statements import insert_all
+from service.store.transcription_queries import Page
 from service.tables import Delivery, Transcription, Webhook
 from service.wakeups import Wakeups
 from tests.support.postgres import aside, execute, postgres_server
@@ -48,14 +57,14 @@ async def claim(database: Database, turn: int) -> None:
     """A batch from the inbox and one of deliveries, given back so that the next turn finds the same."""
     who = Claimant(f"bench-{turn}", NOW_MS + turn * 1000, 1)
     assert len(await database.write(lambda session: claims.claim(session, Webhook, who, limit=BATCH))) == BATCH
-    assert len(await database.write(lambda session: parcels.claim(session, who, BATCH))) == BATCH
+    assert len(await database.write(lambda session: delivery_queue.claim(session, who, BATCH))) == BATCH
 
 
 async def acknowledge(database: Database, turn: int) -> None:
     """As many webhooks as fit one commit at that load."""
     names = [f"new-{turn}-{number}" for number in range(BATCH)]
-    hints = [Hint(name, name, name, "completed", "webhook", NOW_MS) for name in names]
-    await asyncio.gather(*(database.write_many(webhooks.record, hint) for hint in hints))
+    hints = [InboxEntry(name, name, name, "completed", "webhook", NOW_MS) for name in names]
+    await asyncio.gather(*(database.write_many(inbox.record, hint) for hint in hints))
 
 
 async def sweep(database: Database, turn: int) -> None:
@@ -63,8 +72,8 @@ async def sweep(database: Database, turn: int) -> None:
 
     def look(session: Session) -> None:
         assert len(transcriptions.silent(session, NOW_MS + turn, 10_000)) == OPEN
-        sweeps.stalled(session, NOW_MS, NOW_MS)
-        room.held(session)
+        reconciler.stalled(session, NOW_MS, NOW_MS)
+        quotas.usage(session)
 
     await database.read(look)
 
@@ -73,10 +82,18 @@ async def list_pages(database: Database, turn: int) -> None:
     """First pages as a dashboard asks for them: the newest, a caller's, those that wait, and deliveries."""
 
     def look(session: Session) -> None:
-        for wanted in (browse.Wanted(None), browse.Wanted("o"), browse.Wanted(None, statuses=("processing",))):
-            assert browse.page_of(session, wanted, Page(BATCH))
-        for chosen in (deliveries.Filter(None), deliveries.Filter(None, status="pending"), deliveries.Filter("o")):
-            assert deliveries.page_of(session, chosen, Page(BATCH))
+        for wanted in (
+            transcription_queries.TranscriptionFilter(None),
+            transcription_queries.TranscriptionFilter("o"),
+            transcription_queries.TranscriptionFilter(None, statuses=("processing",)),
+        ):
+            assert transcription_queries.page(session, wanted, Page(BATCH))
+        for chosen in (
+            deliveries.DeliveryFilter(None),
+            deliveries.DeliveryFilter(None, status="pending"),
+            deliveries.DeliveryFilter("o"),
+        ):
+            assert deliveries.page(session, chosen, Page(BATCH))
 
     await database.read(look)
 

@@ -33,9 +33,9 @@ from service.lanes import lanes_of
 from service.lifecycle import Stage
 from service.relay import Relay, open_relay
 from service.soniox import Soniox
-from service.store import claims, endpoints, webhooks
-from service.store.rows import insert_all
-from service.store.webhooks import Hint
+from service.store import claims, endpoints, inbox
+from service.store.inbox import InboxEntry
+from service.store.statements import insert_all
 from service.tables import Delivery, Endpoint, Removal, Transcription, Webhook
 from service.transcripts.codec import pack
 from service.vault import new_endpoint_secret
@@ -133,8 +133,8 @@ async def put_submitted(db: Database, number: int) -> list[str]:
 async def prepare(relay: Relay, number: int) -> None:
     """So many jobs at Soniox, and a webhook for each in the inbox."""
     ids, now_ms = await put_submitted(relay.db, number), relay.clock()
-    hints = [Hint(new_uuid(now_ms), one, one, "completed", "webhook", now_ms) for one in ids]
-    await relay.db.write(lambda session: webhooks.record(session, hints))
+    hints = [InboxEntry(new_uuid(now_ms), one, one, "completed", "webhook", now_ms) for one in ids]
+    await relay.db.write(lambda session: inbox.record(session, hints))
 
 
 async def through_relay(relay: Relay, jobs: int) -> float:

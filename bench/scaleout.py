@@ -23,9 +23,9 @@ from service.broadcast import broadcasting
 from service.db import Database, open_database
 from service.lanes import oldest_due
 from service.migrate import upgrade
-from service.store import webhooks
+from service.store import inbox
 from service.store.claims import Claimant
-from service.store.rows import insert_all
+from service.store.statements import insert_all
 from service.tables import Webhook
 from service.wakeups import Wakeups
 from tests.support.postgres import aside, execute, postgres_server
@@ -94,7 +94,7 @@ async def claim_rate(database: Database, number: int) -> float:
 def finish(session: Session, rows: Sequence[Webhook]) -> None:
     """As the end of the collect stage does."""
     for row in rows:
-        webhooks.handle(session, row, "stored", 1)
+        inbox.close(session, row, "stored", 1)
 
 
 def _webhook(since_ms: int, place: int) -> Webhook:

@@ -26,8 +26,8 @@ from service.pipeline.keep import parts_of
 from service.purge import purge_once
 from service.relay import Relay, open_relay
 from service.settings import Settings
-from service.store import timeline, transcripts
-from service.store.rows import insert_all
+from service.store import transcription_queries, transcripts
+from service.store.statements import insert_all
 from service.tables import Attempt, Delivery, Event, TimelineEntry, Transcription, Webhook
 from service.transcripts.codec import Packed, pack
 from tests.support.postgres import aside, execute, postgres_server
@@ -73,7 +73,7 @@ async def write_job(relay: Relay, at_ms: int, packed: Packed) -> None:
             id=new_uuid(at_ms), job=job, soniox_id=soniox_id, status="completed", source="webhook", **seen
         )
         insert_all(session, [hint])
-        timeline.note(
+        transcription_queries.add_timeline_entries(
             session,
             *[TimelineEntry(transcription_id=job, at_ms=at_ms, step=step, source="worker") for step in STEPS],
         )

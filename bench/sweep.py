@@ -20,8 +20,8 @@ from sqlmodel import Session
 
 from service.db import Database, open_database
 from service.migrate import upgrade
-from service.store import sweeps, transcriptions
-from service.store.room import held
+from service.store import reconciler, transcriptions
+from service.store.quotas import usage
 from service.wakeups import Wakeups
 
 OUTSTANDING = (100, 1_000, 10_000)
@@ -50,8 +50,8 @@ async def fill(database: Database, stage: str, number: int) -> None:
 def look(session: Session) -> None:
     """What a sweep reads."""
     transcriptions.silent(session, 2**40, 10_000)
-    sweeps.stalled(session, 2**40, 0)
-    held(session)
+    reconciler.stalled(session, 2**40, 0)
+    usage(session)
 
 
 async def sweep_ms(database: Database) -> float:

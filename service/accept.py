@@ -11,7 +11,7 @@ from sqlmodel import Session
 from service.errors import IdempotencyMismatch
 from service.ids import new_uuid
 from service.relay import Relay
-from service.store import files, timeline, transcriptions
+from service.store import files, transcription_queries, transcriptions
 from service.tables import File, IdempotencyKey, TimelineEntry, Transcription
 from service.traces import attributes, traceparent_of
 
@@ -66,7 +66,7 @@ async def _keep(relay: Relay, order: Order) -> tuple[Transcription, bool]:
 def _insert_plain(session: Session, jobs: list[Transcription]) -> list[None]:
     """The quick way for all that came in the same moment."""
     transcriptions.accept(session, jobs)
-    timeline.note(session, *[_accepted(job) for job in jobs])
+    transcription_queries.add_timeline_entries(session, *[_accepted(job) for job in jobs])
     return [None] * len(jobs)
 
 

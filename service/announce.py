@@ -10,8 +10,8 @@ from service.lifecycle import DeliveryStatus
 from service.relay import Relay
 from service.schemas import DisabledEndpoint, Open, Pinged, event_body
 from service.store import events
-from service.store.events import Told
-from service.store.rows import insert_all
+from service.store.events import EventDraft
+from service.store.statements import insert_all
 from service.tables import Attempt, Delivery, Endpoint, Event
 
 
@@ -19,7 +19,7 @@ def announce_disabled(session: Session, endpoint: Endpoint, now_ms: int) -> None
     """Into the log, and to the owner's other endpoints."""
     data = DisabledEndpoint.of(endpoint, reason=endpoint.disabled_reason)
     event = _event("endpoint.disabled", endpoint, data, now_ms)
-    events.append(session, Told(event, but_not=endpoint.id))
+    events.append(session, EventDraft(event, but_not=endpoint.id))
 
 
 async def ping(relay: Relay, endpoint: Endpoint) -> tuple[Delivery, Attempt]:
@@ -46,7 +46,7 @@ async def ping(relay: Relay, endpoint: Endpoint) -> tuple[Delivery, Attempt]:
     )
 
     def keep(session: Session) -> None:
-        events.put(session, event)
+        events.insert_event(session, event)
         insert_all(session, [delivery])
         insert_all(session, [attempt])
 

@@ -10,7 +10,7 @@ import structlog
 
 from service.errors import SonioxError, SonioxUnreachable, Unavailable
 from service.relay import Relay
-from service.store import model_list
+from service.store import system
 from service.tables import ModelList
 
 log = structlog.get_logger(__name__)
@@ -93,9 +93,9 @@ class Catalogue:
     async def _ask(self) -> None:
         try:
             body = await self.relay.soniox.get_models()
-            heard = ModelList(id=model_list.ONLY, fetched_at_ms=self.relay.clock(), body=body)
+            heard = ModelList(id=system.ONLY, fetched_at_ms=self.relay.clock(), body=body)
             self.remember(heard)
-            await self.relay.db.write(lambda session: model_list.put(session, heard))
+            await self.relay.db.write(lambda session: system.store_model_list(session, heard))
         except (SonioxError, Unavailable, msgspec.MsgspecError) as error:
             log.warning("models_not_heard", reason=str(error))
 
@@ -104,7 +104,7 @@ class Catalogue:
 async def open_catalogue(relay: Relay) -> AsyncIterator[Catalogue]:
     """Know what was known before the restart and begin to ask; stop asking when the block ends."""
     catalogue = Catalogue(relay, _waits_until_ms=relay.clock() + FIRST_ANSWER_WITHIN_MS)
-    stored = await relay.db.read(model_list.get)
+    stored = await relay.db.read(system.model_list)
     if stored is not None:
         catalogue.remember(stored)
     catalogue.refresh()

@@ -10,8 +10,8 @@ from service.ids import new_id
 from service.lifecycle import Stage
 from service.relay import Relay
 from service.schemas import DeletedTranscription, event_body
-from service.store import events, files, removals, timeline, transcriptions, transcripts, webhooks
-from service.store.events import Told
+from service.store import events, files, inbox, reconciler, transcription_queries, transcriptions, transcripts
+from service.store.events import EventDraft
 from service.tables import Event, TimelineEntry, Transcription
 
 Reason = Literal["request", "retention"]
@@ -35,11 +35,11 @@ async def discard(relay: Relay, job: Transcription, reason: Reason = "request") 
         removed = {
             "tokens": transcripts.delete_of(session, job.id),
             "files": files.remove_of_transcriptions(session, [job.id]),
-            "deliveries": events.forget_results(session, job.id),
+            "deliveries": events.clear_results(session, job.id),
         }
-        timeline.forget(session, job.id)
-        webhooks.forget(session, job.id)
-        events.append(session, Told(_receipt(gone, now_ms, reason, removed)))
+        transcription_queries.delete_timeline(session, job.id)
+        inbox.delete_of(session, job.id)
+        events.append(session, EventDraft(_receipt(gone, now_ms, reason, removed)))
         _order_removal(session, gone, now_ms)
         return True
 
@@ -51,8 +51,8 @@ def _order_removal(session: Session, job: Transcription, now_ms: int) -> None:
     if finished or job.adopted:
         return  # removal was ordered when it finished, or is not ours to order
     unsettled = job.stage == Stage.SUBMITTING
-    wanted = removals.of(job.id, job.soniox_id, job.soniox_file_id, now_ms, unsettled=unsettled)
-    removals.order(session, wanted)
+    wanted = reconciler.removal_of(job.id, job.soniox_id, job.soniox_file_id, now_ms, unsettled=unsettled)
+    reconciler.add_removals(session, wanted)
 
 
 async def retry(relay: Relay, job: Transcription) -> None:
@@ -69,7 +69,7 @@ async def retry(relay: Relay, job: Transcription) -> None:
     def again(session: Session) -> bool:
         moved = job.stage == Stage.FAILED and transcriptions.mark_for_another_attempt(session, job, now_ms)
         if moved:
-            timeline.note(session, entry)
+            transcription_queries.add_timeline_entries(session, entry)
         return moved
 
     if not await relay.db.write(again, wake=("submit",)):

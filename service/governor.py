@@ -29,8 +29,8 @@ from service.errors import (
     SonioxUnreachable,
 )
 from service.lifecycle import backoff_ms
-from service.store import budget
-from service.store.room import Held, Quotas
+from service.store import quotas as store_quotas
+from service.store.quotas import Quotas, QuotaUsage
 
 log = structlog.get_logger(__name__)
 
@@ -53,7 +53,9 @@ class Governor:
     key_probe_every_ms: int = 15_000
     rate_pause_ms: int = 60_000  # when Soniox does not say how long
     room_pause_ms: int = 15_000
-    others: Held = field(default_factory=lambda: Held(0, 0, 0))  # what is not ours at Soniox, as last counted
+    others: QuotaUsage = field(
+        default_factory=lambda: QuotaUsage(0, 0, 0)
+    )  # what is not ours at Soniox, as last counted
     out_of_room: int = 0  # how often Soniox said that a quota is full
     _reason: str | None = None  # why the gate is closed
     _closed_until_ms: int = 0
@@ -77,12 +79,12 @@ class Governor:
 
     def _spend(self, session: Session, share: str) -> bool | None:
         """Spend one request if the window still holds it; None while another process counts."""
-        if not budget.try_lock(session):
+        if not store_quotas.try_lock_rate_window(session):
             return None
         now_s = self.clock() // 1000
-        allowed = may_spend(share, budget.used(session, now_s), self.requests_per_minute)
+        allowed = may_spend(share, store_quotas.requests_in_window(session, now_s), self.requests_per_minute)
         if allowed:
-            budget.spend(session, share, now_s)
+            store_quotas.count_requests(session, share, now_s)
         return allowed
 
     def may_submit(self) -> bool:

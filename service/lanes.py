@@ -11,15 +11,15 @@ from service.pipeline.notify import notify
 from service.pipeline.recover import recover
 from service.pipeline.submit import submit
 from service.relay import Relay
-from service.store import claims, heard, parcels, room
+from service.store import claims, delivery_queue, inbox, quotas
 from service.store.claims import Claimant
-from service.store.heard import Heard
-from service.store.parcels import Parcel
+from service.store.delivery_queue import ClaimedDelivery
+from service.store.inbox import ClaimedEntry
 from service.tables import Delivery, Due, Recovery, Removal, Transcription, Webhook
 from service.worker import Lane
 
 D = TypeVar("D", bound=Due)
-R = TypeVar("R", bound=Due | Heard)
+R = TypeVar("R", bound=Due | ClaimedEntry)
 Take = Callable[[Session, Claimant, int], Sequence[R]]
 
 
@@ -27,12 +27,12 @@ def lanes_of(relay: Relay) -> list[Lane]:
     """All lanes, in the order of the flow."""
 
     def claim_submissions(session: Session, claimant: Claimant, limit: int) -> Sequence[Transcription]:
-        return room.claim_submissions(session, relay.governor.quotas, claimant, limit)
+        return quotas.claim_submissions(session, relay.governor.quotas, claimant, limit)
 
     return [
         Lane("submit", Transcription, claim_submissions, submit, 16, _itself, relay.governor.may_submit),
-        Lane("collect", Webhook, heard.claim, collect, 64, _named),
-        Lane("notify", Delivery, parcels.claim, notify, 256, _its_transcription),
+        Lane("collect", Webhook, inbox.claim, collect, 64, _named),
+        Lane("notify", Delivery, delivery_queue.claim, notify, 256, _its_transcription),
         Lane("recover", Recovery, oldest_due(Recovery), recover, 2, _none),
         Lane("cleanup", Removal, oldest_due(Removal), cleanup, 8, _its_transcription),
     ]
@@ -42,11 +42,11 @@ def _itself(row: Transcription) -> str | None:
     return row.id
 
 
-def _named(row: Heard) -> str | None:
+def _named(row: ClaimedEntry) -> str | None:
     return row.row.job or None
 
 
-def _its_transcription(row: Removal | Parcel) -> str | None:
+def _its_transcription(row: Removal | ClaimedDelivery) -> str | None:
     return row.transcription_id
 
 

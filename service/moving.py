@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from service.engines import engine_url, sqlite_engine
 from service.errors import ConfigurationError
 from service.revisions import HEAD, current_revision
-from service.store import moving
+from service.store import transfer
 
 
 async def move(source_url: str, target_url: str) -> dict[str, int]:
@@ -29,11 +29,11 @@ async def move(source_url: str, target_url: str) -> dict[str, int]:
 def _copy(source: Connection, target: Connection) -> dict[str, int]:
     for name, connection in (("--from", source), ("--to", target)):
         _require_schema(name, connection)
-    moving.keep_others_out(target)
-    if taken := [name for name, rows in moving.count_all(target).items() if rows]:
+    transfer.keep_others_out(target)
+    if taken := [name for name, rows in transfer.count_all(target).items() if rows]:
         raise ConfigurationError(f"--to: the database is not empty, it has rows in {', '.join(taken)}")
-    moving.copy_all(source, target)
-    there, here = moving.count_all(source), moving.count_all(target)
+    transfer.copy_all(source, target)
+    there, here = transfer.count_all(source), transfer.count_all(target)
     if there != here:
         raise ConfigurationError("--to: something else writes to that database")
     return here

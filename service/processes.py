@@ -14,7 +14,7 @@ from service.purge import purge_once, remove_cut_off_uploads, scrub
 from service.reconcile.clock import Rhythm, run_when_due
 from service.relay import Relay
 from service.reseal import reseal
-from service.store import feed
+from service.store import events
 from service.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -30,7 +30,7 @@ SHORTEST_PAUSE_S = 20  # between two scrubs, however much is deleted
 @asynccontextmanager
 async def start_work(relay: Relay) -> AsyncIterator[None]:
     """Run worker and reconciler until the block ends, then let them finish."""
-    await relay.db.write(feed.adopt_restored)
+    await relay.db.write(events.adopt_restored)
     stop = asyncio.Event()
     tasks = [
         asyncio.create_task(Worker(relay, lanes_of(relay)).run(stop)),

@@ -12,7 +12,7 @@ import structlog
 from service.clock import DAY_MS
 from service.discard import discard
 from service.relay import Relay
-from service.store import files, retention, search
+from service.store import files, search, transcription_queries
 from service.tables import Transcription
 
 log = structlog.get_logger(__name__)
@@ -51,8 +51,8 @@ async def scrub(relay: Relay) -> None:
     finished = await relay.db.write(partial(search.scrub, first=True))
     while not finished:
         finished = await relay.db.write(partial(search.scrub, first=False))
-    await asyncio.to_thread(retention.empty_log, relay.settings.database_file)
+    await asyncio.to_thread(transcription_queries.truncate_wal, relay.settings.database_file)
 
 
 async def _expired(relay: Relay, before_ms: int) -> list[Transcription]:
-    return await relay.db.read(lambda session: retention.expired(session, before_ms, BATCH))
+    return await relay.db.read(lambda session: transcription_queries.expired(session, before_ms, BATCH))

@@ -20,7 +20,7 @@ from service.leases import Leases
 from service.listing import Listing
 from service.settings import Settings
 from service.soniox import Soniox
-from service.store.room import Quotas
+from service.store.quotas import Quotas
 from service.traces import Traces, open_traces
 from service.vault import Vault
 from service.wakeups import Wakeups

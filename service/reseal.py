@@ -12,7 +12,7 @@ from sqlalchemy import Table
 from sqlmodel import Session
 
 from service.relay import Relay
-from service.store import sealed
+from service.store import keys
 from service.vault import Vault
 
 log = structlog.get_logger(__name__)
@@ -24,7 +24,7 @@ async def reseal(relay: Relay) -> int:
     """One pass over everything; how many rows were changed."""
     if len(relay.vault.masters) < 2:
         return 0
-    changed = sum([await _pass(relay, table) for table in sealed.SEALED])
+    changed = sum([await _pass(relay, table) for table in keys.ENCRYPTED])
     log.info("sealed_anew", rows=changed)
     return changed
 
@@ -33,10 +33,10 @@ async def _pass(relay: Relay, table: Table) -> int:
     last, changed = "", 0
 
     def turn(session: Session) -> tuple[str, int]:
-        rows = sealed.page(session, table, last, PAGE)
+        rows = keys.encrypted_page(session, table, last, PAGE)
         renewed = {row["id"]: values for row in rows if (values := _renewed(relay.vault, row))}
         for row_id, values in renewed.items():
-            sealed.put(session, table, row_id, values)
+            keys.update_encrypted(session, table, row_id, values)
         return (rows[-1]["id"] if rows else ""), len(renewed)
 
     while True:

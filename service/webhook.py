@@ -17,8 +17,8 @@ from starlette.requests import ClientDisconnect
 from service.errors import InvalidRequest, Unauthenticated, Unavailable
 from service.ids import is_uuid, new_uuid
 from service.relay import Relay
-from service.store import webhooks
-from service.store.webhooks import Hint
+from service.store import inbox
+from service.store.inbox import InboxEntry
 from service.strangers import address_of
 
 log = structlog.get_logger(__name__)
@@ -79,9 +79,9 @@ async def _store(request: Request, now_ms: int) -> None:
     relay: Relay = request.state.relay
     job = _authenticated_job(request, relay)
     payload = _payload(await request.body())
-    entry = Hint(new_uuid(now_ms), job, payload.id.lower(), payload.status, "webhook", now_ms)
+    entry = InboxEntry(new_uuid(now_ms), job, payload.id.lower(), payload.status, "webhook", now_ms)
     try:
-        await relay.db.write_many(webhooks.record, entry, wake=("collect",))
+        await relay.db.write_many(inbox.record, entry, wake=("collect",))
     except Unavailable as error:
         log.warning("webhook_not_stored", job_id=job, reason=str(error))
         raise

@@ -21,7 +21,7 @@ from service import telemetry
 from service.errors import Unavailable
 from service.lifecycle import backoff_ms
 from service.relay import Relay
-from service.store import claims, heartbeats
+from service.store import claims, system
 from service.store.claims import Claimant
 from service.tables import Due
 
@@ -173,7 +173,9 @@ class Worker:
             renew = functools.partial(claims.renew, model=model, held=rows, until_ms=until_ms)
             for row_id in await self.relay.db.write(renew):
                 self.relay.leases.renew(row_id, until_ms)
-        beat = functools.partial(heartbeats.beat, name=f"worker:{self.relay.name}", at_ms=now_ms, detail=said)
+        beat = functools.partial(
+            system.record_heartbeat, name=f"worker:{self.relay.name}", at_ms=now_ms, detail=said
+        )
         await self.relay.db.write(beat)
         await asyncio.sleep(RENEW_EVERY_S)
 

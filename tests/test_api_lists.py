@@ -10,8 +10,8 @@ from sqlmodel import Session
 from service.api import waiting
 from service.ids import new_uuid
 from service.lifecycle import SonioxStatus, Stage, soniox_status
-from service.store import browse
-from service.store.rows import insert_all
+from service.store import transcription_queries
+from service.store.statements import insert_all
 from service.tables import Transcription
 from tests.support.relay_app import RelayApp
 
@@ -192,14 +192,14 @@ async def test_a_waiting_request_costs_one_query_however_many_wait(
     relay_app: RelayApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = 0
-    still_open = browse.still_open
+    still_open = transcription_queries.still_open
 
     def count_looks(session: Session, ids: Collection[str]) -> set[str]:
         nonlocal looks
         looks += 1
         return still_open(session, ids)
 
-    monkeypatch.setattr(browse, "still_open", count_looks)
+    monkeypatch.setattr(transcription_queries, "still_open", count_looks)
     monkeypatch.setattr(waiting, "LOOK_EVERY_S", 0.3)
     job = await relay_app.submit(client_reference_id="processing_ms=60000")
     many = [relay_app.client.get(f"/v1/transcriptions/{job['id']}", params={"wait": 1.5}) for _ in range(50)]

@@ -10,11 +10,11 @@ from sqlalchemy.util import await_only
 from sqlmodel import Session, select
 
 from service.db import Database, open_database
-from service.store import claims, webhooks
-from service.store import removals as removals_store
+from service.store import claims, inbox
+from service.store import reconciler as removals_store
 from service.store.claims import Claimant
-from service.store.rows import insert_all
-from service.store.webhooks import Hint
+from service.store.inbox import InboxEntry
+from service.store.statements import insert_all
 from service.tables import Removal, Webhook, table_of
 from service.wakeups import Wakeups
 
@@ -219,7 +219,7 @@ async def test_a_removal_that_is_done_goes_only_while_its_claim_is_held(db: Data
     await claim(db, "w2", limit=1, after_ms=LEASE_MS)
     await postpone(db, given_back, 99)
     for row in (lost, given_back, mine):
-        await db.write(partial(removals_store.done, row=row))
+        await db.write(partial(removals_store.delete_removals, row=row))
     left = await db.read(lambda session: session.exec(select(Removal.id)).all())
     assert set(left) == {lost.id, given_back.id, another.id}
 
@@ -287,9 +287,9 @@ async def test_a_row_can_be_given_back_without_a_try_and_only_in_a_certain_state
 
 async def test_closing_a_row_of_the_inbox_tells_whether_the_claim_was_still_held(db: Database) -> None:
     """What follows from it, such as a removal at Soniox, depends on the answer."""
-    hint = Hint("w1", "job", "soniox", "completed", "webhook", NOW_MS)
-    await db.write_many(webhooks.record, hint)
+    hint = InboxEntry("w1", "job", "soniox", "completed", "webhook", NOW_MS)
+    await db.write_many(inbox.record, hint)
     claimant = Claimant("w1", NOW_MS, LEASE_MS)
     (row,) = await db.write(lambda session: claims.claim(session, Webhook, claimant, limit=9))
-    told = [await db.write(lambda session: webhooks.handle(session, row, "superseded", NOW_MS)) for _ in range(2)]
+    told = [await db.write(lambda session: inbox.close(session, row, "superseded", NOW_MS)) for _ in range(2)]
     assert told == [True, False]

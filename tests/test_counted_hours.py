@@ -18,11 +18,11 @@ from service.engines import engine_url
 from service.figures import count_hours
 from service.figures.windows import quantiles, window_of
 from service.lifecycle import DeliveryStatus, Stage
-from service.store import deliveries, endings, events, hours, transcriptions
-from service.store.counting import DELIVERIES, JOBS, SAMPLE, Subject
-from service.store.endings import Ending
-from service.store.history import Interval, Window
-from service.store.rows import insert_all
+from service.store import deliveries, events, hourly, transcriptions
+from service.store.hourly import DELIVERIES, JOBS, SAMPLE, Subject
+from service.store.statements import insert_all
+from service.store.statistics import Interval, Window
+from service.store.transcriptions import JobResult
 from service.tables import Delivery, Transcription
 from tests.support.relay_app import RelayApp
 from tests.support.sessions import in_session
@@ -41,14 +41,16 @@ async def count_all(db: Database) -> int:
     """What the background does, once; how many hours there were to count."""
     done = 0
     for subject in SUBJECTS:
-        missing = await db.read(partial(hours.uncounted, subject=subject, since_ms=SINCE_MS, until_ms=UNTIL_MS))
+        missing = await db.read(
+            partial(hourly.uncounted_hours, subject=subject, since_ms=SINCE_MS, until_ms=UNTIL_MS)
+        )
         for hour_ms in missing:
-            done += await db.write(partial(hours.count, subject=subject, hour_ms=hour_ms))
+            done += await db.write(partial(hourly.count_hours_once, subject=subject, hour_ms=hour_ms))
     return done
 
 
 async def figures_of(db: Database, subject: Subject, owner: str | None) -> list[Interval]:
-    return await db.read(lambda session: hours.ended(session, subject, window_of("7d", NOW_MS), owner))
+    return await db.read(lambda session: hourly.finished_hours(session, subject, window_of("7d", NOW_MS), owner))
 
 
 async def assert_exact(db: Database) -> None:
@@ -122,18 +124,18 @@ def finish_late(session: Session, number: int) -> None:
     """By a process whose clock, or whose commit, is hours behind."""
     if (found := job_of(session, number)) is not None:
         late_ms = NOW_MS - number * HOUR_MS
-        ending = Ending(found.id, found.attempt, Stage.COMPLETED, late_ms, "reconciler")
-        endings.mark_finished(session, ending)
+        ending = JobResult(found.id, found.attempt, Stage.COMPLETED, late_ms, "reconciler")
+        transcriptions.mark_finished(session, ending)
 
 
 def remove(session: Session, number: int) -> None:
     transcriptions.remove(session, f"job-{number:05d}")
-    events.forget_results(session, f"job-{number:05d}")
+    events.clear_results(session, f"job-{number:05d}")
 
 
 def send_again(session: Session, number: int) -> None:
     if (found := deliveries.get(session, f"dl-{number:05d}", None)) is not None:
-        deliveries.again(session, found, NOW_MS)
+        deliveries.retry(session, found, NOW_MS)
 
 
 def run(session: Session, statement: str) -> None:
@@ -243,7 +245,7 @@ async def _count_first(changing: AsyncConnection, counting: AsyncConnection, hou
 
 
 async def _counted(connection: AsyncConnection, hour_ms: int) -> bool:
-    return await in_session(connection, partial(hours.count, subject=JOBS, hour_ms=hour_ms))
+    return await in_session(connection, partial(hourly.count_hours_once, subject=JOBS, hour_ms=hour_ms))
 
 
 async def _with_two(url: str, act: Any) -> None:
@@ -257,6 +259,8 @@ async def _with_two(url: str, act: Any) -> None:
         await act(changing, counting, hour_ms)
     async with engine.connect() as connection:
         window = window_of("7d", NOW_MS)
-        found = await in_session(connection, partial(hours.ended, subject=JOBS, window=window, owner=None))
+        found = await in_session(
+            connection, partial(hourly.finished_hours, subject=JOBS, window=window, owner=None)
+        )
         assert summed(found) == {}
     await engine.dispose()

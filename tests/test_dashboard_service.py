@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 
 from service.db import Database
-from service.store import traces
+from service.store import system
 from tests.support.relay_app import ADMIN_KEY, MASTER_SECRET, RelayApp, open_relay_app
 from tests.support.rows import plan
 from tests.test_dashboard import browser, new_key, sign_in, token_of
@@ -168,7 +168,7 @@ def bearer(key: str) -> dict[str, str]:
 
 
 def test_the_live_stream_looks_at_ends_of_indexes_only() -> None:
-    for column in traces.COLUMNS:
+    for column in system.COLUMNS:
         begins = [next(iter(index.columns)) for index in column.table.indexes]
         assert column.primary_key or column in set(begins), f"{column} is read from end to end"
 

@@ -20,7 +20,7 @@ from service import engines
 from service.clock import wall_ms
 from service.db import Database, open_database
 from service.errors import DatabaseDown, Overloaded
-from service.store import heartbeats, timeline
+from service.store import system, transcription_queries
 from service.tables import TimelineEntry
 from service.wakeups import Wakeups
 from tests.support.postgres import execute
@@ -41,7 +41,7 @@ def beat(name: str) -> Any:
     """A write that leaves one row of that name, and gives the name back."""
 
     def step(session: Session) -> str:
-        heartbeats.beat(session, name, NOW_MS, {})
+        system.record_heartbeat(session, name, NOW_MS, {})
         return name
 
     return step
@@ -134,7 +134,7 @@ async def test_a_bad_item_of_a_burst_fails_alone(db: Database) -> None:
 def each_beats(session: Session, items: list[str]) -> list[str]:
     """Many writes of one kind."""
     for name in items:
-        heartbeats.beat(session, name, NOW_MS, {})
+        system.record_heartbeat(session, name, NOW_MS, {})
     return items
 
 
@@ -171,7 +171,7 @@ async def test_a_bad_write_harms_no_other(db: Database) -> None:
 
 
 def _broken(session: Session) -> None:
-    heartbeats.beat(session, "half-done", NOW_MS, {})
+    system.record_heartbeat(session, "half-done", NOW_MS, {})
     raise ZeroDivisionError
 
 
@@ -181,11 +181,11 @@ async def test_a_write_that_runs_again_because_of_a_bad_one_leaves_its_rows_once
 
     def note(session: Session) -> None:
         runs.append(1)
-        timeline.note(session, entry)
+        transcription_queries.add_timeline_entries(session, entry)
 
     await asyncio.gather(db.write(note), db.write(refused), return_exceptions=True)
     assert len(runs) == 2
-    found = await db.read(lambda session: timeline.of(session, "t"))
+    found = await db.read(lambda session: transcription_queries.timeline_of(session, "t"))
     assert [row.at_ms for row in found] == [NOW_MS]
 
 
@@ -194,12 +194,12 @@ async def test_a_write_sees_what_one_before_it_in_its_transaction_changed(db: Da
     entry = TimelineEntry(transcription_id="t", at_ms=NOW_MS, step="before", source="w")
 
     def steps(session: Session) -> list[str]:
-        return [row.step for row in timeline.of(session, "t")]
+        return [row.step for row in transcription_queries.timeline_of(session, "t")]
 
     def change(session: Session) -> None:
         session.execute(text("UPDATE timeline SET step = 'after'"))
 
-    await db.write(lambda session: timeline.note(session, entry))
+    await db.write(lambda session: transcription_queries.add_timeline_entries(session, entry))
     before, _, after = await asyncio.gather(db.write(steps), db.write(change), db.write(steps))
     assert (before, after) == (["before"], ["after"])
 
@@ -208,10 +208,10 @@ async def test_a_write_that_reads_a_row_again_sees_what_it_has_changed(db: Datab
     entry = TimelineEntry(transcription_id="t", at_ms=NOW_MS, step="before", source="w")
 
     def step(session: Session) -> str:
-        timeline.note(session, entry)
-        kept = timeline.of(session, "t")
+        transcription_queries.add_timeline_entries(session, entry)
+        kept = transcription_queries.timeline_of(session, "t")
         session.execute(text("UPDATE timeline SET step = 'after'"))
-        return timeline.of(session, "t")[0].step + f" {len(kept)}"
+        return transcription_queries.timeline_of(session, "t")[0].step + f" {len(kept)}"
 
     assert await db.write(step) == "after 1"
 
@@ -249,7 +249,7 @@ async def test_a_read_waits_for_no_write(db: Database) -> None:
     loop, thread_may_go_on = asyncio.get_running_loop(), threading.Event()
 
     def dawdle(session: Session) -> None:
-        heartbeats.beat(session, "slow", NOW_MS, {})
+        system.record_heartbeat(session, "slow", NOW_MS, {})
         loop.call_soon_threadsafe(begun.set)
         if db.is_sqlite:
             thread_may_go_on.wait(30)
@@ -350,12 +350,12 @@ async def test_writes_that_stand_in_each_others_way_are_all_done_in_the_end(
 
     def crossing(first: str, second: str) -> Any:
         def step(session: Session) -> str:
-            heartbeats.beat(session, first, NOW_MS, {})
+            system.record_heartbeat(session, first, NOW_MS, {})
             if first not in begun:
                 begun.append(first)
                 if not db.is_sqlite:
                     await_only(both_hold_one.wait())
-            heartbeats.beat(session, second, NOW_MS, {})
+            system.record_heartbeat(session, second, NOW_MS, {})
             return first
 
         return step

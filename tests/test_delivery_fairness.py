@@ -8,7 +8,7 @@ import pytest
 from starlette.responses import Response
 
 from service.pipeline.notify import notify
-from service.store.receivers import Failure, count_failures
+from service.store.endpoints import ReceiverFailure, count_failures
 from service.tables import Event
 from service.tables import Receiver as ReceiverRow
 from tests.support.hostile import answer, hang, hostile_server
@@ -133,7 +133,7 @@ async def test_workers_share_what_they_learn(database_url: str) -> None:
         endpoint = await simulation.add_endpoint("http://127.0.0.1:9/")
         await simulation.append(5)
         until_ms = simulation.clock() + 30_000
-        failures = [Failure(endpoint.id, simulation.clock(), until_ms)] * 6
+        failures = [ReceiverFailure(endpoint.id, simulation.clock(), until_ms)] * 6
         await simulation.relay.db.write(lambda connection: count_failures(connection, failures))
         other.clock.now_ms = simulation.clock()
         assert await other.claim() == []

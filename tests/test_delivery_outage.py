@@ -8,7 +8,7 @@ import pytest
 from starlette.responses import Response
 
 from service.cli.demo.household import free_port
-from service.store import recoveries
+from service.store import deliveries
 from service.tables import Delivery, Recovery
 from tests.support.receiver import Receiver
 from tests.support.relay_app import RelayApp, as_json, open_relay_app
@@ -80,7 +80,9 @@ async def test_a_recovery_that_is_killed_goes_on_without_skipping_or_repeating(
             created_at_ms=simulation.clock(),
             due_at_ms=simulation.clock(),
         )
-        assert await simulation.relay.db.write(lambda connection: recoveries.order(connection, order)) == 50
+        assert (
+            await simulation.relay.db.write(lambda connection: deliveries.create_recovery(connection, order)) == 50
+        )
         for step in range(30):
             if step % 2:
                 await simulation.run_recovery_step()

@@ -17,8 +17,8 @@ from service.cli.demo.household import free_port
 from service.engines import engine_url
 from service.ids import new_id
 from service.schemas import Open, event_body
-from service.store import events, feed
-from service.store.feed import START, Position, Wanted
+from service.store import events
+from service.store.events import START, EventFilter, Position
 from service.tables import Event
 from tests.support.relay_app import ADMIN_KEY, RelayApp, open_relay_app, settings_for
 from tests.support.servers import serving
@@ -205,13 +205,13 @@ def _event(name: str) -> Event:
 
 async def put(connection: AsyncConnection, name: str) -> None:
     """Write an event in the connection's transaction."""
-    await in_session(connection, partial(events.put, event=_event(name)))
+    await in_session(connection, partial(events.insert_event, event=_event(name)))
 
 
 async def look(connection: AsyncConnection, position: Position, limit: int) -> tuple[list[Event], Position]:
     """What a reader at this position gets."""
-    wanted = Wanted(owner=None)
-    return await in_session(connection, partial(feed.read_on, position=position, wanted=wanted, limit=limit))
+    wanted = EventFilter(owner=None)
+    return await in_session(connection, partial(events.follow, position=position, wanted=wanted, limit=limit))
 
 
 async def test_two_transactions_that_commit_in_reverse_order_are_both_read(postgres_database: str) -> None:
@@ -290,7 +290,9 @@ async def test_events_restored_from_another_cluster_come_first_and_hide_nothing(
     async with open_deliveries(postgres_database) as simulation:
         await simulation.append(2)
         await simulation.execute("UPDATE events SET xact = xact + 1000000")
-        await simulation.relay.db.write(feed.adopt_restored)
+        await simulation.relay.db.write(events.adopt_restored)
         await simulation.append(1)
-        found = await simulation.relay.db.read(lambda session: feed.after(session, START, Wanted(owner=None), 10))
+        found = await simulation.relay.db.read(
+            lambda session: events.after(session, START, EventFilter(owner=None), 10)
+        )
         assert [event.seq for event in found] == [1, 2, 3]

@@ -28,10 +28,10 @@ from service.errors import (
 )
 from service.governor import BUSY_S, FLOORS, OUTAGE_AFTER, Governor, may_spend
 from service.lifecycle import Stage
-from service.store import budget, room
+from service.store import quotas as store_quotas
 from service.store.claims import Claimant
-from service.store.room import Held, Quotas
-from service.store.rows import insert_all
+from service.store.quotas import Quotas, QuotaUsage
+from service.store.statements import insert_all
 from service.tables import SonioxCalls, Transcription
 from service.wakeups import Wakeups
 from tests.support.waiting import until
@@ -168,7 +168,7 @@ async def test_requests_that_no_longer_count_are_forgotten(governor: Governor, d
 
 async def spent(database: Database, time: Time) -> int:
     """Requests of the last minute."""
-    used = await database.read(lambda session: budget.used(session, time() // 1000))
+    used = await database.read(lambda session: store_quotas.requests_in_window(session, time() // 1000))
     return sum(used.values())
 
 
@@ -300,7 +300,7 @@ async def test_a_full_quota_holds_submissions_but_lets_cleaning_go_on(governor: 
 
 
 def test_what_others_hold_at_soniox_is_left_out_of_our_share(governor: Governor) -> None:
-    governor.others = Held(0, 300, 20)
+    governor.others = QuotaUsage(0, 300, 20)
     assert governor.quotas == Quotas(1000, 700, 980)
 
 
@@ -315,7 +315,7 @@ async def test_no_more_jobs_are_begun_at_once_than_there_is_room_for(
 
     async def claim(database: Database, number: int) -> list[Transcription]:
         claimant = Claimant(f"w{number}", NOW_MS, 20_000)
-        return await database.write(lambda session: room.claim_submissions(session, quotas, claimant, 4))
+        return await database.write(lambda session: store_quotas.claim_submissions(session, quotas, claimant, 4))
 
     workers = [claim(databases[number % len(databases)], number) for number in range(12)]
     begun = [job for jobs in await asyncio.gather(*workers) for job in jobs]

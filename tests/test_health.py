@@ -16,8 +16,8 @@ from service.cli.demo.household import free_port
 from service.errors import ConfigurationError
 from service.migrate import upgrade
 from service.relay import Relay
-from service.store import heartbeats
-from service.store.heartbeats import WORKER_SILENT_MS
+from service.store import system
+from service.store.system import WORKER_SILENT_MS
 from tests.support.metrics import figure, scrape
 from tests.support.postgres import aside, execute
 from tests.support.relay_app import AUDIO, MASTER_SECRET, MODEL, RelayApp, open_relay_app, settings_for
@@ -38,7 +38,7 @@ async def relay_without_worker(database_url: str) -> AsyncIterator[tuple[httpx.A
 
 
 async def beat(relay: Relay, name: str, ago_ms: int = 0) -> None:
-    await relay.db.write(lambda session: heartbeats.beat(session, name, relay.clock() - ago_ms, {}))
+    await relay.db.write(lambda session: system.record_heartbeat(session, name, relay.clock() - ago_ms, {}))
 
 
 async def checks(client: httpx.AsyncClient) -> tuple[int, dict[str, str]]:

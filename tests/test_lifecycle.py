@@ -11,12 +11,11 @@ from sqlmodel import Session, select
 
 from service.db import Database
 from service.lifecycle import MOVES, Stage, backoff_ms, soniox_status, sources_of
-from service.store import claims, endings, room, transcriptions
+from service.store import claims, quotas, transcriptions
 from service.store.claims import Claimant
-from service.store.endings import Ending
-from service.store.room import Quotas
-from service.store.rows import insert_all
-from service.store.transcriptions import Seen
+from service.store.quotas import Quotas
+from service.store.statements import insert_all
+from service.store.transcriptions import JobResult, Seen
 from service.tables import Transcription
 
 NOW_MS = 1_732_060_800_000
@@ -42,7 +41,7 @@ Move = Callable[[Session, Transcription], bool]
 def begin(session: Session, _job: Transcription) -> bool:
     """Move b, as the submit lane makes it."""
     claimant = Claimant("w", NOW_MS, 1000)
-    claimed = room.claim_submissions(session, Quotas(9, 9, 9), claimant, 5)
+    claimed = quotas.claim_submissions(session, Quotas(9, 9, 9), claimant, 5)
     return any(row.stage == Stage.SUBMITTING and not row.unsettled for row in claimed)
 
 
@@ -55,16 +54,16 @@ def waiting(session: Session, job: Transcription) -> bool:
 
 
 def completed(session: Session, job: Transcription) -> bool:
-    return finished(session, Ending(job.id, job.attempt, Stage.COMPLETED, NOW_MS, "webhook"))
+    return finished(session, JobResult(job.id, job.attempt, Stage.COMPLETED, NOW_MS, "webhook"))
 
 
 def failed(session: Session, job: Transcription) -> bool:
-    ending = Ending(job.id, job.attempt, Stage.FAILED, NOW_MS, "webhook", error_type="x")
+    ending = JobResult(job.id, job.attempt, Stage.FAILED, NOW_MS, "webhook", error_type="x")
     return finished(session, ending)
 
 
-def finished(session: Session, ending: Ending) -> bool:
-    return endings.mark_finished(session, ending) is not None
+def finished(session: Session, ending: JobResult) -> bool:
+    return transcriptions.mark_finished(session, ending) is not None
 
 
 def again(session: Session, job: Transcription) -> bool:
@@ -239,12 +238,12 @@ async def test_of_two_ends_in_the_same_transaction_the_first_counts_and_what_is_
     db: Database,
 ) -> None:
     job = await row_in(db, Stage.SUBMITTED)
-    first = Ending(job.id, job.attempt, Stage.COMPLETED, NOW_MS, "webhook", audio_duration_ms=5)
-    second = Ending(job.id, job.attempt, Stage.FAILED, NOW_MS, "reconciler", error_type="x")
-    gone = Ending("gone", 1, Stage.COMPLETED, NOW_MS, "webhook")
+    first = JobResult(job.id, job.attempt, Stage.COMPLETED, NOW_MS, "webhook", audio_duration_ms=5)
+    second = JobResult(job.id, job.attempt, Stage.FAILED, NOW_MS, "reconciler", error_type="x")
+    gone = JobResult("gone", 1, Stage.COMPLETED, NOW_MS, "webhook")
 
     def finish(session: Session) -> list[Transcription | None]:
-        return [endings.mark_finished(session, ending) for ending in (gone, first, second)]
+        return [transcriptions.mark_finished(session, ending) for ending in (gone, first, second)]
 
     ends = await db.write(finish)
     assert [end and (end.stage, end.learned_from) for end in ends] == [None, (Stage.COMPLETED, "webhook"), None]
@@ -253,14 +252,14 @@ async def test_of_two_ends_in_the_same_transaction_the_first_counts_and_what_is_
 
 async def test_an_end_of_an_earlier_attempt_changes_nothing(db: Database) -> None:
     job = await row_in(db, Stage.SUBMITTED)
-    late = Ending(job.id, job.attempt - 1, Stage.COMPLETED, NOW_MS, "webhook")
+    late = JobResult(job.id, job.attempt - 1, Stage.COMPLETED, NOW_MS, "webhook")
     assert await db.write(lambda session: finished(session, late)) is False
     assert await stored(db) == job
 
 
 async def test_an_end_that_tells_less_keeps_what_was_known(db: Database) -> None:
     job = await row_in(db, Stage.SUBMITTED)
-    ending = Ending(job.id, job.attempt, Stage.FAILED, NOW_MS, "submission", error_type="x")
+    ending = JobResult(job.id, job.attempt, Stage.FAILED, NOW_MS, "submission", error_type="x")
     assert await db.write(lambda session: finished(session, ending))
     after = await stored(db)
     assert (after.soniox_id, after.model, after.error_type) == (job.soniox_id, job.model, "x")

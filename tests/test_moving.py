@@ -16,7 +16,7 @@ from service.db import Step, open_database
 from service.engines import open_engine
 from service.locks import only_process
 from service.settings import Settings
-from service.store import moving, search
+from service.store import search, transfer
 from service.wakeups import Wakeups
 from tests.support.command_line import Cli
 from tests.support.postgres import execute
@@ -53,7 +53,7 @@ async def rows_of(url: str) -> dict[str, list[dict[str, Any]]]:
     engine = open_engine(url, 1, pooled=False)
     try:
         return await engine.read(
-            lambda connection: {table.name: _all(connection, table) for table in moving.TABLES}
+            lambda connection: {table.name: _all(connection, table) for table in transfer.TABLES}
         )
     finally:
         await engine.close()
@@ -136,7 +136,7 @@ async def test_every_column_that_the_database_numbers_is_known(postgres_database
     query += " AND table_name <> 'model_list'"  # its only row is number 1
     async with open_database(postgres_database, Wakeups()) as db:
         found = await db.read(lambda session: session.execute(text(query)).all())
-    assert {row.table_name: row.column_name for row in found} == moving.SERIALS
+    assert {row.table_name: row.column_name for row in found} == transfer.SERIALS
 
 
 async def test_a_target_that_is_not_empty_is_refused_and_left_alone(

@@ -15,25 +15,21 @@ from service.db import Database, open_database
 from service.engines import open_engine
 from service.lifecycle import Stage
 from service.store import (
-    browse,
     claims,
     deliveries,
-    feed,
-    heard,
-    holding,
-    parcels,
-    recoveries,
-    retention,
-    room,
-    stats,
-    sweeps,
+    delivery_queue,
+    endpoints,
+    events,
+    inbox,
+    quotas,
+    reconciler,
+    statistics,
+    transcription_queries,
     transcriptions,
-    turns,
-    webhooks,
 )
 from service.store.claims import Claimant
-from service.store.paging import Page
-from service.store.rows import insert_all, is_sqlite
+from service.store.statements import insert_all, is_sqlite
+from service.store.transcription_queries import Page
 from service.tables import Delivery, Transcription, Webhook
 from service.wakeups import Wakeups
 from tests.support.sessions import run_in_session
@@ -53,27 +49,29 @@ Query = Callable[[Session], object]
 
 
 def jobs_where(page: Page = PAGE, owner: str | None = None, **wanted: Any) -> Query:
-    return lambda connection: browse.page_of(connection, browse.Wanted(owner, **wanted), page)
+    return lambda connection: transcription_queries.page(
+        connection, transcription_queries.TranscriptionFilter(owner, **wanted), page
+    )
 
 
 def deliveries_where(owner: str | None = None, **wanted: Any) -> Query:
-    return lambda connection: deliveries.page_of(connection, deliveries.Filter(owner, **wanted), PAGE)
+    return lambda connection: deliveries.page(connection, deliveries.DeliveryFilter(owner, **wanted), PAGE)
 
 
 def choose(session: Session) -> None:
     """Whose turn it is, and with which deliveries."""
-    turns.choose(session, turns.ready(session, NOW_MS), NOW_MS, 10)
+    delivery_queue.choose(session, delivery_queue.ready_receivers(session, NOW_MS), NOW_MS, 10)
 
 
 # What is asked, and the indexes of which one at least must lead it; primary keys may serve anything.
 QUERIES: dict[str, tuple[Query, set[str]]] = {
-    "claim the inbox": (lambda c: heard.claim(c, WHO, 10), {"ix_webhooks_due"}),
+    "claim the inbox": (lambda c: inbox.claim(c, WHO, 10), {"ix_webhooks_due"}),
     "claim submissions": (
-        lambda c: room.claim_submissions(c, room.Quotas(100, 100, 100), WHO, 10),
+        lambda c: quotas.claim_submissions(c, quotas.Quotas(100, 100, 100), WHO, 10),
         {"ix_transcriptions_due", "ix_transcriptions_unfinished"},
     ),
     "claim deliveries": (
-        lambda c: parcels.claim(c, WHO, 10),
+        lambda c: delivery_queue.claim(c, WHO, 10),
         {"ix_deliveries_turn", "ix_deliveries_due", "uq_events_id"},
     ),
     "renew leases": (lambda c: claims.renew(c, Webhook, [("w1", 0), ("w2", 0)], NOW_MS), set()),
@@ -86,13 +84,13 @@ QUERIES: dict[str, tuple[Query, set[str]]] = {
         {"ix_transcriptions_check", "ix_transcriptions_unfinished"},
     ),
     "find stalled rows": (
-        lambda c: sweeps.stalled(c, NOW_MS, NOW_MS),
+        lambda c: reconciler.stalled(c, NOW_MS, NOW_MS),
         {"ix_transcriptions_due", "ix_webhooks_due", "ix_deliveries_due", "ix_removals_due"},
     ),
-    "count what Soniox holds": (room.held, {"ix_transcriptions_unfinished"}),
-    "files in use": (lambda c: sweeps.files_in_use(c, ["f"]), {"ix_transcriptions_unfinished"}),
+    "count what Soniox holds": (quotas.usage, {"ix_transcriptions_unfinished"}),
+    "files in use": (lambda c: reconciler.files_in_use(c, ["f"]), {"ix_transcriptions_unfinished"}),
     "figures": (
-        stats.gauges,
+        statistics.open_work,
         {"ix_transcriptions_due", "ix_transcriptions_check", "ix_transcriptions_unfinished"}
         | {"ix_webhooks_due", "ix_removals_due", *DUE},
     ),
@@ -113,22 +111,28 @@ QUERIES: dict[str, tuple[Query, set[str]]] = {
     "list pending ones": (deliveries_where(status="pending"), {"ix_deliveries_undelivered"}),
     "list one caller's deliveries": (deliveries_where(owner="other"), {"ix_deliveries_owner"}),
     "list an event's": (deliveries_where(event_id="e1"), {"ix_deliveries_event_id"}),
-    "read the feed": (lambda c: feed.after(c, (0, JOBS - 10), feed.Wanted(owner=None), 100), {"ix_events_order"}),
+    "read the feed": (
+        lambda c: events.after(c, (0, JOBS - 10), events.EventFilter(owner=None), 100),
+        {"ix_events_order"},
+    ),
     "hold what is due": (
-        lambda c: holding.hold(c, "endpoint-1", NOW_MS),
+        lambda c: endpoints.hold_deliveries(c, "endpoint-1", NOW_MS),
         {"ix_deliveries_turn", "ix_deliveries_due"},
     ),
-    "give back what was held": (lambda c: holding.give_back(c, "endpoint-1"), {"ix_deliveries_undelivered"}),
+    "give back what was held": (
+        lambda c: endpoints.release_deliveries(c, "endpoint-1"),
+        {"ix_deliveries_undelivered"},
+    ),
     "count what to recover": (
-        lambda c: recoveries.count(c, "endpoint-1", 0, NOW_MS),
+        lambda c: deliveries.count_undelivered(c, "endpoint-1", 0, NOW_MS),
         {"ix_deliveries_undelivered"},
     ),
     "find what is past its retention": (
-        lambda c: retention.expired(c, NOW_MS - 360 * 86_400_000, 100),
+        lambda c: transcription_queries.expired(c, NOW_MS - 360 * 86_400_000, 100),
         {"ix_transcriptions_created", "ix_deliveries_transcription_id", "ix_deliveries_due"},
     ),
-    "page of the inbox": (lambda c: webhooks.page_of(c, None, 10), set()),  # by the primary key
-    "next page of the inbox": (lambda c: webhooks.page_of(c, "x", 10), set()),
+    "page of the inbox": (lambda c: inbox.page(c, None, 10), set()),  # by the primary key
+    "next page of the inbox": (lambda c: inbox.page(c, "x", 10), set()),
 }
 SORTED = {"list an event's"}  # few rows by nature: sorting them costs nothing
 
@@ -186,7 +190,7 @@ async def test_whose_turn_it_is_is_not_planned_anew_at_each_claim(used: Database
 
     def plans(session: Session) -> Sequence[Any]:
         for _ in range(PLANNED_ANEW + 3):
-            assert len(parcels.claim(session, WHO, 1)) == 1
+            assert len(delivery_queue.claim(session, WHO, 1)) == 1
         query = (
             "SELECT custom_plans, generic_plans FROM pg_prepared_statements WHERE statement LIKE '%AS ' || 'w0%'"
         )

@@ -13,8 +13,8 @@ from service.clock import DAY_MS
 from service.discard import discard
 from service.purge import purge_once, scrub
 from service.relay import Relay
-from service.store import retention
-from service.store.rows import insert_all
+from service.store import transcription_queries
+from service.store.statements import insert_all
 from service.tables import Delivery
 from tests.support.relay_app import RelayApp, open_relay_app
 from tests.support.rows import first_column, value
@@ -149,7 +149,9 @@ async def test_what_is_still_to_be_delivered_is_not_purged(keeping: RelayApp) ->
 
 async def test_what_is_tried_again_while_the_purge_looks_is_not_purged(keeping: RelayApp) -> None:
     failed = await put(keeping.relay, document([]), stage="failed", **days_ago(keeping, DAYS + 1))
-    (seen,) = await keeping.relay.db.read(lambda session: retention.expired(session, keeping.relay.clock(), 9))
+    (seen,) = await keeping.relay.db.read(
+        lambda session: transcription_queries.expired(session, keeping.relay.clock(), 9)
+    )
     assert (await keeping.client.post(f"/v1/transcriptions/{failed}/retry")).status_code == 200
     assert await discard(keeping.relay, seen, "retention") is False
     assert await is_there(keeping, failed)
@@ -157,7 +159,9 @@ async def test_what_is_tried_again_while_the_purge_looks_is_not_purged(keeping: 
 
 async def test_what_was_tried_again_in_vain_while_the_purge_looked_is_not_purged(working: RelayApp) -> None:
     failed = await put(working.relay, document([]), stage="failed", **days_ago(working, DAYS + 1))
-    (seen,) = await working.relay.db.read(lambda session: retention.expired(session, working.relay.clock(), 9))
+    (seen,) = await working.relay.db.read(
+        lambda session: transcription_queries.expired(session, working.relay.clock(), 9)
+    )
     assert (await working.client.post(f"/v1/transcriptions/{failed}/retry")).status_code == 200
     assert (await working.finished(failed))["status"] == "error"
     assert await discard(working.relay, seen, "retention") is False

@@ -14,7 +14,7 @@ from service.pipeline import submit
 from service.reconcile.finds import DEADLINE_MS, Find, next_look_ms
 from service.sandbox import SandboxConfig
 from service.soniox import RemoteTranscription
-from service.store import offices, webhooks
+from service.store import inbox, system
 from service.tables import Transcription, table_of
 from service.wakeups import Wakeups
 from tests.support.relay_app import MODEL, RelayApp, open_relay_app
@@ -224,7 +224,7 @@ async def test_a_webhook_in_the_same_second_as_the_sweep_changes_nothing(watchfu
 
 async def is_worked_off(relay_app: RelayApp) -> bool:
     """No row of the inbox waits any more, the reconciler's included."""
-    return await relay_app.relay.db.read(webhooks.waiting) == 0
+    return await relay_app.relay.db.read(inbox.count_open) == 0
 
 
 async def test_one_job_is_asked_about_at_once_on_demand(database_url: str) -> None:
@@ -248,7 +248,9 @@ async def test_the_office_passes_to_another_process_when_its_holder_is_silent(da
 
         async def take(holder: str, now_ms: int) -> bool:
             return await database.write(
-                lambda session: offices.take(session, "reconciler", holder, now_ms=now_ms, until_ms=now_ms + 45)
+                lambda session: system.acquire_leader_lease(
+                    session, "reconciler", holder, now_ms=now_ms, until_ms=now_ms + 45
+                )
             )
 
         assert await take("first", 0)

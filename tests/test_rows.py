@@ -11,7 +11,7 @@ from service import tables
 from service.db import Database
 from service.pipeline.keep import parts_of
 from service.store import transcripts
-from service.store.rows import insert_all, values_of
+from service.store.statements import insert_all, values_of
 from service.tables import TimelineEntry, Transcript, table_of
 from service.transcripts.codec import pack
 from tests.support.transcripts import document, said

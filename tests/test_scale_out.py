@@ -13,9 +13,9 @@ import pytest
 from service.broadcast import broadcasting
 from service.db import open_database
 from service.ids import new_uuid
-from service.store import claims, webhooks
+from service.store import claims, inbox
 from service.store.claims import Claimant
-from service.store.rows import insert_all
+from service.store.statements import insert_all
 from service.tables import Webhook
 from service.wakeups import Wakeups
 from tests.support.pgbouncer import PROGRAM, SERVER_CONNECTIONS, pgbouncer
@@ -183,7 +183,7 @@ async def test_claims_and_renewals_are_updates_that_no_index_sees(postgres_datab
             held = [(row.id, row.fence) for row in claimed]
             await database.write(partial(claims.renew, model=Webhook, held=held, until_ms=NOW_MS * 2 + 1))
             for row in claimed:
-                await database.write(partial(webhooks.handle, row=row, outcome="stored", now_ms=NOW_MS))
+                await database.write(partial(inbox.close, row=row, outcome="stored", now_ms=NOW_MS))
     updates, hot = await updates_of(postgres_database, "webhooks")
     assert updates == 40 * 20 * 3
     assert hot >= updates * 0.6  # two of three; the third takes the row out of the queue, and so out of its index

@@ -18,7 +18,7 @@ from service.engines import Work, open_engine
 from service.lifecycle import DeliveryStatus, Stage
 from service.migrate import configuration, upgrade
 from service.revisions import HEAD, NEEDED, misfit, scripts_folder
-from service.store.rows import insert_all
+from service.store.statements import insert_all
 from service.tables import Transcription
 from tests.support.postgres import aside, execute
 from tests.support.revisions import SCRIPTS, phase_of, revision_of

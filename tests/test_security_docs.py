@@ -11,11 +11,30 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import get_type_hints
 
-from service.store import attention, browse, deliveries, endpoints, feed, files, history, search, transcriptions
+from service.store import (
+    deliveries,
+    endpoints,
+    events,
+    files,
+    search,
+    statistics,
+    transcription_queries,
+    transcriptions,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "security.md").read_text("utf-8")
-OWNED = (transcriptions, files, endpoints, deliveries, browse, feed, search, attention, history)
+OWNED = (
+    transcriptions,
+    files,
+    endpoints,
+    deliveries,
+    transcription_queries,
+    events,
+    search,
+    statistics,
+    statistics,
+)
 READS = {
     "get",
     "find",

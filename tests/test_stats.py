@@ -10,9 +10,9 @@ from starlette.responses import Response
 from service.db import Database
 from service.figures.windows import quantiles, total, window_of
 from service.lifecycle import DeliveryStatus, Stage
-from service.store import counting, history, stats
-from service.store.history import Interval
-from service.store.rows import insert_all
+from service.store import hourly, statistics
+from service.store.statements import insert_all
+from service.store.statistics import Interval
 from service.tables import Delivery, Transcription
 from tests.support.relay_app import RelayApp
 from tests.support.rows import plan
@@ -140,13 +140,13 @@ async def test_each_end_is_counted_once_and_in_its_interval(db: Database) -> Non
     window = window_of("1h", NOW_MS)
     found, mine, nobodys = await db.read(
         lambda session: (
-            history.finished(session, window, None),
-            history.finished(session, window, "me"),
-            history.finished(session, window, "you"),
+            statistics.finished(session, window, None),
+            statistics.finished(session, window, "me"),
+            statistics.finished(session, window, "you"),
         )
     )
     assert mine == found
-    assert total(nobodys, [*history.COMPLETED, *history.FAILED]) == 0
+    assert total(nobodys, [*statistics.COMPLETED, *statistics.FAILED]) == 0
     assert {kind: total(found, [kind]) for kind in found[0].counts} == {
         ("completed", "webhook"): 1,
         ("completed", "reconciler"): 1,
@@ -174,8 +174,8 @@ async def test_deliveries_are_counted_by_what_came_of_them(db: Database) -> None
             delivery(4, DeliveryStatus.PENDING, None),
         ],
     )
-    found = await db.read(lambda session: history.delivered(session, window_of("24h", NOW_MS), "me"))
-    assert (total(found, history.DELIVERED), total(found, history.EXHAUSTED)) == (2, 1)
+    found = await db.read(lambda session: statistics.delivered(session, window_of("24h", NOW_MS), "me"))
+    assert (total(found, statistics.DELIVERED), total(found, statistics.EXHAUSTED)) == (2, 1)
     assert quantiles(found, 0.5, 1) == [400, 500]
 
 
@@ -197,10 +197,10 @@ async def test_the_oldest_of_a_stage_is_found_whoever_asks(db: Database, owner: 
             job(3, stage=Stage.SUBMITTED, created_at_ms=3, check_at_ms=80),
         ],
     )
-    found = await db.read(lambda session: stats.stages(session, owner))
-    assert found["accepted"] == stats.Standing(2, 5)
-    assert found["submitted"] == stats.Standing(1, 3)
-    assert found["submitting"] == stats.Standing(0, None)
+    found = await db.read(lambda session: statistics.count_by_stage(session, owner))
+    assert found["accepted"] == statistics.StageCount(2, 5)
+    assert found["submitted"] == statistics.StageCount(1, 3)
+    assert found["submitting"] == statistics.StageCount(0, None)
 
 
 async def test_a_worker_without_a_way_to_soniox_says_why(relay_app: RelayApp) -> None:
@@ -222,12 +222,12 @@ async def test_a_worker_without_a_way_to_soniox_says_why(relay_app: RelayApp) ->
 
 
 COUNTS: dict[str, tuple[str, Any]] = {
-    "what ended in a window": ("transcriptions", history._FINISHED[True]),
-    "one owner's": ("transcriptions", history._FINISHED[False]),
-    "deliveries of a window": ("deliveries", history._DELIVERED[True]),
-    "one owner's deliveries": ("deliveries", history._DELIVERED[False]),
-    "what ended in an hour": ("transcriptions", counting._statements(counting.JOBS)[1]),
-    "deliveries of an hour": ("deliveries", counting._statements(counting.DELIVERIES)[1]),
+    "what ended in a window": ("transcriptions", statistics._FINISHED[True]),
+    "one owner's": ("transcriptions", statistics._FINISHED[False]),
+    "deliveries of a window": ("deliveries", statistics._DELIVERED[True]),
+    "one owner's deliveries": ("deliveries", statistics._DELIVERED[False]),
+    "what ended in an hour": ("transcriptions", hourly._count_statements(hourly.JOBS)[1]),
+    "deliveries of an hour": ("deliveries", hourly._count_statements(hourly.DELIVERIES)[1]),
 }
 
 

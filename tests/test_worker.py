@@ -13,9 +13,9 @@ from sqlmodel import Session
 from service import worker as worker_module
 from service.errors import DatabaseDown
 from service.relay import Relay, open_relay
-from service.store import claims, heartbeats
+from service.store import claims, system
 from service.store.claims import Claimant
-from service.store.rows import insert_all
+from service.store.statements import insert_all
 from service.tables import Removal
 from service.worker import LEASE_MS, Lane, Worker
 from tests.support.relay_app import settings_for
@@ -319,7 +319,7 @@ async def test_on_sqlite_the_leases_of_a_killed_process_are_free_at_once_and_on_
 
 async def test_a_worker_gives_signs_of_life(relay: Relay) -> None:
     async def has_beaten() -> bool:
-        return f"worker:{relay.name}" in await relay.db.read(heartbeats.all_of)
+        return f"worker:{relay.name}" in await relay.db.read(system.heartbeats_of)
 
     async with at_work(relay, finish):
         await until(has_beaten)

@@ -66,10 +66,10 @@ async def list_page(
     status: DeliveryStatus | None = None,
     event_id: Text | None = None,
 ) -> DeliveryPage:
-    chosen = deliveries.Filter(caller.sees, endpoint_id, status, event_id)
+    chosen = deliveries.DeliveryFilter(caller.sees, endpoint_id, status, event_id)
 
     def query(session: Session) -> tuple[list[tables.Delivery], dict[str, int]]:
-        found = deliveries.page_of(session, chosen, page)
+        found = deliveries.page(session, chosen, page)
         return found, deliveries.count_attempts(session, [row.id for row in found])
 
     found, tried = await relay.db.read(query)
@@ -96,7 +96,7 @@ async def retry(delivery_id: str, caller: Submitter, relay: RelayOf) -> Delivery
 
     def send_again(session: Session) -> None:
         _refuse_without_receiver(session, delivery)
-        deliveries.again(session, delivery, relay.clock())
+        deliveries.retry(session, delivery, relay.clock())
 
     await relay.db.write(send_again, wake=("notify",))
     return await read(delivery_id, caller, relay)

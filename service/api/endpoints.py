@@ -96,7 +96,7 @@ async def create(new: NewEndpoint, caller: Submitter, relay: RelayOf) -> Endpoin
 
 @router.get("", summary="List endpoints")
 async def list_page(caller: Reader, relay: RelayOf, page: PageOf) -> EndpointPage:
-    found = await relay.db.read(lambda session: endpoints.page_of(session, caller.sees, page))
+    found = await relay.db.read(lambda session: endpoints.page(session, caller.sees, page))
     here, cursor = cut(found, page)
     return EndpointPage(endpoints=[shown(relay, endpoint) for endpoint in here], next_page_cursor=cursor)
 

@@ -31,8 +31,8 @@ from service.schemas import (
     Open,
     Pinged,
 )
-from service.store import feed
-from service.store.feed import START, Position, Wanted
+from service.store import events as store_events
+from service.store.events import START, EventFilter, Position
 
 router = APIRouter(prefix="/v1/events", tags=["Events"], responses=EVERYWHERE)
 
@@ -67,9 +67,9 @@ async def list_after(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     types: Types = None,
 ) -> Response:
-    wanted = Wanted(caller.sees, _types(types))
+    wanted = EventFilter(caller.sees, _types(types))
     position = await _position(relay, after)
-    found = await relay.db.read(lambda session: feed.after(session, position, wanted, limit + 1))
+    found = await relay.db.read(lambda session: store_events.after(session, position, wanted, limit + 1))
     page = found[:limit]
     more = page[-1].id if len(found) > limit else None
     body = {"events": [msgspec.Raw(event_document(event)) for event in page], "next_page_cursor": more}
@@ -80,7 +80,7 @@ async def list_after(
 class Start:
     """Where a stream begins, and with which events; `hello` tells a new reader where that is."""
 
-    wanted: Wanted
+    wanted: EventFilter
     position: Position
     hello: str
 
@@ -93,7 +93,7 @@ async def _start(
     types: Types = None,
 ) -> Start:
     """Raises InvalidCursor and InvalidRequest, before an answer begins."""
-    wanted = Wanted(caller.sees, _types(types))
+    wanted = EventFilter(caller.sees, _types(types))
     known = last_event_id or after
     hello = "" if known is not None else await _newest_id(relay)
     return Start(wanted, await _position(relay, known if known is not None else hello), hello)
@@ -111,7 +111,7 @@ async def stream(
     yield ServerSentEvent(id=start.hello or None, retry=1000)
     position = start.position
     while not request.state.draining.is_set():
-        read = partial(feed.read_on, position=position, wanted=start.wanted, limit=AT_ONCE)
+        read = partial(store_events.follow, position=position, wanted=start.wanted, limit=AT_ONCE)
         found, position = await relay.db.read(read)
         for event in found:
             yield ServerSentEvent(id=event.id, event=event.type, raw_data=event_document(event).decode())
@@ -133,14 +133,15 @@ async def _position(relay: Relay, event_id: str) -> Position:
         raise InvalidCursor("`after` and Last-Event-ID are ids of events, such as evt_0197...")
     return await relay.db.read(
         lambda session: (
-            feed.position_of(session, event_id) or feed.position_before(session, moment_ms - CLOCKS_APART_MS)
+            store_events.position_of(session, event_id)
+            or store_events.position_before(session, moment_ms - CLOCKS_APART_MS)
         )
     )
 
 
 async def _newest_id(relay: Relay) -> str:
     """The newest event's id; in an empty log one that stands for now."""
-    newest = await relay.db.read(feed.last)
+    newest = await relay.db.read(store_events.newest_position)
     return newest.id if newest else new_id("evt", relay.clock())
 
 

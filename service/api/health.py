@@ -11,7 +11,7 @@ from service.figures import age_s, quotas, signs_of_life, workers_of
 from service.reconcile import HEARTBEAT
 from service.relay import Relay
 from service.revisions import misfit
-from service.store import heartbeats, stats
+from service.store import statistics, system
 
 router = APIRouter(tags=["Operations"])
 
@@ -48,7 +48,7 @@ async def _measure(relay: Relay) -> None:
     """Set the gauges that are read rather than counted. Raises Unavailable."""
     telemetry.writes_waiting.set(relay.db.waiting)
     figures, used, beats = await relay.db.read(
-        lambda session: (stats.gauges(session), quotas(relay, session), heartbeats.all_of(session))
+        lambda session: (statistics.open_work(session), quotas(relay, session), system.heartbeats_of(session))
     )
     if HEARTBEAT in beats:
         telemetry.reconciler_last_run.set(beats[HEARTBEAT].at_ms / 1000)
@@ -68,9 +68,9 @@ async def _measure(relay: Relay) -> None:
 async def _checks(relay: Relay) -> dict[str, str]:
     try:
         if relay.db.refused:  # reading works on a full disk, too: see whether writing does again
-            await relay.db.write(lambda session: heartbeats.beat(session, PROBE, relay.clock(), {}))
+            await relay.db.write(lambda session: system.record_heartbeat(session, PROBE, relay.clock(), {}))
         found, beats = await relay.db.read(
-            lambda session: (misfit(session.connection()), heartbeats.all_of(session))
+            lambda session: (misfit(session.connection()), system.heartbeats_of(session))
         )
     except Unavailable as error:
         return {"database": str(error)}

@@ -11,8 +11,7 @@ from service.api.auth import Reader
 from service.api.cursors import decode, encode
 from service.lifecycle import SonioxStatus, Stage
 from service.schemas import Open
-from service.store.browse import Wanted
-from service.store.paging import Page
+from service.store.transcription_queries import Page, TranscriptionFilter
 from service.tables import Delivery, Endpoint, File, Transcription
 
 LARGEST_PAGE = 1000
@@ -64,9 +63,11 @@ async def transcriptions_asked_for(
     client_reference_id: Annotated[Text | None, Query(max_length=256)] = None,
     created_after: Annotated[Moment | None, Query(description="Later than this moment.")] = None,
     created_before: Annotated[Moment | None, Query(description="Earlier than this moment.")] = None,
-) -> Wanted:
+) -> TranscriptionFilter:
     """The filters, and what this caller may see at all."""
-    return Wanted(caller.sees, tuple(status), tuple(stage), client_reference_id, created_after, created_before)
+    return TranscriptionFilter(
+        caller.sees, tuple(status), tuple(stage), client_reference_id, created_after, created_before
+    )
 
 
 def cut(rows: Sequence[Row], page: Page) -> tuple[Sequence[Row], str | None]:
@@ -83,4 +84,4 @@ def counted(total: int) -> Count:
 
 
 PageOf = Annotated[Page, Depends(page_asked_for)]
-WantedOf = Annotated[Wanted, Depends(transcriptions_asked_for)]
+WantedOf = Annotated[TranscriptionFilter, Depends(transcriptions_asked_for)]

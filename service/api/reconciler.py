@@ -10,7 +10,7 @@ from service.clock import iso
 from service.lifecycle import Stage
 from service.reconcile import ask_one, record
 from service.schemas import Moment, Open, Shown, Uuid
-from service.store import offices, sweeps
+from service.store import reconciler, system
 
 router = APIRouter(prefix="/v1", tags=["Reconciler"], responses=EVERYWHERE)
 
@@ -52,7 +52,7 @@ class Look(Open):
 @router.get("/reconciler", summary="The reconciler's last runs and its next one")
 async def read(_caller: Admin, relay: RelayOf) -> Reconciler:
     runs, office = await relay.db.read(
-        lambda session: (sweeps.latest(session, RUNS_SHOWN), offices.get(session, "reconciler"))
+        lambda session: (reconciler.latest_runs(session, RUNS_SHOWN), system.leader_lease(session, "reconciler"))
     )
     interval_ms = int(relay.settings.relay_reconcile_interval_s * 1000)
     return Reconciler(

@@ -14,7 +14,7 @@ from service.clock import iso
 from service.ids import new_id
 from service.relay import Relay
 from service.schemas import Moment, Open, Shown
-from service.store import recoveries
+from service.store import deliveries
 
 router = APIRouter(prefix="/v1/endpoints", tags=["Endpoints"], responses=EVERYWHERE)
 
@@ -70,7 +70,7 @@ async def recover(
 @router.get("/{endpoint_id}/recoveries", summary="List the recoveries of an endpoint, newest first")
 async def list_recoveries(endpoint_id: str, caller: Reader, relay: RelayOf) -> Recoveries:
     await owned(relay, endpoint_id, caller)
-    found = await relay.db.read(lambda session: recoveries.of_endpoint(session, endpoint_id))
+    found = await relay.db.read(lambda session: deliveries.recoveries_of(session, endpoint_id))
     return Recoveries(recoveries=[Recovery.of(row, since=iso(row.since_ms), count=row.expected) for row in found])
 
 
@@ -78,7 +78,9 @@ async def count(relay: Relay, endpoint_id: str, since_ms: int, caller: Caller) -
     """How many would be sent again; nothing is."""
     await owned(relay, endpoint_id, caller)
     now_ms = relay.clock()
-    found = await relay.db.read(lambda session: recoveries.count(session, endpoint_id, since_ms, now_ms))
+    found = await relay.db.read(
+        lambda session: deliveries.count_undelivered(session, endpoint_id, since_ms, now_ms)
+    )
     return CountedRecovery(endpoint_id=endpoint_id, since=iso(since_ms), dry_run=True, count=found)
 
 
@@ -96,5 +98,5 @@ async def begin(relay: Relay, endpoint_id: str, since_ms: int, caller: Caller) -
         created_at_ms=now_ms,
         due_at_ms=now_ms,
     )
-    found = await relay.db.write(lambda session: recoveries.order(session, row), wake=("recover",))
+    found = await relay.db.write(lambda session: deliveries.create_recovery(session, row), wake=("recover",))
     return OrderedRecovery.of(row, since=iso(since_ms), count=found, dry_run=False)

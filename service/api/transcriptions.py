@@ -15,14 +15,8 @@ from service.errors import NotFound
 from service.ids import is_uuid
 from service.lifecycle import OPEN_STAGES, Stage
 from service.relay import Relay
-from service.schemas import (
-    Open,
-    TimelineStep,
-    Transcription,
-    TranscriptionWithSummary,
-    TranscriptionWithTimeline,
-)
-from service.store import browse, timeline, transcriptions, transcripts
+from service.schemas import Open, TimelineStep, Transcription, TranscriptionWithSummary, TranscriptionWithTimeline
+from service.store import transcription_queries, transcriptions, transcripts
 
 router = APIRouter(prefix="/v1/transcriptions", tags=["Transcriptions"], responses=EVERYWHERE)
 
@@ -39,7 +33,7 @@ class TranscriptionPage(Open):
 @router.get("", summary="List transcriptions")
 async def list_page(relay: RelayOf, wanted: WantedOf, page: PageOf) -> TranscriptionPage:
     def query(session: Session) -> tuple[list[tables.Transcription], dict[str, Any]]:
-        found = browse.page_of(session, wanted, page)
+        found = transcription_queries.page(session, wanted, page)
         return found, transcripts.summaries(session, [job.id for job in found])
 
     found, summaries = await relay.db.read(query)
@@ -50,7 +44,7 @@ async def list_page(relay: RelayOf, wanted: WantedOf, page: PageOf) -> Transcrip
 
 @router.get("/count", summary="Count transcriptions")
 async def count(relay: RelayOf, wanted: WantedOf) -> Count:
-    return counted(await relay.db.read(lambda session: browse.count(session, wanted)))
+    return counted(await relay.db.read(lambda session: transcription_queries.count(session, wanted)))
 
 
 @router.get(
@@ -72,7 +66,10 @@ async def read(
         await endings.wait_for(job.id, wait)
         job = await owned(relay, transcription_id, caller)
     entries, summaries = await relay.db.read(
-        lambda session: (timeline.of(session, job.id), transcripts.summaries(session, [job.id]))
+        lambda session: (
+            transcription_queries.timeline_of(session, job.id),
+            transcripts.summaries(session, [job.id]),
+        )
     )
     steps = [TimelineStep.of(entry) for entry in entries]
     return answer_once(request, TranscriptionWithTimeline.of(job, summary=summaries.get(job.id), timeline=steps))

@@ -13,7 +13,7 @@ import structlog
 
 from service.errors import Unavailable
 from service.relay import Relay
-from service.store import browse
+from service.store import transcription_queries
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +73,7 @@ class Endings:
         asked = list(self._waiting)
         for start in range(0, len(asked), ASKED_AT_ONCE):
             some = asked[start : start + ASKED_AT_ONCE]
-            still_open = await self._relay.db.read(partial(browse.still_open, ids=some))
+            still_open = await self._relay.db.read(partial(transcription_queries.still_open, ids=some))
             for transcription_id in set(some) - still_open:
                 self._release(transcription_id)
 

@@ -15,7 +15,7 @@ from service.ids import new_uuid
 from service.relay import Relay, open_relay
 from service.revisions import HEAD, misfit
 from service.settings import SECRETS, Settings, load_settings, misspelled
-from service.store import heartbeats
+from service.store import system
 from service.telemetry import configure_logs
 from service.vault import Vault
 
@@ -122,7 +122,7 @@ async def _read(relay: Relay) -> tuple[bool, Finding]:
 
 
 async def _write(relay: Relay) -> str:
-    await relay.db.write(lambda session: heartbeats.beat(session, "doctor", relay.clock(), {}))
+    await relay.db.write(lambda session: system.record_heartbeat(session, "doctor", relay.clock(), {}))
     return "a row was written and is on disk"
 
 

@@ -54,7 +54,7 @@ def _of_worker(settings: "Settings") -> str | None:
     import asyncio
 
     from service.errors import DatabaseDown
-    from service.store.heartbeats import WORKER_SILENT_MS
+    from service.store.system import WORKER_SILENT_MS
 
     try:
         silent_ms = asyncio.run(_silence_ms(settings.direct_url))
@@ -70,11 +70,11 @@ async def _silence_ms(database_url: str) -> int | None:
     import socket
 
     from service.db import open_database
-    from service.store import heartbeats
+    from service.store import system
     from service.wakeups import Wakeups
 
     mark = f"worker:{socket.gethostname()}:"
     async with open_database(database_url, Wakeups()) as db:
-        beats = await db.read(heartbeats.all_of)
+        beats = await db.read(system.heartbeats_of)
         newest = max((beat.at_ms for name, beat in beats.items() if name.startswith(mark)), default=None)
         return None if newest is None else await db.now_ms() - newest

@@ -16,7 +16,7 @@ from service.dashboard.render import render
 from service.dashboard.visitors import Reader
 from service.lifecycle import DeliveryStatus
 from service.store import deliveries, endpoints, events
-from service.store.paging import Page
+from service.store.transcription_queries import Page
 from service.tables import Delivery, Endpoint
 
 router = APIRouter()
@@ -40,10 +40,10 @@ async def list_page(
     request: Request, relay: RelayOf, visitor: Reader, asked: Annotated[Asked, Query()]
 ) -> Response:
     sees = visitor.caller.sees
-    chosen = deliveries.Filter(sees, asked.endpoint_id, asked.status, asked.event_id)
+    chosen = deliveries.DeliveryFilter(sees, asked.endpoint_id, asked.status, asked.event_id)
 
     def query(session: Session) -> tuple[list[Delivery], dict[str, int], dict[str, Endpoint]]:
-        found = deliveries.page_of(session, chosen, Page(ROWS, decode(asked.cursor)))
+        found = deliveries.page(session, chosen, Page(ROWS, decode(asked.cursor)))
         here = found[:ROWS]
         tried = deliveries.count_attempts(session, [one.id for one in here])
         receivers = endpoints.of_ids(session, {one.endpoint_id for one in here if one.endpoint_id}, sees)

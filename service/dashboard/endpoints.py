@@ -19,8 +19,8 @@ from service.dashboard.visitors import Reader
 from service.errors import CallerError, InvalidRequest
 from service.relay import Relay
 from service.schemas import EVENT_TYPES
-from service.store import deliveries, endpoints, outcomes, recoveries
-from service.store.paging import Page
+from service.store import deliveries, endpoints, hourly
+from service.store.transcription_queries import Page
 from service.tables import Delivery, Endpoint, Recovery
 
 router = APIRouter()
@@ -41,7 +41,7 @@ async def list_page(
     request: Request, relay: RelayOf, visitor: Reader, asked: Annotated[Asked, Query()]
 ) -> Response:
     found = await relay.db.read(
-        lambda session: endpoints.page_of(session, visitor.caller.sees, Page(ROWS, decode(asked.cursor)))
+        lambda session: endpoints.page(session, visitor.caller.sees, Page(ROWS, decode(asked.cursor)))
     )
     here = found[:ROWS]
     return render(
@@ -82,12 +82,12 @@ async def read(
     endpoint_id: str, request: Request, relay: RelayOf, visitor: Reader, asked: Annotated[Asked, Query()]
 ) -> Response:
     endpoint = await api.owned(relay, endpoint_id, visitor.caller)
-    chosen = deliveries.Filter(visitor.caller.sees, endpoint.id)
+    chosen = deliveries.DeliveryFilter(visitor.caller.sees, endpoint.id)
 
     def query(session: Session) -> tuple[list[Delivery], dict[str, int], list[Recovery]]:
-        sent = deliveries.page_of(session, chosen, Page(DELIVERIES_SHOWN))
+        sent = deliveries.page(session, chosen, Page(DELIVERIES_SHOWN))
         tried = deliveries.count_attempts(session, [one.id for one in sent])
-        return sent, tried, recoveries.of_endpoint(session, endpoint.id)
+        return sent, tried, deliveries.recoveries_of(session, endpoint.id)
 
     sent, tried, ordered = await relay.db.read(query)
     return render(
@@ -155,7 +155,7 @@ async def delete(endpoint_id: str, request: Request, relay: RelayOf, post: Submi
 
 async def _fared(relay: Relay, endpoint: Endpoint, window: str) -> list[Cell]:
     edges = edges_of(WINDOWS[window], relay.clock())
-    found = await relay.db.read(lambda session: outcomes.of_steps(session, endpoint.id, edges))
+    found = await relay.db.read(lambda session: hourly.outcomes(session, endpoint.id, edges))
     return row_of(edges, {one.step: Tally(one.delivered, one.exhausted, one.pending) for one in found})
 
 

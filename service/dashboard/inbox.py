@@ -9,7 +9,7 @@ from service.api.cursors import decode, encode
 from service.dashboard.render import render
 from service.dashboard.visitors import Admin
 from service.dashboard.words import median
-from service.store import webhooks
+from service.store import inbox as store_inbox
 from service.tables import Webhook
 from service.webhook import RecentCall
 
@@ -40,8 +40,8 @@ async def inbox(request: Request, relay: RelayOf, _visitor: Admin, cursor: str =
     position = decode(cursor)
     found, waiting = await relay.db.read(
         lambda session: (
-            webhooks.page_of(session, position[1] if position else None, ROWS),
-            webhooks.waiting(session),
+            store_inbox.page(session, position[1] if position else None, ROWS),
+            store_inbox.count_open(session),
         )
     )
     calls = list(reversed(request.state.webhook_calls))

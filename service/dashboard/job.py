@@ -18,7 +18,8 @@ from service.dashboard.visitors import Reader
 from service.discard import discard, retry
 from service.lifecycle import DeliveryStatus, Stage
 from service.relay import Relay
-from service.store import deliveries, endpoints, heartbeats, room, timeline, transcripts, webhooks
+from service.store import deliveries, endpoints, inbox, system, transcription_queries, transcripts
+from service.store import quotas as store_quotas
 from service.tables import Delivery, Heartbeat, Transcription
 
 router = APIRouter()
@@ -60,7 +61,7 @@ async def delete(job_id: str, request: Request, relay: RelayOf, post: Submitted)
 
 def _facts(session: Session, relay: Relay, job: Transcription, sees: str | None) -> dict[str, Any]:
     """What the page shows beside the row itself."""
-    steps = timeline.newest(session, job.id, STEPS_SHOWN)
+    steps = transcription_queries.newest_timeline_entries(session, job.id, STEPS_SHOWN)
     sent = deliveries.of_transcription(session, job.id)
     return {
         "chart": drawn(steps, job.created_at_ms, relay.clock()),
@@ -75,7 +76,7 @@ def _facts(session: Session, relay: Relay, job: Transcription, sees: str | None)
 
 def _seen(session: Session, relay: Relay, job: Transcription, sent: list[Delivery]) -> Seen:
     """What the sentence is made from; the last two are read only where they can matter."""
-    beats = heartbeats.all_of(session)
+    beats = system.heartbeats_of(session)
     waits = job.stage == Stage.ACCEPTED
     pending = [one for one in sent if one.status == DeliveryStatus.PENDING]
     receivers = endpoints.of_ids(session, _endpoints_of(pending), None)
@@ -85,14 +86,14 @@ def _seen(session: Session, relay: Relay, job: Transcription, sent: list[Deliver
         trouble=relay.governor.trouble() if waits else None,
         silent_ms=_silent_ms(beats, relay.clock()),
         room=not waits or _has_room(session, relay),
-        hint=webhooks.unhandled(session, job.id),
+        hint=inbox.newest_open(session, job.id),
         deliveries=sent,
         disabled=frozenset(one.id for one in receivers.values() if not one.enabled),
     )
 
 
 def _has_room(session: Session, relay: Relay) -> bool:
-    held, quotas = room.held(session), relay.governor.quotas
+    held, quotas = store_quotas.usage(session), relay.governor.quotas
     return held.pending < quotas.pending and held.transcriptions < quotas.transcriptions
 
 

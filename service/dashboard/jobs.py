@@ -23,9 +23,8 @@ from service.errors import CallerError, InvalidRequest
 from service.ids import is_uuid
 from service.lifecycle import SonioxStatus, Stage
 from service.relay import Relay
-from service.store import browse, deliveries, transcriptions, transcripts
-from service.store.browse import Wanted
-from service.store.paging import Page
+from service.store import deliveries, transcription_queries, transcriptions, transcripts
+from service.store.transcription_queries import Page, TranscriptionFilter
 from service.tables import Transcription
 
 router = APIRouter()
@@ -44,9 +43,9 @@ class Asked(BaseModel):
     before: Annotated[Moment | None, Blank] = None
     cursor: str = ""
 
-    def wanted(self, caller: Caller) -> Wanted:
+    def wanted(self, caller: Caller) -> TranscriptionFilter:
         """What the store looks for, and what this caller may see at all."""
-        return Wanted(
+        return TranscriptionFilter(
             owner=caller.sees,
             statuses=(self.status,) if self.status else (),
             stages=(self.stage,) if self.stage else (),
@@ -63,7 +62,7 @@ async def list_page(
     page = Page(ROWS, decode(asked.cursor))
 
     def query(session: Session) -> tuple[list[Transcription], dict[str, Any], dict[str, list[str]]]:
-        found = browse.page_of(session, asked.wanted(visitor.caller), page)
+        found = transcription_queries.page(session, asked.wanted(visitor.caller), page)
         ids = [job.id for job in found[:ROWS]]
         return found, transcripts.summaries(session, ids), deliveries.statuses_of(session, ids)
 

@@ -14,7 +14,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from service.api.auth import RelayOf
 from service.dashboard.visitors import Reader
 from service.relay import Relay
-from service.store import traces
+from service.store import system
 
 router = APIRouter()
 
@@ -37,4 +37,4 @@ async def stream(request: Request, relay: RelayOf, _visitor: Reader) -> AsyncIte
 
 
 async def _newest(relay: Relay) -> tuple[object, ...]:
-    return await relay.db.read(traces.newest)
+    return await relay.db.read(system.change_marker)

@@ -9,7 +9,7 @@ from typing import assert_never
 
 from service.dashboard.words import span
 from service.lifecycle import DeliveryStatus, Stage
-from service.store.heartbeats import WORKER_SILENT_MS
+from service.store.system import WORKER_SILENT_MS
 from service.tables import Delivery, Transcription, Webhook
 
 

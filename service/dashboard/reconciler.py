@@ -13,7 +13,8 @@ from service.dashboard.visitors import Admin
 from service.errors import SonioxUnreachable
 from service.reconcile import Find, sweep
 from service.relay import Relay
-from service.store import offices, sweeps
+from service.store import reconciler as store_reconciler
+from service.store import system
 
 router = APIRouter()
 
@@ -39,7 +40,10 @@ async def dry_run(request: Request, relay: RelayOf, _post: SubmittedByAdmin) -> 
 
 async def _record(relay: Relay) -> dict[str, Any]:
     runs, office = await relay.db.read(
-        lambda session: (sweeps.latest(session, RUNS_SHOWN), offices.get(session, "reconciler"))
+        lambda session: (
+            store_reconciler.latest_runs(session, RUNS_SHOWN),
+            system.leader_lease(session, "reconciler"),
+        )
     )
     interval_ms = int(relay.settings.relay_reconcile_interval_s * 1000)
     most = max((sum(run.finds.values()) for run in runs), default=0)

@@ -13,7 +13,7 @@ from service.dashboard.links import first_page, page_at
 from service.dashboard.render import render
 from service.dashboard.snippets import marked
 from service.dashboard.visitors import Reader
-from service.store import browse
+from service.store import transcription_queries
 
 router = APIRouter()
 
@@ -36,7 +36,7 @@ async def find(request: Request, relay: RelayOf, visitor: Reader, asked: Annotat
         sought = Search(q=asked.q, limit=HITS, cursor=asked.cursor, speaker=speakers)
         found = await find_hits(sought, visitor.caller, relay)
     names = await relay.db.read(
-        lambda session: browse.filenames(session, {hit.transcription_id for hit in found.hits})
+        lambda session: transcription_queries.filenames(session, {hit.transcription_id for hit in found.hits})
     )
     return render(
         request,

@@ -12,7 +12,8 @@ from service.figures import quotas, signs_of_life
 from service.origins import settings_in_force
 from service.relay import Relay
 from service.revisions import HEAD, current_revision, misfit
-from service.store import heartbeats, sweeps
+from service.store import reconciler
+from service.store import system as store_system
 from service.tables import Heartbeat
 
 router = APIRouter()
@@ -26,7 +27,7 @@ async def system(request: Request, relay: RelayOf, _visitor: Admin) -> Response:
 
 def _facts(relay: Relay, session: Session) -> dict[str, Any]:
     now_ms = relay.clock()
-    beats = heartbeats.all_of(session)
+    beats = store_system.heartbeats_of(session)
     return {
         "database": {"sqlite": "SQLite", "postgresql": "PostgreSQL"}[relay.db.dialect.name],
         "revision": current_revision(session.connection()),
@@ -35,7 +36,7 @@ def _facts(relay: Relay, session: Session) -> dict[str, Any]:
         "life": signs_of_life(beats, relay.settings, now_ms),
         "beats": sorted(beats.values(), key=lambda beat: -beat.at_ms),
         "saying": {beat.name: _said(beat) for beat in beats.values()},
-        "stalled": sweeps.stalled(session, now_ms, now_ms - sweeps.STALLED_AFTER_MS),
+        "stalled": reconciler.stalled(session, now_ms, now_ms - reconciler.STALLED_AFTER_MS),
         "quotas": quotas(relay, session),
         "this_process": relay.name,
         "trouble": relay.governor.trouble(),

@@ -24,8 +24,8 @@ from service.dashboard.sides import Row, rows_of
 from service.dashboard.snippets import marked
 from service.dashboard.visitors import Reader
 from service.relay import Relay
-from service.store import stretches
-from service.store.stretches import Stretch
+from service.store import transcripts
+from service.store.transcripts import ChunkTimes
 from service.tables import Transcription
 from service.transcripts.formats import FORMATS
 from service.transcripts.query import Phrase, parse
@@ -57,12 +57,14 @@ async def read(
     job = await owned(relay, job_id, visitor.caller)
     stored = await documents.stored(relay, job)
     parts, heard = await relay.db.read(
-        lambda session: (stretches.all_of(session, job.id), stretches.heard(session, job.id))
+        lambda session: (transcripts.chunk_times(session, job.id), transcripts.speaker_passages(session, job.id))
     )
     here = part_at(parts, view)
     packed = None
     if here:
-        packed = await relay.db.read(partial(stretches.tokens_of, transcription_id=job.id, position=here.position))
+        packed = await relay.db.read(
+            partial(transcripts.tokens_of_chunk, transcription_id=job.id, position=here.position)
+        )
     duration_ms = stored.summary.get("duration_ms") or 0
     lanes = lanes_of(heard, duration_ms, stored.summary.get("speakers") or {})
     source = audio_source(job)
@@ -98,7 +100,7 @@ async def export(
     return response
 
 
-def part_at(parts: Sequence[Stretch], view: View) -> Stretch | None:
+def part_at(parts: Sequence[ChunkTimes], view: View) -> ChunkTimes | None:
     """The part that the address asks for; the last one for what lies behind the end."""
     if view.at is not None:
         later = (part for part in parts if part.end_ms is not None and part.end_ms > view.at)

@@ -9,9 +9,9 @@ from sqlmodel import Session
 from service.clock import DAY_MS, HOUR_MS, MINUTE_MS, iso
 from service.figures.life import signs_of_life, workers_of
 from service.relay import Relay
-from service.store import attention, heartbeats, history
-from service.store.heartbeats import WORKER_SILENT_MS
-from service.store.stats import Standing
+from service.store import statistics, system
+from service.store.statistics import StageCount
+from service.store.system import WORKER_SILENT_MS
 from service.tables import Heartbeat
 
 LOST = ("webhook_lost", "webhook_rejected")
@@ -43,7 +43,7 @@ class Concern:
         }
 
 
-def concerns(relay: Relay, session: Session, owner: str | None, queues: Mapping[str, Standing]) -> list[Concern]:
+def concerns(relay: Relay, session: Session, owner: str | None, queues: Mapping[str, StageCount]) -> list[Concern]:
     """Alarms first. What concerns the service as a whole is for those only who see everything (`owner` None)."""
     found = _of_everybody(relay, session, queues) if owner is None else []
     found += _of_jobs(relay, session, owner)
@@ -51,10 +51,10 @@ def concerns(relay: Relay, session: Session, owner: str | None, queues: Mapping[
     return sorted(found, key=lambda concern: concern.severity != "alarm")
 
 
-def _of_everybody(relay: Relay, session: Session, queues: Mapping[str, Standing]) -> list[Concern]:
+def _of_everybody(relay: Relay, session: Session, queues: Mapping[str, StageCount]) -> list[Concern]:
     now_ms = relay.clock()
-    beats = heartbeats.all_of(session)
-    lost = history.finds(session, now_ms - HOUR_MS)
+    beats = system.heartbeats_of(session)
+    lost = statistics.findings(session, now_ms - HOUR_MS)
     return [
         *_silent(relay, beats),
         *_parked(relay, beats),
@@ -83,11 +83,11 @@ def _parked(relay: Relay, beats: Mapping[str, Heartbeat]) -> Iterator[Concern]:
             yield Concern("soniox_parked", "alarm", trouble, subject=("system", "soniox"))
 
 
-def _is_late(queue: Standing, before_ms: int) -> bool:
+def _is_late(queue: StageCount, before_ms: int) -> bool:
     return queue.oldest_ms is not None and queue.oldest_ms < before_ms
 
 
-def _late(lane: str, queue: Standing, most_ms: int) -> Concern:
+def _late(lane: str, queue: StageCount, most_ms: int) -> Concern:
     message = f"the oldest of {queue.count} that wait for `{lane}` is older than {most_ms // MINUTE_MS} minutes"
     return Concern("queue_late", "warning", message, queue.count, queue.oldest_ms, ("queue", lane))
 
@@ -99,7 +99,7 @@ def _missed(finds: Mapping[str, int]) -> Iterator[Concern]:
 
 
 def _of_jobs(relay: Relay, session: Session, owner: str | None) -> list[Concern]:
-    number, jobs = attention.failed(session, relay.clock() - DAY_MS, owner)
+    number, jobs = statistics.failed(session, relay.clock() - DAY_MS, owner)
     return [
         Concern(
             "transcription_failed",
@@ -115,7 +115,7 @@ def _of_jobs(relay: Relay, session: Session, owner: str | None) -> list[Concern]
 
 
 def _of_receivers(relay: Relay, session: Session, owner: str | None) -> list[Concern]:
-    number, exhausted = attention.exhausted(session, relay.clock() - DAY_MS, owner)
+    number, exhausted = statistics.exhausted(session, relay.clock() - DAY_MS, owner)
     given_up = [
         Concern(
             "delivery_exhausted",
@@ -138,7 +138,7 @@ def _of_receivers(relay: Relay, session: Session, owner: str | None) -> list[Con
             ("endpoint", endpoint.id),
             ("PATCH", f"/v1/endpoints/{endpoint.id}"),
         )
-        for endpoint in attention.disabled(session, owner)
+        for endpoint in statistics.disabled(session, owner)
     ]
     failing = [
         Concern(
@@ -150,6 +150,6 @@ def _of_receivers(relay: Relay, session: Session, owner: str | None) -> list[Con
             ("endpoint", endpoint_id),
             ("POST", f"/v1/endpoints/{endpoint_id}/test"),
         )
-        for endpoint_id, failures, since_ms in attention.failing(session, owner)
+        for endpoint_id, failures, since_ms in statistics.failing(session, owner)
     ]
     return [*disabled, *failing, *given_up]

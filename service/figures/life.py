@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from service.reconcile import HEARTBEAT
 from service.settings import Settings
-from service.store.heartbeats import WORKER_SILENT_MS
+from service.store.system import WORKER_SILENT_MS
 from service.tables import Heartbeat
 
 WORKER = "worker:"

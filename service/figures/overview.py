@@ -13,11 +13,11 @@ from service.figures import results
 from service.figures.attention import concerns
 from service.figures.windows import Length, window_of
 from service.relay import Relay
-from service.store import budget, history, hours, stats
-from service.store.counting import DELIVERIES, JOBS
-from service.store.history import Interval, Window
-from service.store.room import held
-from service.store.stats import Standing
+from service.store import hourly, statistics
+from service.store import quotas as store_quotas
+from service.store.hourly import DELIVERIES, JOBS
+from service.store.quotas import usage
+from service.store.statistics import Interval, StageCount, Window
 
 KEPT_TIMES = 20  # what was long to count is kept for so many times as long: counting takes 5 % of the time at most
 
@@ -64,8 +64,8 @@ class Figures:
             window = window_of(length, self.relay.clock())
             ended, sent = await self.relay.db.read(
                 lambda session: (
-                    hours.ended(session, JOBS, window, owner),
-                    hours.ended(session, DELIVERIES, window, owner),
+                    hourly.finished_hours(session, JOBS, window, owner),
+                    hourly.finished_hours(session, DELIVERIES, window, owner),
                 )
             )
             now_s = time.monotonic()
@@ -78,10 +78,10 @@ class Figures:
 def _current(relay: Relay, session: Session, owner: str | None, window: Window) -> dict[str, Any]:
     """How things stand now."""
     now_ms = relay.clock()
-    queues = stats.queues(session, owner)
+    queues = statistics.queue_lengths(session, owner)
     service = {} if owner is not None else _of_the_service(relay, session, window)
     return {
-        "stages": _standings(stats.stages(session, owner), now_ms),
+        "stages": _standings(statistics.count_by_stage(session, owner), now_ms),
         "queues": _standings(queues, now_ms),
         "attention": [concern.shown() for concern in concerns(relay, session, owner, queues)],
         **service,
@@ -90,8 +90,8 @@ def _current(relay: Relay, session: Session, owner: str | None, window: Window) 
 
 def quotas(relay: Relay, session: Session) -> dict[str, dict[str, int]]:
     """What is used of what Soniox allows; transcriptions and files that others hold there lower our limit."""
-    used, limits = held(session), relay.governor.quotas
-    requests = budget.used(session, relay.clock() // 1000)
+    used, limits = usage(session), relay.governor.quotas
+    requests = store_quotas.requests_in_window(session, relay.clock() // 1000)
     counted = {
         kind: {"used": getattr(used, kind), "limit": getattr(limits, kind)}
         for kind in ("pending", "transcriptions", "files")
@@ -102,12 +102,12 @@ def quotas(relay: Relay, session: Session) -> dict[str, dict[str, int]]:
 
 def _of_the_service(relay: Relay, session: Session, window: Window) -> dict[str, Any]:
     return {
-        "reconciler_finds": history.finds(session, window.since_ms),
+        "reconciler_finds": statistics.findings(session, window.since_ms),
         "quotas": quotas(relay, session),
     }
 
 
-def _standings(standings: Mapping[str, Standing], now_ms: int) -> list[dict[str, Any]]:
+def _standings(standings: Mapping[str, StageCount], now_ms: int) -> list[dict[str, Any]]:
     return [
         {"name": name, "count": one.count, "oldest_s": age_s(one.oldest_ms, now_ms)}
         for name, one in standings.items()

@@ -5,7 +5,7 @@ from typing import Any
 
 from service.clock import iso
 from service.figures.windows import quantiles, total
-from service.store.history import COMPLETED, DELIVERED, EXHAUSTED, FAILED, Interval, Kind, Window
+from service.store.statistics import COMPLETED, DELIVERED, EXHAUSTED, FAILED, Interval, Kind, Window
 
 
 def jobs(parts: Sequence[Interval], window: Window) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from itertools import accumulate, repeat
 from typing import Literal
 
 from service.clock import DAY_MS, HOUR_MS, MINUTE_MS
-from service.store.history import Interval, Kind, Window
+from service.store.statistics import Interval, Kind, Window
 
 Length = Literal["1h", "24h", "7d", "30d"]
 

@@ -9,7 +9,7 @@ from service.ids import new_uuid
 from service.lifecycle import Stage
 from service.relay import Relay
 from service.soniox import RemoteTranscription
-from service.store import timeline, transcriptions
+from service.store import transcription_queries, transcriptions
 from service.tables import TimelineEntry, Transcription
 
 OWNER = "adopted"  # no key has this id: only admin keys see what was adopted
@@ -28,7 +28,7 @@ async def adopted(relay: Relay, remote: RemoteTranscription) -> Transcription | 
             entry = TimelineEntry(
                 transcription_id=job.id, at_ms=job.created_at_ms, step="adopted", source="webhook"
             )
-            timeline.note(session, entry)
+            transcription_queries.add_timeline_entries(session, entry)
         return present or job
 
     return await relay.db.write(adopt)

@@ -13,7 +13,7 @@ from service.errors import SonioxError
 from service.lifecycle import backoff_ms
 from service.marks import job_of_reference
 from service.relay import Relay
-from service.store import claims, removals
+from service.store import claims, reconciler
 from service.tables import Removal
 
 log = structlog.get_logger(__name__)
@@ -32,7 +32,7 @@ async def cleanup(relay: Relay, row: Removal) -> None:
     except SonioxError as error:
         await _again(relay, row, error)
     else:
-        await relay.db.write(partial(removals.done, row=row), wake=("submit",))  # there is room again
+        await relay.db.write(partial(reconciler.delete_removals, row=row), wake=("submit",))  # there is room again
 
 
 async def _targets(relay: Relay, row: Removal) -> tuple[set[str], set[str]]:

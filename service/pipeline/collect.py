@@ -18,8 +18,8 @@ from service.pipeline.results import Result, overdue, store_result, unreadable, 
 from service.relay import Relay
 from service.soniox import RemoteTranscription
 from service.soniox.models import FINISHED_BADLY, FINISHED_WELL
-from service.store import claims, removals, webhooks
-from service.store.heard import Heard
+from service.store import claims, inbox, reconciler
+from service.store.inbox import ClaimedEntry
 from service.tables import Transcription, Webhook
 from service.transcripts.codec import MalformedTranscript, pack
 
@@ -28,7 +28,7 @@ LOOKS_AT_A_MALFORMED_ONE = 6  # an answer cut on the way is malformed too
 LOOKS_FOR_A_LOST_ONE = 3  # a 404 may be a replica that lags
 
 
-async def collect(relay: Relay, heard: Heard) -> None:
+async def collect(relay: Relay, heard: ClaimedEntry) -> None:
     """Run one claimed row of the inbox to its outcome."""
     row, job = heard
     if job is not None and job.stage not in OPEN_STAGES and row.soniox_id in {job.soniox_id, *job.past_soniox_ids}:
@@ -83,10 +83,10 @@ async def _turn_away(relay: Relay, row: Webhook, remote: RemoteTranscription) ->
     ours = bool(row.job) and remote.job() == row.job
 
     def turn_away(session: Session) -> None:
-        if ours and webhooks.handle(session, row, "superseded", relay.clock()):
-            removals.order(session, removals.of(row.job, remote.id, None, relay.clock()))
+        if ours and inbox.close(session, row, "superseded", relay.clock()):
+            reconciler.add_removals(session, reconciler.removal_of(row.job, remote.id, None, relay.clock()))
         elif not ours:
-            webhooks.handle(session, row, "not_ours", relay.clock())
+            inbox.close(session, row, "not_ours", relay.clock())
 
     await relay.db.write(turn_away, wake=("cleanup",))
 
@@ -136,6 +136,6 @@ async def _again(relay: Relay, row: Webhook, reason: str) -> None:
 
 async def _close(relay: Relay, row: Webhook, outcome: str) -> None:
     def close(session: Session) -> None:
-        webhooks.handle(session, row, outcome, relay.clock())
+        inbox.close(session, row, outcome, relay.clock())
 
     await relay.db.write(close)

@@ -9,9 +9,9 @@ from service import telemetry
 from service.ids import new_id
 from service.lifecycle import Stage
 from service.schemas import transcription_event_body
-from service.store import endings, events, files, removals, timeline, transcripts, webhooks
-from service.store.endings import Ending
-from service.store.events import Told
+from service.store import events, files, inbox, reconciler, transcription_queries, transcriptions, transcripts
+from service.store.events import EventDraft
+from service.store.transcriptions import JobResult
 from service.store.transcripts import Parts
 from service.tables import Event, TimelineEntry, Transcription, Webhook
 
@@ -30,7 +30,7 @@ class End:
     """
 
     job: Transcription
-    ending: Ending
+    ending: JobResult
     base_url: str
     told_by: Webhook | None = None
     parts: Parts | None = None
@@ -41,30 +41,32 @@ class End:
 def finish(session: Session, end: End) -> bool:
     """Moves e, f and g. False where that attempt was finished already or is gone."""
     ending = end.ending
-    job = endings.mark_finished(session, ending)
+    job = transcriptions.mark_finished(session, ending)
     if end.told_by:
         outcome = "stored" if job is not None else "already_finished"
-        webhooks.handle(session, end.told_by, outcome, ending.finished_at_ms)
+        inbox.close(session, end.told_by, outcome, ending.finished_at_ms)
     if job is None:
         return False
     if job.stage == Stage.COMPLETED and job.file_id is not None:
         files.remove_of_transcriptions(session, [job.id])  # a failed one keeps it, for another attempt
     if end.parts:
         transcripts.store(session, end.parts)
-    events.append(session, Told(_event(end, job), job.callback_url))
+    events.append(session, EventDraft(_event(end, job), job.callback_url))
     if end.remove and not job.adopted:
-        removals.order(session, removals.of(job.id, job.soniox_id, job.soniox_file_id, ending.finished_at_ms))
-    timeline.note(session, *end.entries, _last_entry(ending, job))
+        reconciler.add_removals(
+            session, reconciler.removal_of(job.id, job.soniox_id, job.soniox_file_id, ending.finished_at_ms)
+        )
+    transcription_queries.add_timeline_entries(session, *end.entries, _last_entry(ending, job))
     return True
 
 
-def count_finished(job: Transcription, ending: Ending) -> None:
+def count_finished(job: Transcription, ending: JobResult) -> None:
     """Tell the metrics, once the transaction is on disk."""
     telemetry.transcriptions_finished.labels(str(ending.stage), ending.learned_from).inc()
     telemetry.turnaround_seconds.observe((ending.finished_at_ms - job.created_at_ms) / 1000)
 
 
-def _last_entry(ending: Ending, job: Transcription) -> TimelineEntry:
+def _last_entry(ending: JobResult, job: Transcription) -> TimelineEntry:
     return TimelineEntry(
         transcription_id=job.id,
         at_ms=ending.finished_at_ms,

@@ -22,8 +22,8 @@ from service.pipeline.enclose import ANNOUNCED, enclosed
 from service.relay import Relay
 from service.store import deliveries, endpoints
 from service.store.deliveries import Settlement
-from service.store.parcels import Parcel
-from service.store.receivers import Failure
+from service.store.delivery_queue import ClaimedDelivery
+from service.store.endpoints import ReceiverFailure
 from service.tables import Attempt, TimelineEntry
 from service.traces import attributes, traceparent_of
 
@@ -38,7 +38,7 @@ OUTCOMES = {
 GONE = Outcome(None, "the receiver is gone", 0)
 
 
-async def notify(relay: Relay, parcel: Parcel) -> None:
+async def notify(relay: Relay, parcel: ClaimedDelivery) -> None:
     """Run one claimed delivery through one try."""
     at_ms = relay.clock()
     outcome = await _try(relay, parcel, at_ms)
@@ -52,7 +52,7 @@ async def notify(relay: Relay, parcel: Parcel) -> None:
     await _settle(relay, parcel, outcome, at_ms, verdict)
 
 
-async def _try(relay: Relay, parcel: Parcel, at_ms: int) -> Outcome:
+async def _try(relay: Relay, parcel: ClaimedDelivery, at_ms: int) -> Outcome:
     try:
         message = await _message(relay, parcel, at_ms)
     except ValueError as error:
@@ -60,7 +60,7 @@ async def _try(relay: Relay, parcel: Parcel, at_ms: int) -> Outcome:
     return GONE if message is None else await _post(relay, parcel, message)
 
 
-async def _post(relay: Relay, parcel: Parcel, message: Message) -> Outcome:
+async def _post(relay: Relay, parcel: ClaimedDelivery, message: Message) -> Outcome:
     """Send it, with the trace it belongs to."""
     ids = {
         "job_id": parcel.transcription_id,
@@ -76,7 +76,7 @@ async def _post(relay: Relay, parcel: Parcel, message: Message) -> Outcome:
     return outcome
 
 
-async def _message(relay: Relay, parcel: Parcel, at_ms: int) -> Message | None:
+async def _message(relay: Relay, parcel: ClaimedDelivery, at_ms: int) -> Message | None:
     """None when the event, the endpoint or the transcription is gone. Raises ValueError as `message_to`."""
     if parcel.body is None:
         return None
@@ -90,7 +90,7 @@ async def _message(relay: Relay, parcel: Parcel, at_ms: int) -> Message | None:
     return message_to(parcel, relay.vault, parcel.event_id, body, at_ms)
 
 
-def _callback(relay: Relay, parcel: Parcel, at_ms: int) -> Message | None:
+def _callback(relay: Relay, parcel: ClaimedDelivery, at_ms: int) -> Message | None:
     if parcel.callback_url is None:
         return None
     headers = {"webhook-id": parcel.event_id, "webhook-timestamp": str(at_ms // 1000)}
@@ -100,7 +100,7 @@ def _callback(relay: Relay, parcel: Parcel, at_ms: int) -> Message | None:
     return Message(parcel.callback_url, headers, msgspec.json.encode(body))
 
 
-async def _settle(relay: Relay, parcel: Parcel, outcome: Outcome, at_ms: int, verdict: Verdict) -> None:
+async def _settle(relay: Relay, parcel: ClaimedDelivery, outcome: Outcome, at_ms: int, verdict: Verdict) -> None:
     settlement = _settlement(parcel, outcome, at_ms, verdict)
     if verdict.disable:
         await _settle_and_disable(relay, settlement, verdict.disable)
@@ -127,7 +127,7 @@ async def _settle_and_disable(relay: Relay, settlement: Settlement, reason: str)
         log.warning("endpoint_disabled", endpoint_id=settlement.parcel.endpoint_id, reason=reason)
 
 
-def _settlement(parcel: Parcel, outcome: Outcome, at_ms: int, verdict: Verdict) -> Settlement:
+def _settlement(parcel: ClaimedDelivery, outcome: Outcome, at_ms: int, verdict: Verdict) -> Settlement:
     failed = not outcome.delivered and not verdict.disable and outcome is not GONE
     return Settlement(
         parcel=parcel,
@@ -141,12 +141,12 @@ def _settlement(parcel: Parcel, outcome: Outcome, at_ms: int, verdict: Verdict) 
         ),
         status=verdict.status,
         due_at_ms=verdict.due_at_ms,
-        failure=Failure(parcel.receiver, at_ms, verdict.closed_until_ms) if failed else None,
+        failure=ReceiverFailure(parcel.receiver, at_ms, verdict.closed_until_ms) if failed else None,
         entry=_entry(parcel, outcome, at_ms, verdict.status) if parcel.transcription_id else None,
     )
 
 
-def _entry(parcel: Parcel, outcome: Outcome, at_ms: int, status: DeliveryStatus) -> TimelineEntry:
+def _entry(parcel: ClaimedDelivery, outcome: Outcome, at_ms: int, status: DeliveryStatus) -> TimelineEntry:
     return TimelineEntry(
         transcription_id=parcel.transcription_id or "",
         at_ms=at_ms + outcome.duration_ms,

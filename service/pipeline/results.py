@@ -12,7 +12,7 @@ from service.pipeline.finish import NEXT_LANES, End, count_finished, finish
 from service.pipeline.keep import parts_of
 from service.relay import Relay
 from service.soniox import RemoteTranscription
-from service.store.endings import Ending
+from service.store.transcriptions import JobResult
 from service.tables import TimelineEntry, Transcription, Webhook
 from service.transcripts.codec import MalformedTranscript, Packed
 
@@ -98,9 +98,9 @@ def _entries(row: Webhook, job: Transcription, result: Result, now_ms: int) -> l
     return entries
 
 
-def _ending(job: Transcription, stage: Stage, remote: RemoteTranscription, source: str, now_ms: int) -> Ending:
+def _ending(job: Transcription, stage: Stage, remote: RemoteTranscription, source: str, now_ms: int) -> JobResult:
     failed = stage is Stage.FAILED
-    return Ending(
+    return JobResult(
         job.id,
         job.attempt,
         stage,

@@ -26,8 +26,8 @@ from service.lifecycle import Stage, backoff_ms
 from service.pipeline.finish import NEXT_LANES, End, count_finished, finish
 from service.pipeline.upload import find_or_upload, is_still_mine, unclear_since_ms
 from service.relay import Relay
-from service.store import removals, timeline, transcriptions
-from service.store.endings import Ending
+from service.store import reconciler, transcription_queries, transcriptions
+from service.store.transcriptions import JobResult
 from service.tables import TimelineEntry, Transcription
 from service.traces import attributes
 
@@ -85,9 +85,9 @@ def _settle(relay: Relay, job: Transcription, soniox_id: str, started_ms: int, s
     check_at_ms = now_ms + int(relay.settings.relay_reconcile_grace_s * 1000)
     mine = transcriptions.mark_submitted(session, job, soniox_id, now_ms=now_ms, check_at_ms=check_at_ms)
     if not mine:
-        removals.order(session, removals.of(job.id, soniox_id, None, now_ms))
+        reconciler.add_removals(session, reconciler.removal_of(job.id, soniox_id, None, now_ms))
         return
-    timeline.note(
+    transcription_queries.add_timeline_entries(
         session,
         TimelineEntry(
             transcription_id=job.id,
@@ -130,7 +130,7 @@ async def _give_back(relay: Relay, job: Transcription, error: SonioxError) -> No
 
     def postpone(session: Session) -> None:
         if step(session):
-            timeline.note(session, entry)
+            transcription_queries.add_timeline_entries(session, entry)
 
     log.warning("submission_postponed", job_id=job.id, reason=error.message, http_status=error.status_code)
     await relay.db.write(postpone)
@@ -149,7 +149,7 @@ def _waiting(
 
 async def _fail(relay: Relay, job: Transcription, error: SonioxError) -> None:
     error_type = error.error_type or "invalid_request"
-    ending = Ending(
+    ending = JobResult(
         job.id,
         job.attempt,
         Stage.FAILED,

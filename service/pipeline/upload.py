@@ -9,7 +9,7 @@ from service.lifecycle import OPEN_STAGES
 from service.marks import file_reference
 from service.relay import Relay
 from service.soniox import Upload
-from service.store import files, removals, transcriptions
+from service.store import files, reconciler, transcriptions
 from service.tables import File, Transcription
 
 
@@ -60,7 +60,7 @@ async def _remember(relay: Relay, job: Transcription, soniox_file_id: str) -> No
             return True
         present = transcriptions.get(session, job.id, None)
         if present is None or present.stage not in OPEN_STAGES:
-            removals.order(session, removals.of(job.id, None, soniox_file_id, relay.clock()))
+            reconciler.add_removals(session, reconciler.removal_of(job.id, None, soniox_file_id, relay.clock()))
         return False  # whoever claimed it since may find and use the file; if not, the reconciler removes it
 
     if not await relay.db.write(remember, wake=("cleanup",)):

@@ -18,8 +18,8 @@ from service.reconcile.finds import Find
 from service.reconcile.leaks import find_leaks, mend_leaks
 from service.reconcile.sweep import sweep
 from service.relay import Relay
-from service.store import heartbeats, offices, sweeps
-from service.store.room import held
+from service.store import reconciler, system
+from service.store.quotas import usage
 from service.tables import Sweep
 
 log = structlog.get_logger(__name__)
@@ -48,7 +48,7 @@ async def run_when_due(relay: Relay, rhythm: Rhythm) -> None:
     interval_ms = int(relay.settings.relay_reconcile_interval_s * 1000)
     until_ms = now_ms + int(interval_ms * HELD_FOR_INTERVALS)
     mine = await relay.db.write(
-        lambda session: offices.take(session, OFFICE, relay.name, now_ms=now_ms, until_ms=until_ms)
+        lambda session: system.acquire_leader_lease(session, OFFICE, relay.name, now_ms=now_ms, until_ms=until_ms)
     )
     if not mine:
         return
@@ -76,9 +76,9 @@ async def _run(relay: Relay, rhythm: Rhythm) -> None:
     telemetry.reconciler_runs.labels("failed" if row.error else "ok").inc()
 
     def write(session: Session) -> None:
-        sweeps.add(session, row)
-        heartbeats.forget_before(session, row.started_at_ms - FORGOTTEN_AFTER_MS)
-        heartbeats.beat(session, HEARTBEAT, row.finished_at_ms, {"by": row.by, "finds": row.finds})
+        reconciler.add_run(session, row)
+        system.delete_heartbeats_before(session, row.started_at_ms - FORGOTTEN_AFTER_MS)
+        system.record_heartbeat(session, HEARTBEAT, row.finished_at_ms, {"by": row.by, "finds": row.finds})
 
     await relay.db.write(write)
 
@@ -108,7 +108,9 @@ def _kinds(finds: list[Find]) -> Counter[str]:
 async def _stalled(relay: Relay) -> Counter[str]:
     """Rows nobody works on are claimed again by themselves; a count above 0 says that workers are missing."""
     now_ms = relay.clock()
-    counts = await relay.db.read(lambda session: sweeps.stalled(session, now_ms, now_ms - sweeps.STALLED_AFTER_MS))
+    counts = await relay.db.read(
+        lambda session: reconciler.stalled(session, now_ms, now_ms - reconciler.STALLED_AFTER_MS)
+    )
     for lane, number in counts.items():
         telemetry.work_stalled.labels(lane).set(number)
     return Counter({f"stalled_{lane}": number for lane, number in counts.items() if number})
@@ -117,8 +119,8 @@ async def _stalled(relay: Relay) -> Counter[str]:
 async def _is_short_of_room(relay: Relay) -> bool:
     return await relay.db.read(
         lambda session: (
-            sweeps.is_waiting_for_room(session, relay.clock())
-            and held(session).pending >= relay.governor.quotas.pending
+            reconciler.is_waiting_for_room(session, relay.clock())
+            and usage(session).pending >= relay.governor.quotas.pending
         )
     )
 

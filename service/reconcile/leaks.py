@@ -18,8 +18,8 @@ from service.marks import job_of_reference
 from service.relay import Relay
 from service.soniox import RemoteTranscription
 from service.soniox.models import FINISHED_BADLY, FINISHED_WELL
-from service.store import removals, sweeps, transcriptions, webhooks
-from service.store.room import Held
+from service.store import inbox, reconciler, transcriptions
+from service.store.quotas import QuotaUsage
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +45,7 @@ async def find_leaks(relay: Relay, remotes: Sequence[RemoteTranscription]) -> Le
     files = [file async for file in relay.soniox.list_files()]
     ours = [remote for remote in remotes if _is_marked(relay, remote)]
     our_files = {file.id: job for file in files if (job := job_of_reference(file.client_reference_id or ""))}
-    relay.governor.others = Held(0, len(remotes) - len(ours), len(files) - len(our_files))
+    relay.governor.others = QuotaUsage(0, len(remotes) - len(ours), len(files) - len(our_files))
 
     def query(session: Session) -> Leaks:
         leaks = _without_row(session, ours, our_files)
@@ -62,11 +62,11 @@ async def mend_leaks(relay: Relay, leaks: Leaks) -> None:
 
     def mend(session: Session) -> None:
         for job, soniox_id in leaks.transcriptions:
-            removals.order(session, removals.of(job, soniox_id, None, now_ms))
+            reconciler.add_removals(session, reconciler.removal_of(job, soniox_id, None, now_ms))
         for job, file_id in leaks.files:
-            removals.order(session, removals.of(job, None, file_id, now_ms))
+            reconciler.add_removals(session, reconciler.removal_of(job, None, file_id, now_ms))
         if leaks.foreign:
-            webhooks.record(session, [_as_hint(remote, now_ms) for remote in leaks.foreign])
+            inbox.record(session, [_as_hint(remote, now_ms) for remote in leaks.foreign])
 
     await relay.db.write(mend, wake=("cleanup", "collect"))
     for kind, number in leaks.counts().items():
@@ -76,10 +76,10 @@ async def mend_leaks(relay: Relay, leaks: Leaks) -> None:
 
 def _without_row(session: Session, ours: list[RemoteTranscription], our_files: dict[str, str]) -> Leaks:
     rows = transcriptions.stages_of(session, list({remote.job() for remote in ours} | set(our_files.values())))
-    leaving, files_leaving = sweeps.leaving(session)
+    leaving, files_leaving = reconciler.pending_removals(session)
     needed = {soniox_id for _, soniox_id in rows.values()}
     unsettled = {job for job, (stage, soniox_id) in rows.items() if stage in OPEN_STAGES and soniox_id is None}
-    used = sweeps.files_in_use(session, list(our_files))
+    used = reconciler.files_in_use(session, list(our_files))
     return Leaks(
         [
             (remote.job(), remote.id)
@@ -112,5 +112,5 @@ def _is_marked(relay: Relay, remote: RemoteTranscription) -> bool:
     return bool(remote.job()) and (remote.webhook_url or "").split("?")[0] == relay.settings.webhook_base
 
 
-def _as_hint(remote: RemoteTranscription, now_ms: int) -> webhooks.Hint:
-    return webhooks.Hint(new_uuid(now_ms), "", remote.id, remote.status, "reconciler", now_ms)
+def _as_hint(remote: RemoteTranscription, now_ms: int) -> inbox.InboxEntry:
+    return inbox.InboxEntry(new_uuid(now_ms), "", remote.id, remote.status, "reconciler", now_ms)

@@ -11,7 +11,7 @@ from service.ids import new_uuid
 from service.reconcile.finds import Find, next_look_ms
 from service.relay import Relay
 from service.soniox import RemoteTranscription
-from service.store import timeline, transcriptions, webhooks
+from service.store import inbox, transcription_queries, transcriptions
 from service.store.transcriptions import Seen
 from service.tables import TimelineEntry, Transcription
 
@@ -58,8 +58,8 @@ async def record(relay: Relay, finds: list[Find]) -> None:
 
     def write(session: Session) -> None:
         if news:
-            webhooks.record(session, [_as_hint(find, now_ms) for find in news])
-            timeline.note(session, *[_entry(find, now_ms) for find in news])
+            inbox.record(session, [_as_hint(find, now_ms) for find in news])
+            transcription_queries.add_timeline_entries(session, *[_entry(find, now_ms) for find in news])
         transcriptions.mark_seen(session, [_seen(find, interval_ms) for find in finds])
 
     await relay.db.write(write, wake=("collect", "submit"))
@@ -90,9 +90,9 @@ async def _listed(relay: Relay, wanted: set[str]) -> list[RemoteTranscription]:
     return found
 
 
-def _as_hint(find: Find, now_ms: int) -> webhooks.Hint:
+def _as_hint(find: Find, now_ms: int) -> inbox.InboxEntry:
     job = find.job
-    return webhooks.Hint(new_uuid(now_ms), job.id, job.soniox_id or "", find.status, "reconciler", now_ms)
+    return inbox.InboxEntry(new_uuid(now_ms), job.id, job.soniox_id or "", find.status, "reconciler", now_ms)
 
 
 def _seen(find: Find, interval_ms: int) -> Seen:

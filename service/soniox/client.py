@@ -14,12 +14,7 @@ from urllib.parse import urlencode
 import msgspec
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from service.errors import (
-    SonioxError,
-    SonioxNotFound,
-    SonioxUncertain,
-    SonioxUnreachable,
-)
+from service.errors import SonioxError, SonioxNotFound, SonioxUncertain, SonioxUnreachable
 from service.http_client import FAILURES, Answer, Caps, exchange, new_client
 from service.soniox import refusals
 from service.soniox.models import Count, FilePage, RemoteFile, RemoteTranscription, TranscriptionPage

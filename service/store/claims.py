@@ -15,7 +15,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from sqlmodel import Session, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from service.store.rows import changed
+from service.store.statements import changed
 from service.tables import Due, table_of
 
 D = TypeVar("D", bound=Due)

@@ -1,19 +1,19 @@
-"""Deliveries and their attempts."""
+"""Deliveries, their attempts, and recoveries: orders to send again what an endpoint did not accept."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, and_, bindparam, func, text, update
+from sqlalchemy import ColumnElement, and_, bindparam, func, or_, text, tuple_, update
 from sqlmodel import Session, select
 
 from service.lifecycle import DeliveryStatus
-from service.store import receivers, transcriptions
-from service.store.claims import FREE
-from service.store.paging import Page, cut
-from service.store.parcels import Parcel
-from service.store.receivers import Failure
-from service.store.rows import insert_all
-from service.tables import NOT_DELIVERED, Attempt, Delivery, TimelineEntry, table_of
+from service.store import endpoints, transcriptions
+from service.store.claims import DONE, FREE, still_held
+from service.store.delivery_queue import ClaimedDelivery
+from service.store.endpoints import ReceiverFailure
+from service.store.statements import insert_all
+from service.store.transcription_queries import Page, keyset_page
+from service.tables import NOT_DELIVERED, Attempt, Delivery, Recovery, TimelineEntry, table_of
 
 deliveries = table_of(Delivery)
 attempts = table_of(Attempt)
@@ -27,11 +27,11 @@ class Settlement:
     before.
     """
 
-    parcel: Parcel
+    parcel: ClaimedDelivery
     attempt: Attempt
     status: DeliveryStatus
     due_at_ms: int | None
-    failure: Failure | None
+    failure: ReceiverFailure | None
     entry: TimelineEntry | None
 
     @property
@@ -44,8 +44,8 @@ def settle(session: Session, settled: Sequence[Settlement]) -> Sequence[None]:
     insert_all(session, [one.attempt for one in settled])
     session.connection().execute(_SETTLE, [_values(one) for one in settled])
     insert_all(session, [one.entry for one in settled if one.entry])
-    receivers.count_failures(session, [one.failure for one in settled if one.failure])
-    receivers.mark_healthy(session, [one.parcel.receiver for one in settled if one.healed])
+    endpoints.count_failures(session, [one.failure for one in settled if one.failure])
+    endpoints.mark_healthy(session, [one.parcel.receiver for one in settled if one.healed])
     for one in settled:
         code, parcel = one.attempt.status_code, one.parcel
         if parcel.endpoint_id is None and parcel.transcription_id and code:
@@ -78,11 +78,11 @@ def _values(one: Settlement) -> dict[str, str | int | None]:
 
 def get(session: Session, delivery_id: str, owner: str | None) -> Delivery | None:
     """One delivery of `owner`'s, or anybody's for None."""
-    return session.exec(select(Delivery).where(deliveries.c.id == delivery_id, *_of(owner))).one_or_none()
+    return session.exec(select(Delivery).where(deliveries.c.id == delivery_id, *_where_owner(owner))).one_or_none()
 
 
 @dataclass(frozen=True)
-class Filter:
+class DeliveryFilter:
     """Which deliveries are listed; None: any."""
 
     owner: str | None
@@ -91,23 +91,23 @@ class Filter:
     event_id: str | None = None
 
 
-def page_of(session: Session, chosen: Filter, page: Page) -> list[Delivery]:
+def page(session: Session, chosen: DeliveryFilter, page: Page) -> list[Delivery]:
     """One page, and one more row if there is a next one."""
-    query = select(Delivery).where(*_of(chosen.owner))
+    query = select(Delivery).where(*_where_owner(chosen.owner))
     if chosen.status not in {None, DeliveryStatus.DELIVERED}:
         query = query.where(text(NOT_DELIVERED))
     for name in ("endpoint_id", "status", "event_id"):
         if (wanted := getattr(chosen, name)) is not None:
             query = query.where(deliveries.c[name] == wanted)
-    return list(session.exec(cut(query, deliveries, page)))
+    return list(session.exec(keyset_page(query, deliveries, page)))
 
 
-def again(session: Session, delivery: Delivery, now_ms: int) -> None:
+def retry(session: Session, delivery: Delivery, now_ms: int) -> None:
     """Send it now, with all tries of the schedule before it; the outcome of one under way no longer counts."""
     values = {"status": DeliveryStatus.PENDING, "due_at_ms": now_ms, "tries": 0, "delivered_at_ms": None, **FREE}
     mine = update(deliveries).where(deliveries.c.id == delivery.id)
     session.exec(mine.values(fence=deliveries.c.fence + 1, **values))
-    receivers.open_again(session, delivery.receiver)
+    endpoints.close_circuit(session, delivery.receiver)
 
 
 def abandon(session: Session, endpoint_id: str) -> None:
@@ -152,5 +152,83 @@ def count_attempts(session: Session, delivery_ids: list[str]) -> dict[str, int]:
     return {row[0]: row[1] for row in found}
 
 
-def _of(owner: str | None) -> list[ColumnElement[bool]]:
+def _where_owner(owner: str | None) -> list[ColumnElement[bool]]:
     return [] if owner is None else [deliveries.c.owner == owner]
+
+
+recoveries = table_of(Recovery)
+
+
+def create_recovery(session: Session, recovery: Recovery) -> int:
+    """Insert the order, with the number of deliveries it stands for, which is given back."""
+    expected = count_undelivered(session, recovery.endpoint_id, recovery.since_ms, recovery.until_ms)
+    row = Recovery.model_validate({**recovery.model_dump(), "expected": expected})
+    insert_all(session, [row])
+    endpoints.mark_healthy(session, [recovery.endpoint_id])
+    return expected
+
+
+def count_undelivered(session: Session, endpoint_id: str, since_ms: int, until_ms: int) -> int:
+    """How many deliveries would be sent again."""
+    # Compared, not looked up: without statistics SQLite would read all that the endpoint ever got.
+    wanted = _undelivered(deliveries.c.endpoint_id.concat("") == endpoint_id, since_ms, until_ms)
+    return int(session.exec(select(func.count()).select_from(deliveries).where(wanted)).one())
+
+
+def run_recovery_batch(session: Session, row: Recovery, *, size: int, now_ms: int, again_ms: int) -> int:
+    """Make the next deliveries due and remember how far it came, or that it is finished; how many there were.
+
+    Both are one transaction, so that a worker that is killed neither skips nor repeats one.
+    """
+    position = tuple_(deliveries.c.created_at_ms, deliveries.c.id) > (row.at_created_ms, row.at_id)
+    query = (
+        select(deliveries.c.id, deliveries.c.created_at_ms)
+        .where(
+            _undelivered(deliveries.c.endpoint_id == row.endpoint_id, row.since_ms, row.until_ms),
+            position,
+            _idle(now_ms),
+        )
+        .order_by(deliveries.c.created_at_ms, deliveries.c.id)
+        .limit(size)
+    )
+    batch = session.exec(query).all()
+    done = {"recovered": row.recovered + len(batch)}
+    if batch:
+        values = {**FREE, "due_at_ms": again_ms, "at_id": batch[-1][0], "at_created_ms": batch[-1][1]}
+    else:
+        values = {**DONE, "finished_at_ms": now_ms}
+    mine = session.exec(update(recoveries).where(still_held(Recovery, row)).values(**values, **done))
+    if mine.rowcount != 1:
+        return 0
+    _send_again(session, [row_id for row_id, _ in batch], now_ms)
+    return len(batch)
+
+
+def recoveries_of(session: Session, endpoint_id: str) -> list[Recovery]:
+    """Its recoveries, newest first."""
+    query = select(Recovery).where(recoveries.c.endpoint_id == endpoint_id)
+    return list(session.exec(query.order_by(recoveries.c.created_at_ms.desc()).limit(100)))
+
+
+def _send_again(session: Session, ids: list[str], now_ms: int) -> None:
+    if ids:
+        values = {"status": DeliveryStatus.PENDING, "due_at_ms": now_ms, "tries": 0, **FREE}
+        mine = update(deliveries).where(deliveries.c.id.in_(ids))
+        session.exec(mine.values(fence=deliveries.c.fence + 1, **values))
+
+
+def _idle(now_ms: int) -> ColumnElement[bool]:
+    """Not in flight just now."""
+    return or_(deliveries.c.lease_until_ms.is_(None), deliveries.c.lease_until_ms <= now_ms)
+
+
+def _undelivered(of_endpoint: ColumnElement[bool], since_ms: int, until_ms: int) -> ColumnElement[bool]:
+    """Exhausted ones, and those that failed and wait for their next try; not what is on its way anyhow."""
+    return and_(
+        of_endpoint,
+        text(NOT_DELIVERED),
+        deliveries.c.created_at_ms >= since_ms,
+        deliveries.c.created_at_ms <= until_ms,
+        deliveries.c.status.in_((DeliveryStatus.EXHAUSTED, DeliveryStatus.PENDING)),
+        or_(deliveries.c.status == DeliveryStatus.EXHAUSTED, deliveries.c.tries > 0),
+    )

@@ -1,15 +1,18 @@
-"""Downstream subscribers."""
+"""Endpoints, their health, and the deliveries that wait while one is disabled."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, bindparam, delete, or_, update
+from sqlalchemy import BindParameter, ColumnElement, bindparam, delete, func, or_, text, update
 from sqlmodel import Session, select
 
-from service.store import deliveries, holding, receivers
-from service.store.paging import Page, cut
-from service.store.rows import changed, insert_all
-from service.tables import Endpoint, Receiver, table_of
+from service.lifecycle import DeliveryStatus
+from service.store import deliveries
+from service.store.claims import FREE
+from service.store.statements import changed, insert_all, upsert
+from service.store.transcription_queries import Page, keyset_page
+from service.tables import NOT_DELIVERED, Delivery, Endpoint, Receiver, table_of
 
 endpoints = table_of(Endpoint)
 
@@ -26,15 +29,15 @@ def subscribed(session: Session, owner: str, event_type: str) -> list[Endpoint]:
     A disabled one is read again under a lock: else one that is just being enabled might never get what is held
     for it in the same moment.
     """
-    found = list(session.exec(_HEARS, params={"of_owner": owner}))
+    found = list(session.exec(_SUBSCRIBES, params={"of_owner": owner}))
     disabled = [row.id for row in found if not row.enabled]
     if disabled:
         now = list(session.exec(_LOCKED, params={"ids": disabled}))
         found = [row for row in found if row.enabled] + now
-    return [row for row in found if wants(row, event_type)]
+    return [row for row in found if is_subscribed(row, event_type)]
 
 
-_HEARS = (
+_SUBSCRIBES = (
     select(Endpoint)
     .where(or_(endpoints.c.owner == bindparam("of_owner"), endpoints.c.sees_all))
     .order_by(endpoints.c.id)
@@ -43,14 +46,14 @@ _IDS: BindParameter[str] = bindparam("ids", expanding=True)
 _LOCKED = select(Endpoint).where(endpoints.c.id.in_(_IDS)).order_by(endpoints.c.id).with_for_update(read=True)
 
 
-def wants(endpoint: Endpoint, event_type: str) -> bool:
+def is_subscribed(endpoint: Endpoint, event_type: str) -> bool:
     """An empty list of types stands for all."""
     return not endpoint.event_types or event_type in endpoint.event_types
 
 
 def get(session: Session, endpoint_id: str, owner: str | None) -> Endpoint | None:
     """One endpoint of `owner`'s, or anybody's for None."""
-    query = select(Endpoint).where(endpoints.c.id == endpoint_id, *_of(owner))
+    query = select(Endpoint).where(endpoints.c.id == endpoint_id, *_where_owner(owner))
     return session.exec(query).one_or_none()
 
 
@@ -58,13 +61,13 @@ def of_ids(session: Session, ids: Collection[str], owner: str | None) -> dict[st
     """Those of some endpoints that are `owner`'s, or anybody's for None, by id."""
     if not ids:
         return {}
-    query = select(Endpoint).where(endpoints.c.id.in_(ids), *_of(owner))
+    query = select(Endpoint).where(endpoints.c.id.in_(ids), *_where_owner(owner))
     return {row.id: row for row in list(session.exec(query))}
 
 
-def page_of(session: Session, owner: str | None, page: Page) -> list[Endpoint]:
+def page(session: Session, owner: str | None, page: Page) -> list[Endpoint]:
     """One page, and one more row if there is a next one."""
-    query = cut(select(Endpoint).where(*_of(owner)), endpoints, page)
+    query = keyset_page(select(Endpoint).where(*_where_owner(owner)), endpoints, page)
     return list(session.exec(query))
 
 
@@ -82,7 +85,7 @@ def disable(session: Session, endpoint_id: str, *, now_ms: int, reason: str | No
     values = {"enabled": False, "disabled_at_ms": now_ms, "disabled_reason": reason}
     disabled = changed(session, mine.values(**values)).one_or_none()
     if disabled is not None:
-        holding.hold(session, endpoint_id, now_ms)
+        hold_deliveries(session, endpoint_id, now_ms)
     return disabled
 
 
@@ -90,16 +93,95 @@ def enable(session: Session, endpoint_id: str) -> None:
     """Send it what was held, and take it for healthy."""
     values = {"enabled": True, "disabled_at_ms": None, "disabled_reason": None}
     session.exec(update(endpoints).where(endpoints.c.id == endpoint_id).values(**values))
-    receivers.mark_healthy(session, [endpoint_id])
-    holding.give_back(session, endpoint_id)
+    mark_healthy(session, [endpoint_id])
+    release_deliveries(session, endpoint_id)
 
 
 def remove(session: Session, endpoint_id: str) -> None:
     """Delete one; its deliveries stay to be read, and what was not delivered says why."""
     session.exec(delete(endpoints).where(endpoints.c.id == endpoint_id))
-    receivers.forget(session, endpoint_id)
+    delete_health(session, endpoint_id)
     deliveries.abandon(session, endpoint_id)
 
 
-def _of(owner: str | None) -> list[ColumnElement[bool]]:
+def _where_owner(owner: str | None) -> list[ColumnElement[bool]]:
     return [] if owner is None else [endpoints.c.owner == owner]
+
+
+delivery_rows = table_of(Delivery)
+
+
+def hold_deliveries(session: Session, endpoint_id: str, now_ms: int) -> None:
+    """Take what is due from the queue, but not what is in flight; the next claim asks for that again."""
+    idle = delivery_rows.c.lease_until_ms.is_(None) | (delivery_rows.c.lease_until_ms <= now_ms)
+    waiting = update(delivery_rows).where(
+        delivery_rows.c.receiver == endpoint_id, delivery_rows.c.due_at_ms.is_not(None), idle
+    )
+    session.exec(waiting.values(due_at_ms=None, **FREE))
+
+
+def release_deliveries(session: Session, endpoint_id: str) -> None:
+    """Make due what was held, in the order in which it came."""
+    held = update(delivery_rows).where(
+        delivery_rows.c.endpoint_id == endpoint_id,
+        text(NOT_DELIVERED),
+        delivery_rows.c.status == DeliveryStatus.PENDING,
+        delivery_rows.c.due_at_ms.is_(None),
+    )
+    session.exec(held.values(due_at_ms=delivery_rows.c.created_at_ms))
+
+
+receivers = table_of(Receiver)
+
+HEALTHY = {"failures": 0, "failing_since_ms": None, "closed_until_ms": None}
+
+
+@dataclass(frozen=True, order=True)
+class ReceiverFailure:
+    """A try that failed, and until when nothing more is sent to this receiver; None: no need to wait."""
+
+    receiver: str
+    at_ms: int
+    closed_until_ms: int | None = None
+
+
+def count_failures(session: Session, failures: Sequence[ReceiverFailure]) -> None:
+    """Raise the counts, always in the order of ids, so that two workers cannot lock each other out."""
+    if not failures:
+        return
+    fresh = upsert(session, receivers)
+    statement = fresh.on_conflict_do_update(
+        index_elements=[receivers.c.id],
+        set_={
+            "failures": receivers.c.failures + 1,
+            "failing_since_ms": func.coalesce(receivers.c.failing_since_ms, fresh.excluded.failing_since_ms),
+            "closed_until_ms": fresh.excluded.closed_until_ms,
+        },
+    )
+    rows = [
+        {
+            "id": failure.receiver,
+            "failures": 1,
+            "failing_since_ms": failure.at_ms,
+            "closed_until_ms": failure.closed_until_ms,
+            "paid_until_ms": 0,
+        }
+        for failure in sorted(failures, key=lambda failure: failure.receiver)
+    ]
+    session.exec(statement, params=rows)
+
+
+def mark_healthy(session: Session, ids: Sequence[str]) -> None:
+    """They took something, or somebody says that they will."""
+    if ids:
+        session.exec(update(receivers).where(receivers.c.id.in_(sorted(ids))).values(**HEALTHY))
+
+
+def close_circuit(session: Session, receiver: str) -> None:
+    """Let the next delivery through now, whatever happened before."""
+    session.exec(update(receivers).where(receivers.c.id == receiver).values(closed_until_ms=None))
+
+
+def delete_health(session: Session, receiver: str) -> None:
+    """Delete one."""
+    session.exec(delete(receivers).where(receivers.c.id == receiver))

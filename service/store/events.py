@@ -1,15 +1,16 @@
-"""The event log and its fan-out to deliveries, written in the transaction of what the event tells."""
+"""The event log: its fan-out to deliveries, and its order for readers."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from sqlalchemy import delete, insert, text
+from sqlalchemy import delete, insert, text, tuple_, update
 from sqlmodel import Session, select
 
 from service.ids import new_id
 from service.store.endpoints import subscribed
-from service.store.rows import insert_all, is_sqlite, values_of
+from service.store.statements import insert_all, is_sqlite, values_of
 from service.tables import Attempt, Delivery, Endpoint, Event, table_of
 
 events = table_of(Event)
@@ -19,7 +20,7 @@ attempts = table_of(Attempt)
 CURRENT_TRANSACTION = text("CAST(CAST(pg_current_xact_id() AS text) AS bigint)")
 
 
-class Told(NamedTuple):
+class EventDraft(NamedTuple):
     """An event, and to whom it goes beside those who subscribed.
 
     `callback_url` is the caller's own `webhook_url` of the event's transcription; `but_not` is an endpoint that
@@ -31,13 +32,13 @@ class Told(NamedTuple):
     but_not: str | None = None
 
 
-def append(session: Session, told: Told) -> None:
+def append(session: Session, told: EventDraft) -> None:
     """Write the event and a delivery for each receiver. What goes to a disabled endpoint is held: not due."""
-    put(session, told.event)
+    insert_event(session, told.event)
     insert_all(session, list(_deliveries(told, subscribed(session, told.event.owner, told.event.type))))
 
 
-def put(session: Session, event: Event) -> None:
+def insert_event(session: Session, event: Event) -> None:
     """Write an event alone, marked on PostgreSQL with its transaction: see `feed`."""
     values = values_of(event)
     if not is_sqlite(session):
@@ -45,7 +46,7 @@ def put(session: Session, event: Event) -> None:
     session.exec(insert(events).values(**values))
 
 
-def forget_results(session: Session, transcription_id: str) -> int:
+def clear_results(session: Session, transcription_id: str) -> int:
     """Delete what was told about one transcription, and the deliveries that carried it; how many those were."""
     theirs = deliveries.c.transcription_id == transcription_id
     old = select(deliveries.c.id).where(theirs)
@@ -65,7 +66,7 @@ def callback_receiver(owner: str, url: str) -> str:
     return f"callback:{owner}:{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}"
 
 
-def _deliveries(told: Told, heard: Sequence[Endpoint]) -> Iterator[Delivery]:
+def _deliveries(told: EventDraft, heard: Sequence[Endpoint]) -> Iterator[Delivery]:
     event = told.event
     for endpoint in heard:
         if endpoint.id != told.but_not:
@@ -85,3 +86,77 @@ def _delivery(event: Event, endpoint_id: str | None, receiver: str, *, held: boo
         created_at_ms=event.created_at_ms,
         due_at_ms=None if held else event.created_at_ms,
     )
+
+
+Position = tuple[int, int]  # (xact, seq) of the last event that was read
+
+START: Position = (-1, 0)
+SETTLED = text("events.xact < CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint)")
+FROM_ELSEWHERE = text("xact >= CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)")
+
+
+@dataclass(frozen=True)
+class EventFilter:
+    """Which events: those of `owner`, or everybody's for None; of `types`, or all when empty."""
+
+    owner: str | None
+    types: tuple[str, ...] = ()
+
+
+def after(session: Session, position: Position, wanted: EventFilter, limit: int) -> list[Event]:
+    """The next events, oldest first."""
+    query = select(Event).where(tuple_(events.c.xact, events.c.seq) > position)
+    if not is_sqlite(session):
+        query = query.where(SETTLED)
+    if wanted.owner is not None:
+        query = query.where(events.c.owner == wanted.owner)
+    if wanted.types:
+        query = query.where(events.c.type.in_(wanted.types))
+    query = query.order_by(events.c.xact, events.c.seq).limit(limit)
+    return list(session.exec(query))
+
+
+def follow(session: Session, position: Position, wanted: EventFilter, limit: int) -> tuple[list[Event], Position]:
+    """The next events and the position behind them, past all that is not wanted."""
+    newest = newest_position(session)
+    found = after(session, position, wanted, limit)
+    if found and len(found) == limit:
+        return found, _behind(found[-1])
+    read = [_behind(event) for event in (newest, *found) if event]
+    return found, max([position, *read])
+
+
+def _behind(event: Event) -> Position:
+    return event.xact, event.seq or 0
+
+
+def position_of(session: Session, event_id: str) -> Position | None:
+    """Where an event stands; None when there is none of that id, or no longer."""
+    query = select(events.c.xact, events.c.seq).where(events.c.id == event_id)
+    return session.exec(query).one_or_none()
+
+
+def position_before(session: Session, moment_ms: int) -> Position:
+    """A position from which all events of `moment_ms` and later are still ahead."""
+    query = select(events.c.xact, events.c.seq).where(events.c.created_at_ms >= moment_ms)
+    found = session.exec(query.order_by(events.c.xact, events.c.seq).limit(1)).one_or_none()
+    if found is None:
+        newest = newest_position(session)
+        return START if newest is None else _behind(newest)
+    xact, seq = found
+    return xact, seq - 1
+
+
+def newest_position(session: Session) -> Event | None:
+    """The newest event that readers may see."""
+    query = select(Event).order_by(events.c.xact.desc(), events.c.seq.desc()).limit(1)
+    if not is_sqlite(session):
+        query = query.where(SETTLED)
+    found = list(session.exec(query))
+    return found[0] if found else None
+
+
+def adopt_restored(session: Session) -> None:
+    """Events of a dump from another cluster carry transactions that are still to come here; put them first."""
+    if not is_sqlite(session):
+        session.exec(update(events).where(FROM_ELSEWHERE).values(xact=0))

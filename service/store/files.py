@@ -7,8 +7,8 @@ from sqlalchemy import ColumnElement, delete, func, update
 from sqlmodel import Session, select
 
 from service.db import Database
-from service.store.paging import Page, cut
-from service.store.rows import insert_all
+from service.store.statements import insert_all
+from service.store.transcription_queries import Page, keyset_page
 from service.tables import File, FileChunk, table_of
 
 files = table_of(File)
@@ -46,7 +46,7 @@ def find(session: Session, file_id: str, owner: str | None) -> File | None:
 
 def page_of(session: Session, owner: str | None, page: Page) -> list[File]:
     """One page of those that `find` finds."""
-    query = cut(select(File).where(*_listed(owner)), files, page)
+    query = keyset_page(select(File).where(*_listed(owner)), files, page)
     return list(session.exec(query))
 
 

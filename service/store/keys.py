@@ -1,10 +1,12 @@
-"""API keys, known by their hashes."""
+"""API keys, known by their hashes, and the columns that are encrypted with a master secret."""
 
-from sqlalchemy import update
+from typing import Any
+
+from sqlalchemy import Table, update
 from sqlmodel import Session, select
 
-from service.store.rows import insert_all
-from service.tables import ApiKey, table_of
+from service.store.statements import insert_all
+from service.tables import ApiKey, Endpoint, Transcription, table_of
 
 keys = table_of(ApiKey)
 
@@ -41,3 +43,25 @@ def revoke(session: Session, key_id: str, now_ms: int) -> bool:
     """End a key; False when there is no valid one of that id."""
     valid = (keys.c.id == key_id) & keys.c.revoked_at_ms.is_(None)
     return session.exec(update(keys).where(valid).values(revoked_at_ms=now_ms)).rowcount == 1
+
+
+endpoints = table_of(Endpoint)
+jobs = table_of(Transcription)
+
+ENCRYPTED: dict[Table, tuple[str, ...]] = {
+    endpoints: ("secret_sealed", "headers_sealed", "past_secrets"),
+    jobs: ("callback_secret_sealed",),
+}
+
+
+def encrypted_page(session: Session, table: Table, after: str, limit: int) -> list[dict[str, Any]]:
+    """Id and sealed columns of up to `limit` rows behind the id `after`, held until the commit."""
+    columns = [table.c[name] for name in ENCRYPTED[table]]
+    query = select(table.c.id, *columns).where(table.c.id > after, columns[0].is_not(None))
+    found = session.exec(query.order_by(table.c.id).limit(limit).with_for_update())
+    return [dict(row) for row in found.mappings()]
+
+
+def update_encrypted(session: Session, table: Table, row_id: str, values: dict[str, Any]) -> None:
+    """Set sealed columns of one row."""
+    session.exec(update(table).where(table.c.id == row_id).values(**values))

@@ -27,7 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TSQUERY
 from sqlmodel import Session, select
 
-from service.store.rows import insert_all, is_sqlite
+from service.store.statements import insert_all, is_sqlite
 from service.tables import Passage, table_of
 from service.transcripts import passages as found
 from service.transcripts.query import Phrase

@@ -1,7 +1,7 @@
-"""Transcriptions: one function for each move of the lifecycle, named as there, and the reads."""
+"""Transcriptions: one function per move of the lifecycle, and the reads by id."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, bindparam, delete, func, update
@@ -9,7 +9,7 @@ from sqlmodel import Session, select
 
 from service.lifecycle import Stage, sources_of
 from service.store.claims import DONE, FREE, postpone, still_held
-from service.store.rows import changed, insert_all, upsert, values_of
+from service.store.statements import changed, insert_all, upsert, values_of
 from service.tables import IdempotencyKey, Transcription, table_of
 
 jobs = table_of(Transcription)
@@ -188,3 +188,34 @@ def remember_key(session: Session, key: IdempotencyKey) -> IdempotencyKey | None
 
 def _count(*conditions: ColumnElement[bool]) -> Any:
     return select(func.count()).select_from(jobs).where(*conditions)
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """The end of one attempt. What is None here stays as it is known."""
+
+    transcription_id: str
+    attempt: int
+    stage: Stage
+    finished_at_ms: int
+    learned_from: str
+    soniox_id: str | None = None
+    soniox_status: str | None = None
+    audio_duration_ms: int | None = None
+    webhook_status_code: int | None = None
+    model: str | None = None
+    error_type: str | None = None
+    error_message: str | None = None
+
+
+def mark_finished(session: Session, ending: JobResult) -> Transcription | None:
+    """The row as it is afterwards, or None when that attempt was finished already or is gone.
+
+    The raised fence tells whoever still works on the row that the claim is lost.
+    """
+    told = {name: value for name, value in asdict(ending).items() if value is not None}
+    attempt = (jobs.c.id == told.pop("transcription_id")) & (jobs.c.attempt == told.pop("attempt"))
+    open_one = attempt & jobs.c.stage.in_(sources_of(ending.stage))
+    done = {**told, **DONE, "check_at_ms": None, "unsettled": False, "fence": jobs.c.fence + 1}
+    statement = update(Transcription).where(open_one).values(**done).returning(Transcription)
+    return changed(session, statement).one_or_none()

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import case, delete
 from sqlmodel import Session, select
 
 from service.store import search
-from service.store.rows import insert_all
+from service.store.statements import insert_all
 from service.tables import Passage, Transcript, TranscriptChunk, table_of
 from service.transcripts.passages import Passage as FoundPassage
 
@@ -84,3 +84,41 @@ def delete_of(session: Session, transcription_id: str) -> int:
     session.exec(delete(chunks).where(chunks.c.transcription_id == transcription_id))
     gone = delete(transcripts).where(transcripts.c.transcription_id == transcription_id)
     return session.scalars(gone.returning(transcripts.c.token_count)).one_or_none() or 0
+
+
+MOST_PASSAGES = 20_000
+
+
+class ChunkTimes(NamedTuple):
+    """A chunk without its tokens; times are None where Soniox gave none."""
+
+    position: int
+    token_count: int
+    start_ms: int | None
+    end_ms: int | None
+    min_confidence: float | None
+
+
+def chunk_times(session: Session, transcription_id: str) -> list[ChunkTimes]:
+    """All chunks in order: about a hundred for the longest recording."""
+    columns = [chunks.c[name] for name in ChunkTimes._fields]
+    query = select(*columns).where(chunks.c.transcription_id == transcription_id).order_by(chunks.c.position)
+    return [ChunkTimes(*row) for row in session.exec(query).all()]
+
+
+def tokens_of_chunk(session: Session, transcription_id: str, position: int) -> bytes | None:
+    """One packed chunk."""
+    query = select(chunks.c.data).where(
+        chunks.c.transcription_id == transcription_id, chunks.c.position == position
+    )
+    found: bytes | None = session.exec(query).one_or_none()
+    return found
+
+
+def speaker_passages(session: Session, transcription_id: str) -> list[tuple[int, str | None, int]]:
+    """When each passage begins (ms), who speaks it, and how many tokens it has."""
+    query = select(passages.c.start_ms, passages.c.speaker, passages.c.token_count).where(
+        passages.c.transcription_id == transcription_id, passages.c.start_ms.is_not(None)
+    )
+    found = session.exec(query.limit(MOST_PASSAGES))
+    return [(start_ms, speaker, token_count) for start_ms, speaker, token_count in found]

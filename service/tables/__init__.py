@@ -6,10 +6,17 @@ transaction by `store/`, and a purge must not lock what a worker claims.
 """
 
 from service.tables.base import IS_OPEN, IS_SETTLED, NOT_COMPLETED, NOT_DELIVERED, Due, table_of
-from service.tables.downstream import Attempt, Delivery, Endpoint, Event, Receiver, Recovery
-from service.tables.inbox import Removal, Webhook
+from service.tables.deliveries import Attempt, Delivery, Endpoint, Event, Receiver, Recovery
 from service.tables.operations import ApiKey, CountedHour, Heartbeat, ModelList, Office, SonioxCalls, Sweep
-from service.tables.transcriptions import File, FileChunk, IdempotencyKey, TimelineEntry, Transcription
+from service.tables.transcriptions import (
+    File,
+    FileChunk,
+    IdempotencyKey,
+    Removal,
+    TimelineEntry,
+    Transcription,
+    Webhook,
+)
 from service.tables.transcripts import Passage, Transcript, TranscriptChunk
 
 __all__ = [

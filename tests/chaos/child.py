@@ -35,7 +35,7 @@ LEASE_MS = 1_500
 SHORT_TIMES: dict[str, dict[str, float]] = {
     "service.worker": {"LEASE_MS": LEASE_MS, "RENEW_EVERY_S": 0.3},
     "service.leases": {"SENDING_MS": 300},
-    "service.store.room": {"SHOWS_AFTER_MS": 1_000},
+    "service.store.quotas": {"SHOWS_AFTER_MS": 1_000},
 }
 
 

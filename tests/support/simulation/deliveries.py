@@ -18,10 +18,10 @@ from service.pipeline.notify import notify
 from service.pipeline.recover import recover
 from service.relay import Relay, open_relay
 from service.schemas import Open, event_body
-from service.store import claims, deliveries, endpoints, events, parcels, recoveries
+from service.store import claims, deliveries, delivery_queue, endpoints, events
 from service.store.claims import Claimant
-from service.store.events import Told
-from service.store.parcels import Parcel
+from service.store.delivery_queue import ClaimedDelivery
+from service.store.events import EventDraft
 from service.tables import Attempt, Delivery, Endpoint, Event, Recovery
 from service.vault import new_endpoint_secret
 from tests.support.relay_app import settings_for
@@ -79,15 +79,15 @@ class DeliverySimulation:
 
         def append(session: Session) -> None:
             for event in made:
-                events.append(session, Told(event))
+                events.append(session, EventDraft(event))
 
         await self.relay.db.write(append)
         return made
 
-    async def claim(self, limit: int = 64) -> list[Parcel]:
+    async def claim(self, limit: int = 64) -> list[ClaimedDelivery]:
         """Take what is due."""
         claimant = Claimant("tester", self.clock(), LEASE_MS)
-        return await self.relay.db.write(lambda session: parcels.claim(session, claimant, limit))
+        return await self.relay.db.write(lambda session: delivery_queue.claim(session, claimant, limit))
 
     async def run(self) -> int:
         """Claim and send until nothing is due; how many tries that were."""
@@ -112,13 +112,13 @@ class DeliverySimulation:
 
         def die(session: Session) -> None:
             for row in rows:
-                recoveries.do_batch(session, row, size=7, now_ms=self.clock(), again_ms=self.clock())
+                deliveries.run_recovery_batch(session, row, size=7, now_ms=self.clock(), again_ms=self.clock())
             raise KilledWorker
 
         with contextlib.suppress(KilledWorker):
             await self.relay.db.write(die)
 
-    async def notify(self, parcel: Parcel) -> None:
+    async def notify(self, parcel: ClaimedDelivery) -> None:
         """Send one that was claimed."""
         await notify(self.relay, parcel)
 
@@ -128,7 +128,7 @@ class DeliverySimulation:
         def again(session: Session) -> None:
             delivery = deliveries.get(session, delivery_id, None)
             assert delivery
-            deliveries.again(session, delivery, self.clock())
+            deliveries.retry(session, delivery, self.clock())
 
         await self.relay.db.write(again)
 
@@ -146,7 +146,7 @@ class DeliverySimulation:
 
         def append(session: Session) -> None:
             for event in made:
-                events.append(session, Told(event, url))
+                events.append(session, EventDraft(event, url))
 
         await self.relay.db.write(append)
 

@@ -22,7 +22,7 @@ from service.relay import Relay
 from service.settings import Settings
 from service.soniox import Soniox
 from service.soniox.client import Call
-from service.store.room import Quotas
+from service.store.quotas import Quotas
 from service.traces import open_traces
 from service.vault import Vault
 from service.wakeups import Wakeups

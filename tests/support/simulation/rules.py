@@ -29,7 +29,7 @@ from service.lifecycle import DeliveryStatus, Stage
 from service.reconcile.clock import run_when_due
 from service.reconcile.sweep import sweep
 from service.sandbox.script import scripted
-from service.store import endpoints, files, recoveries
+from service.store import deliveries, endpoints, files
 from service.tables import Delivery, Event, File, FileChunk, Recovery, Removal, Transcription, Webhook
 from service.worker import LEASE_MS
 from tests.support.relay_app import MODEL, Neighbours
@@ -307,7 +307,7 @@ class Lifecycle(RuleBasedStateMachine):
             due_at_ms=now_ms,
         )
         await self.simulation.db.write(lambda session: endpoints.enable(session, endpoint_id))
-        await self.simulation.db.write(lambda session: recoveries.order(session, order))
+        await self.simulation.db.write(lambda session: deliveries.create_recovery(session, order))
 
     # what must hold
 

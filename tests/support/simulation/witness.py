@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlmodel import Session
 
-from service.store.rows import is_sqlite
+from service.store.statements import is_sqlite
 
 FENCED = ("transcriptions", "webhooks", "deliveries", "removals", "recoveries")
 NOTE = "INSERT INTO witness (what, row_id, old, new, attempt) VALUES ({})"

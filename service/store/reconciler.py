@@ -1,11 +1,15 @@
-"""The reconciler's own record, and what it looks for in our tables."""
+"""Runs of the reconciler, what it looks for, and pending deletions at Soniox."""
+
+from collections.abc import Sequence
 
 from sqlalchemy import delete, func, or_, text
 from sqlmodel import Session, SQLModel, select
 
 from service.clock import MINUTE_MS
+from service.ids import new_id
 from service.lifecycle import Stage
-from service.store.rows import insert_all
+from service.store.claims import still_held
+from service.store.statements import insert_all
 from service.tables import IS_OPEN, Delivery, Removal, Sweep, Transcription, Webhook, table_of
 
 sweeps = table_of(Sweep)
@@ -22,7 +26,7 @@ QUEUES: dict[str, type[SQLModel]] = {
 }
 
 
-def add(session: Session, sweep: Sweep) -> None:
+def add_run(session: Session, sweep: Sweep) -> None:
     """Write one run down, and forget very old ones."""
     insert_all(session, [sweep])
     kept = select(sweeps.c.started_at_ms).order_by(sweeps.c.started_at_ms.desc()).offset(KEPT).limit(1)
@@ -31,7 +35,7 @@ def add(session: Session, sweep: Sweep) -> None:
         session.exec(delete(sweeps).where(sweeps.c.started_at_ms <= oldest))
 
 
-def latest(session: Session, limit: int) -> list[Sweep]:
+def latest_runs(session: Session, limit: int) -> list[Sweep]:
     """The newest runs first."""
     query = select(Sweep).order_by(sweeps.c.started_at_ms.desc()).limit(limit)
     return list(session.exec(query))
@@ -54,7 +58,7 @@ def stalled(session: Session, now_ms: int, before_ms: int) -> dict[str, int]:
     return counts
 
 
-def leaving(session: Session) -> tuple[set[str], set[str]]:
+def pending_removals(session: Session) -> tuple[set[str], set[str]]:
     """Ids of transcriptions and of files at Soniox whose removal is ordered already."""
     rows = session.exec(select(removals.c.soniox_id, removals.c.soniox_file_id)).all()
     return {row[0] for row in rows if row[0]}, {row[1] for row in rows if row[1]}
@@ -64,3 +68,36 @@ def files_in_use(session: Session, ids: list[str]) -> set[str]:
     """Those files at Soniox that an open transcription needs."""
     query = select(jobs.c.soniox_file_id).where(text(IS_OPEN), jobs.c.soniox_file_id.is_not(None))
     return set(session.exec(query)) & set(ids)
+
+
+def removal_of(
+    transcription_id: str,
+    soniox_id: str | None,
+    soniox_file_id: str | None,
+    now_ms: int,
+    *,
+    unsettled: bool = False,
+) -> list[Removal]:
+    """The row that has a transcription and its file removed; none when there is nothing to remove."""
+    if soniox_id is None and soniox_file_id is None and not unsettled:
+        return []
+    row = Removal(
+        id=new_id("rem", now_ms),
+        transcription_id=transcription_id,
+        soniox_id=soniox_id,
+        soniox_file_id=soniox_file_id,
+        unsettled=unsettled,
+        created_at_ms=now_ms,
+        due_at_ms=now_ms,
+    )
+    return [row]
+
+
+def add_removals(session: Session, rows: Sequence[Removal]) -> None:
+    """Have all of these removed."""
+    insert_all(session, rows)
+
+
+def delete_removals(session: Session, row: Removal) -> None:
+    """It is gone; a row whose claim was lost stays."""
+    session.exec(delete(table_of(Removal)).where(still_held(Removal, row)))

@@ -1,25 +1,21 @@
-"""Turns: which deliveries are claimed next, so that no receiver keeps others waiting.
-
-Only the oldest due deliveries of a receiver, as many as it takes at once, may be in flight; whoever of them is
-free is claimed, in turn with the other receivers'. A receiver that hangs thus holds few hands, whatever its
-backlog, and no worker has to know what the others do: a row in flight keeps its place in this window. What is
-not claimed costs nothing, no try and no write.
-"""
+"""The fair queue of deliveries: which are claimed next, and everything that is needed to send them."""
 
 import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
-from sqlalchemy import TextClause, text, update
+from sqlalchemy import TextClause, and_, bindparam, text, update
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, select
 
 from service.lifecycle import TRIPPED_AFTER
-from service.store import holding
-from service.store.receivers import receivers
-from service.tables import Delivery, table_of
+from service.store import claims, endpoints
+from service.store.claims import Claimant
+from service.store.endpoints import receivers
+from service.tables import Delivery, Endpoint, Event, Receiver, Transcription, table_of
 
 deliveries = table_of(Delivery)
 
@@ -29,7 +25,7 @@ READ_AT_ONCE = 32  # receivers in one statement
 
 # Deliveries that are read of a receiver; its window may be shorter. A number that PostgreSQL does not know when it
 # plans would be taken for a tenth of all rows.
-LENGTHS = (10, 100)
+QUEUE_LENGTHS = (10, 100)
 
 # The distinct receivers by leaps through the index, one for each, however many deliveries wait. Core can say
 # this, but nobody could read it.
@@ -71,7 +67,7 @@ THEIRS = {
 }
 
 
-class Turn(NamedTuple):
+class ClaimOrder(NamedTuple):
     """A receiver with something due. `enabled`, `max_in_flight`, `rate_per_s`: None for a callback."""
 
     receiver: str
@@ -95,24 +91,24 @@ class Turn(NamedTuple):
         return max(0, int(saved_ms * self.rate_per_s / 1000 + 1e-6))
 
 
-class _Place(NamedTuple):
+class _ReceiverSlot(NamedTuple):
     id: str
     receiver: str
     lease_until_ms: int | None
 
 
-def ready(session: Session, now_ms: int) -> list[Turn]:
+def ready_receivers(session: Session, now_ms: int) -> list[ClaimOrder]:
     """Receivers that may get something now, the one that waits longest first."""
-    found = cast("list[Turn]", session.execute(WAITING, {"now_ms": now_ms}).all())
-    turns = [Turn(*row) for row in found]
+    found = cast("list[ClaimOrder]", session.execute(WAITING, {"now_ms": now_ms}).all())
+    turns = [ClaimOrder(*row) for row in found]
     for turn in turns:
         if turn.enabled is not None and not turn.enabled:
-            holding.hold(session, turn.receiver, now_ms)
+            endpoints.hold_deliveries(session, turn.receiver, now_ms)
     willing = [turn for turn in turns if turn.enabled in {None, True} and (turn.closed_until_ms or 0) <= now_ms]
-    return _without_those_being_paid(session, willing)
+    return _without_locked(session, willing)
 
 
-def _without_those_being_paid(session: Session, turns: list[Turn]) -> list[Turn]:
+def _without_locked(session: Session, turns: list[ClaimOrder]) -> list[ClaimOrder]:
     """Lock the rows of those with a rate; one that another worker just claims for is left to it."""
     rated = [turn.receiver for turn in turns if turn.rate_per_s is not None]
     if not rated:
@@ -127,43 +123,43 @@ def _without_those_being_paid(session: Session, turns: list[Turn]) -> list[Turn]
     ]
 
 
-def choose(session: Session, turns: list[Turn], now_ms: int, limit: int) -> list[str]:
+def choose(session: Session, turns: list[ClaimOrder], now_ms: int, limit: int) -> list[str]:
     """Ids of free deliveries: one of each receiver, then a second one of each, and so on."""
     free: list[list[str]] = []
     for begin in range(0, len(turns), READ_AT_ONCE):
-        free += _free_places(session, turns[begin : begin + READ_AT_ONCE], now_ms)
+        free += _free_slots(session, turns[begin : begin + READ_AT_ONCE], now_ms)
         if sum(len(ids) for ids in free) >= limit:
             break
     rounds = itertools.zip_longest(*free)
     return list(itertools.islice((one for turn in rounds for one in turn if one is not None), limit))
 
 
-def _free_places(session: Session, turns: Sequence[Turn], now_ms: int) -> list[list[str]]:
+def _free_slots(session: Session, turns: Sequence[ClaimOrder], now_ms: int) -> list[list[str]]:
     affordable = {turn: number for turn in turns if (number := turn.affordable(now_ms))}
     if not affordable:
         return []
-    places = _places(session, list(affordable), now_ms)
+    places = _slots(session, list(affordable), now_ms)
     return [
         [place.id for place in places[turn.receiver] if (place.lease_until_ms or 0) <= now_ms][:number]
         for turn, number in affordable.items()
     ]
 
 
-def _places(session: Session, turns: list[Turn], now_ms: int) -> dict[str, list[_Place]]:
+def _slots(session: Session, turns: list[ClaimOrder], now_ms: int) -> dict[str, list[_ReceiverSlot]]:
     """The windows of these receivers."""
     lengths = {turn.receiver: _length(turn.window()) for turn in turns}
     receivers = sorted(lengths, key=lengths.__getitem__)  # few statements, which are planned once
     query = _windows(session.get_bind().dialect.name, tuple(lengths[receiver] for receiver in receivers))
     values = {f"receiver_{number}": receiver for number, receiver in enumerate(receivers)}
-    found = cast("list[_Place]", session.execute(query, {"now_ms": now_ms, **values}).all())
-    places: dict[str, list[_Place]] = {receiver: [] for receiver in receivers}
+    found = cast("list[_ReceiverSlot]", session.execute(query, {"now_ms": now_ms, **values}).all())
+    places: dict[str, list[_ReceiverSlot]] = {receiver: [] for receiver in receivers}
     for place in found:
         places[place.receiver].append(place)
     return {turn.receiver: places[turn.receiver][: turn.window()] for turn in turns}
 
 
 def _length(window: int) -> int:
-    return next((length for length in LENGTHS if window <= length), LENGTHS[-1])
+    return next((length for length in QUEUE_LENGTHS if window <= length), QUEUE_LENGTHS[-1])
 
 
 @cache
@@ -175,10 +171,76 @@ def _windows(dialect: str, lengths: tuple[int, ...]) -> TextClause:
     return text(" UNION ALL ".join(windows))
 
 
-def pay(session: Session, turns: list[Turn], claimed: Counter[str], now_ms: int) -> None:
+def charge_rate(session: Session, turns: list[ClaimOrder], claimed: Counter[str], now_ms: int) -> None:
     """Spend the rates of those that have one for what was claimed."""
     for turn in turns:
         if turn.rate_per_s is not None and claimed[turn.receiver]:
             cost_ms = math.ceil(claimed[turn.receiver] * 1000 / turn.rate_per_s)
             paid = update(receivers).where(receivers.c.id == turn.receiver)
             session.exec(paid.values(paid_until_ms=max(turn.paid_until_ms, now_ms) + cost_ms))
+
+
+endpoint_rows = table_of(Endpoint)
+events = table_of(Event)
+health = table_of(Receiver)
+jobs = table_of(Transcription)
+
+
+class ClaimedDelivery(NamedTuple):
+    """A claimed delivery with all that is needed to send it; None where there is no such thing."""
+
+    id: str
+    fence: int
+    tries: int
+    event_id: str
+    owner: str
+    transcription_id: str | None
+    endpoint_id: str | None
+    receiver: str
+    event_type: str | None
+    body: bytes | None
+    traceparent: str | None
+    url: str | None
+    include: str | None
+    headers_sealed: str | None
+    secret_sealed: str | None
+    past_secrets: list[dict[str, Any]] | None
+    failures: int | None
+    failing_since_ms: int | None
+    callback_url: str | None
+    callback_header: str | None
+    callback_secret_sealed: str | None
+
+
+_OWN = ("id", "fence", "tries", "event_id", "owner", "transcription_id", "endpoint_id", "receiver")
+_ENDPOINT = ("url", "include", "headers_sealed", "secret_sealed", "past_secrets")
+
+
+def claim(session: Session, claimant: Claimant, limit: int) -> list[ClaimedDelivery]:
+    """Take due deliveries, a fair share for each receiver, with what belongs to them."""
+    ready = ready_receivers(session, claimant.now_ms)
+    ids = choose(session, ready, claimant.now_ms, limit)
+    if not ids:
+        return []
+    taken = claims.claim_those(session, Delivery, claimant, ids)
+    charge_rate(session, ready, Counter(row.receiver for row in taken), claimant.now_ms)
+    return [ClaimedDelivery(*row) for row in session.execute(_READ, {"ids": [row.id for row in taken]})]
+
+
+_READ = (
+    select_columns(
+        *[deliveries.c[name] for name in _OWN],
+        events.c.type,
+        events.c.body,
+        events.c.traceparent,
+        *[endpoint_rows.c[name] for name in _ENDPOINT],
+        *[health.c[name] for name in ("failures", "failing_since_ms")],
+        *[jobs.c[name] for name in ("callback_url", "callback_header", "callback_secret_sealed")],
+    )
+    .select_from(deliveries)
+    .outerjoin(events, events.c.id == deliveries.c.event_id)
+    .outerjoin(endpoint_rows, endpoint_rows.c.id == deliveries.c.endpoint_id)
+    .outerjoin(health, health.c.id == deliveries.c.receiver)
+    .outerjoin(jobs, and_(deliveries.c.endpoint_id.is_(None), jobs.c.id == deliveries.c.transcription_id))
+    .where(deliveries.c.id.in_(bindparam("ids", expanding=True)))
+)

@@ -1,4 +1,4 @@
-"""Everything in one database, row by row into another one: from SQLite to PostgreSQL."""
+"""Copies every row of one database into another one: from SQLite to PostgreSQL."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

@@ -1,0 +1,79 @@
+"""What processes share about themselves: heartbeats, leader leases, the change marker, the model list."""
+
+from typing import Any
+
+from sqlalchemy import delete, func, or_
+from sqlmodel import Session, select
+
+from service.store.statements import upsert, values_of
+from service.tables import Attempt, Heartbeat, ModelList, Office, Sweep, TimelineEntry, Webhook, table_of
+
+heartbeats = table_of(Heartbeat)
+
+WORKER_SILENT_MS = 30_000  # a worker gives a sign of life every 5 s; after so long it counts as dead
+
+
+def record_heartbeat(session: Session, name: str, at_ms: int, detail: dict[str, Any]) -> None:
+    """Note that `name` is alive, and what it has to say."""
+    insertion = upsert(session, heartbeats).values(name=name, at_ms=at_ms, detail=detail)
+    values = {"at_ms": insertion.excluded.at_ms, "detail": insertion.excluded.detail}
+    session.exec(insertion.on_conflict_do_update(index_elements=["name"], set_=values))
+
+
+def heartbeats_of(session: Session) -> dict[str, Heartbeat]:
+    """All of them by name."""
+    rows = list(session.exec(select(Heartbeat)))
+    return {row.name: row for row in rows}
+
+
+def delete_heartbeats_before(session: Session, at_ms: int) -> None:
+    """Delete those of processes that are long gone."""
+    session.exec(delete(heartbeats).where(heartbeats.c.at_ms < at_ms))
+
+
+offices = table_of(Office)
+
+
+def acquire_leader_lease(session: Session, name: str, holder: str, *, now_ms: int, until_ms: int) -> bool:
+    """Take or renew an office; False while another holder's time lasts."""
+    insertion = upsert(session, offices).values(name=name, holder=holder, until_ms=until_ms)
+    free = or_(offices.c.holder == holder, offices.c.until_ms <= now_ms)
+    values = {"holder": holder, "until_ms": until_ms}
+    statement = insertion.on_conflict_do_update(index_elements=["name"], set_=values, where=free)
+    return session.exec(statement).rowcount == 1
+
+
+def leader_lease(session: Session, name: str) -> Office | None:
+    """Who holds it."""
+    return session.exec(select(Office).where(offices.c.name == name)).one_or_none()
+
+
+COLUMNS = (
+    table_of(TimelineEntry).c.id,
+    table_of(Attempt).c.id,
+    table_of(Webhook).c.id,
+    table_of(Sweep).c.started_at_ms,
+)
+
+
+def change_marker(session: Session) -> tuple[object, ...]:
+    """Each is the last entry of an index."""
+    query = select(*[select(func.max(column)).scalar_subquery() for column in COLUMNS])
+    return tuple(session.exec(query).one())
+
+
+lists = table_of(ModelList)
+
+ONLY = 1
+
+
+def model_list(session: Session) -> ModelList | None:
+    """The list, if there ever was one."""
+    return session.exec(select(ModelList)).one_or_none()
+
+
+def store_model_list(session: Session, heard: ModelList) -> None:
+    """Replace it."""
+    told = {"fetched_at_ms": heard.fetched_at_ms, "body": heard.body}
+    statement = upsert(session, lists).values(**values_of(heard))
+    session.exec(statement.on_conflict_do_update(index_elements=[lists.c.id], set_=told))
