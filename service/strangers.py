@@ -4,16 +4,15 @@ A key that was good before passes whatever others do from the same address, whic
 a new good key get their share back.
 """
 
+import hashlib
 import ipaddress
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-
-from starlette.types import Scope
+from typing import Any
 
 from service.errors import TooManyRequests
 from service.rate_limit import Limits, give_back, spend
-from service.vault import hash_api_key
 
 MOST_KNOWN = 10_000  # keys
 NETWORK_OF_IPV6 = 64  # bits: one customer has at least as many addresses
@@ -24,12 +23,12 @@ class Strangers:
 
     def __init__(self, per_minute: int) -> None:
         self._limits = Limits(per_minute)
-        self._known: OrderedDict[str, None] = OrderedDict()
+        self._known: OrderedDict[bytes, None] = OrderedDict()
 
     @contextmanager
     def visit(self, address: str, key: str) -> Iterator[None]:
         """Check a key inside this block. Raises TooManyRequests before it; what is raised inside counts."""
-        digest = hash_api_key(key)
+        digest = hashlib.sha256(key.encode()).digest()
         known = self._known.pop(digest, True) is None
         if not known and (wait_s := self.count(address)):
             text = f"this address may make {self._limits.per_minute} requests per minute without a valid key"
@@ -46,7 +45,7 @@ class Strangers:
         return spend(self._limits, address)[1]
 
 
-def address_of(scope: Scope) -> str:
+def address_of(scope: Mapping[str, Any]) -> str:
     """Where a request comes from; of IPv6 the network. uvicorn has put a trusted proxy's word in place already."""
     try:
         ip = ipaddress.ip_address((scope.get("client") or [""])[0])

@@ -8,10 +8,10 @@ from service import __version__, telemetry
 from service.api.auth import RelayOf
 from service.errors import Unavailable
 from service.figures import age_s, quotas, signs_of_life, workers_of
-from service.reconcile import HEARTBEAT
 from service.relay import Relay
 from service.revisions import misfit
 from service.store import statistics, system
+from service.store.system import RECONCILER
 
 router = APIRouter(tags=["Operations"])
 
@@ -50,8 +50,8 @@ async def _measure(relay: Relay) -> None:
     figures, used, beats = await relay.db.read(
         lambda session: (statistics.open_work(session), quotas(relay, session), system.heartbeats_of(session))
     )
-    if HEARTBEAT in beats:
-        telemetry.reconciler_last_run.set(beats[HEARTBEAT].at_ms / 1000)
+    if RECONCILER in beats:
+        telemetry.reconciler_last_run.set(beats[RECONCILER].at_ms / 1000)
     if workers := workers_of(beats):
         telemetry.worker_last_seen.set(max(beat.at_ms for beat in workers) / 1000)
     for stage, standing in figures.stages.items():

@@ -52,7 +52,10 @@ class Look(Open):
 @router.get("/reconciler", summary="The reconciler's last runs and its next one")
 async def read(_caller: Admin, relay: RelayOf) -> Reconciler:
     runs, office = await relay.db.read(
-        lambda session: (reconciler.latest_runs(session, RUNS_SHOWN), system.leader_lease(session, "reconciler"))
+        lambda session: (
+            reconciler.latest_runs(session, RUNS_SHOWN),
+            system.leader_lease(session, system.RECONCILER),
+        )
     )
     interval_ms = int(relay.settings.relay_reconcile_interval_s * 1000)
     return Reconciler(

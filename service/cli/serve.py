@@ -1,8 +1,12 @@
 """The verbs that run the relay."""
 
+import errno
+import socket
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from service.cli.problems import Problem
 
 if TYPE_CHECKING:
     from service.settings import Settings
@@ -26,7 +30,7 @@ def serve(
 
     from service.app import create_app
     from service.cli.databases import set_up_if_new
-    from service.cli.serving import listen, serve_app
+    from service.cli.serving import serve_app
 
     settings = _settings({"host": host, "port": port})
     set_up_if_new(settings)
@@ -43,12 +47,24 @@ def worker() -> None:
     import uvloop
 
     from service.cli.databases import set_up_if_new
-    from service.cli.serving import listen, work
+    from service.cli.serving import work
 
     settings = _settings({})
     set_up_if_new(settings)
     port = settings.relay_worker_port
     uvloop.run(work(settings, None if port is None else listen(settings.host, port)))
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. What connects before the application is ready waits in its queue."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            cure = "stop what runs there, or choose another with --port or PORT"
+            raise Problem(f"port {port} on {host} is taken", cure) from None
+        raise Problem(f"cannot listen on {host}, port {port}: {error.strerror}") from None
 
 
 def _settings(overrides: dict[str, Any]) -> "Settings":

@@ -1,7 +1,6 @@
 """What stays up until it is told to stop: an application behind a socket, or the worker alone."""
 
 import asyncio
-import errno
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -16,7 +15,6 @@ from uvicorn.lifespan.off import LifespanOff
 
 from service.app import WatchState, create_watch, refuse_old_schema, settle_memory
 from service.cli.connections import BoundedHttp, claim_files
-from service.cli.problems import Problem
 from service.locks import only_process
 from service.processes import start_work
 from service.relay import open_relay
@@ -24,18 +22,6 @@ from service.settings import Settings
 
 BACKLOG = 2048
 FINISH_WITHIN_S = 3  # for requests under way; the worker may then take 5 s, and all of it 10
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. What connects before the application is ready waits in its queue."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            cure = "stop what runs there, or choose another with --port or PORT"
-            raise Problem(f"port {port} on {host} is taken", cure) from None
-        raise Problem(f"cannot listen on {host}, port {port}: {error.strerror}") from None
 
 
 async def serve_app(app: FastAPI, listener: socket.socket) -> None:

@@ -49,7 +49,8 @@ def sandbox(
     """Run the Soniox double, to be used as SONIOX_API_BASE_URL."""
     import uvloop
 
-    from service.cli.serving import listen, serve_app
+    from service.cli.serve import listen
+    from service.cli.serving import serve_app
     from service.sandbox import SandboxConfig, create_sandbox
     from service.telemetry import configure_logs
 

@@ -42,7 +42,7 @@ async def _record(relay: Relay) -> dict[str, Any]:
     runs, office = await relay.db.read(
         lambda session: (
             store_reconciler.latest_runs(session, RUNS_SHOWN),
-            system.leader_lease(session, "reconciler"),
+            system.leader_lease(session, system.RECONCILER),
         )
     )
     interval_ms = int(relay.settings.relay_reconcile_interval_s * 1000)

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 
-from service.reconcile import HEARTBEAT
 from service.settings import Settings
-from service.store.system import WORKER_SILENT_MS
+from service.store.system import RECONCILER, WORKER_SILENT_MS
 from service.tables import Heartbeat
 
 WORKER = "worker:"
@@ -14,7 +13,7 @@ RECONCILER_SILENT_INTERVALS = 3
 def signs_of_life(beats: Mapping[str, Heartbeat], settings: Settings, now_ms: int) -> dict[str, str]:
     """`ok`, `silent` or `none has started` for worker and reconciler."""
     workers = [beat.at_ms for beat in workers_of(beats)]
-    swept = [beats[HEARTBEAT].at_ms] if HEARTBEAT in beats else []
+    swept = [beats[RECONCILER].at_ms] if RECONCILER in beats else []
     interval_ms = settings.relay_reconcile_interval_s * 1000
     return {
         "worker": _alive(workers, now_ms - WORKER_SILENT_MS),

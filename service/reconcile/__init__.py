@@ -5,8 +5,8 @@ webhook. Reading order: finds (what may be found, pure), sweep (silent jobs), le
 needed by nobody), clock (when, and which process).
 """
 
-from service.reconcile.clock import HEARTBEAT, run_when_due
+from service.reconcile.clock import run_when_due
 from service.reconcile.finds import Find
 from service.reconcile.sweep import ask_one, record, sweep
 
-__all__ = ["HEARTBEAT", "Find", "ask_one", "record", "run_when_due", "sweep"]
+__all__ = ["Find", "ask_one", "record", "run_when_due", "sweep"]

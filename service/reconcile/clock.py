@@ -24,8 +24,6 @@ from service.tables import Sweep
 
 log = structlog.get_logger(__name__)
 
-HEARTBEAT = "reconciler"
-OFFICE = "reconciler"
 HELD_FOR_INTERVALS = 1.5
 LEAKS_EVERY = 10  # sweeps
 EARLY_LOOK_AFTER_MS = 2_000
@@ -48,7 +46,9 @@ async def run_when_due(relay: Relay, rhythm: Rhythm) -> None:
     interval_ms = int(relay.settings.relay_reconcile_interval_s * 1000)
     until_ms = now_ms + int(interval_ms * HELD_FOR_INTERVALS)
     mine = await relay.db.write(
-        lambda session: system.acquire_leader_lease(session, OFFICE, relay.name, now_ms=now_ms, until_ms=until_ms)
+        lambda session: system.acquire_leader_lease(
+            session, system.RECONCILER, relay.name, now_ms=now_ms, until_ms=until_ms
+        )
     )
     if not mine:
         return
@@ -78,7 +78,7 @@ async def _run(relay: Relay, rhythm: Rhythm) -> None:
     def write(session: Session) -> None:
         reconciler.add_run(session, row)
         system.delete_heartbeats_before(session, row.started_at_ms - FORGOTTEN_AFTER_MS)
-        system.record_heartbeat(session, HEARTBEAT, row.finished_at_ms, {"by": row.by, "finds": row.finds})
+        system.record_heartbeat(session, system.RECONCILER, row.finished_at_ms, {"by": row.by, "finds": row.finds})
 
     await relay.db.write(write)
 

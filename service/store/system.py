@@ -10,6 +10,7 @@ from service.tables import Attempt, Heartbeat, ModelList, Office, Sweep, Timelin
 
 heartbeats = table_of(Heartbeat)
 
+RECONCILER = "reconciler"  # the name of its heartbeat and of its leader lease
 WORKER_SILENT_MS = 30_000  # a worker gives a sign of life every 5 s; after so long it counts as dead
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from service.cli.demo.household import HERE, Household, open_household
 from service.cli.output import results
 from service.cli.problems import Problem
-from service.cli.serving import listen
+from service.cli.serve import listen
 from service.sandbox.speech import recording_path
 
 GREETING = """
