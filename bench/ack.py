@@ -19,8 +19,8 @@ from bench.naive import HEADER, SECRET
 from bench.rate import ratio
 from bench.served import MASTER_SECRET, naive, ready_databases, relay
 from bench.table import Row, show
-from service.migrate import upgrade
-from service.vault import Vault
+from service.crypto import SecretBox
+from service.db.schema import upgrade
 from tests.support.postgres import aside, postgres_server, run_on
 
 JOB = "0b7f9c3e-6c0e-4f0e-9a53-2f0f8f1f7d11"
@@ -31,7 +31,7 @@ COMMITTED = 3  # times
 
 def to_relay() -> Template:
     """A webhook the relay knows."""
-    secret = Vault([MASTER_SECRET.encode()]).webhook_secret(JOB)
+    secret = SecretBox([MASTER_SECRET.encode()]).webhook_secret(JOB)
     return request(f"/webhooks/soniox?job={JOB}", {HEADER: secret}, BODY)
 
 

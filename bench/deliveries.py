@@ -26,20 +26,19 @@ from bench.rate import calls_per_s, ratio
 from bench.sink import Sink
 from bench.table import Row, show
 from service.app import settle_memory
-from service.downstream.guard import Guard
-from service.downstream.message import Message
-from service.downstream.send import Sender
-from service.downstream.sign import signed_headers
+from service.crypto import new_endpoint_secret
+from service.db.schema import upgrade
+from service.downstream.client import DeliveryClient
+from service.downstream.messages import Message, signed_headers
+from service.downstream.ssrf import AddressGuard
 from service.ids import new_id
-from service.lanes import lanes_of
-from service.migrate import upgrade
+from service.queues import queues_of
 from service.relay import Relay, open_relay
 from service.schemas import Open, event_body
 from service.settings import Settings
 from service.store import deliveries, endpoints, events
 from service.store.events import EventDraft
 from service.tables import Endpoint, Event
-from service.vault import new_endpoint_secret
 from service.worker import Worker
 
 AT_ONCE = 50
@@ -62,7 +61,7 @@ async def bare_httpx(url: str, body: bytes) -> float:
 
 async def bare_sender(url: str, body: bytes) -> float:
     """The relay's client and signatures, without a database."""
-    sender, secret = Sender(Guard(("127.0.0.1",)), 15), new_endpoint_secret()
+    sender, secret = DeliveryClient(AddressGuard(("127.0.0.1",)), 15), new_endpoint_secret()
 
     async def send() -> None:
         headers = signed_headers(new_id("evt", 1), int(time.time()), body, [secret])
@@ -95,7 +94,7 @@ async def fresh_relay(folder: Path, name: str) -> AsyncIterator[Relay]:
 async def notifying(relay: Relay, at_once: int) -> AsyncIterator[None]:
     """The notify lane of a real worker."""
     stop = asyncio.Event()
-    lane = next(lane for lane in lanes_of(relay) if lane.name == "notify")
+    lane = next(lane for lane in queues_of(relay) if lane.name == "notify")
     lanes = [replace(lane, at_once=at_once)]
     task = asyncio.create_task(Worker(relay, lanes).run(stop))
     try:

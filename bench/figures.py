@@ -13,8 +13,8 @@ from bench.filling import fill
 from bench.served import ready_databases, settings_of
 from bench.table import Row, show
 from service.clock import DAY_MS, wall_ms
-from service.figures import WINDOWS, Figures, Length, count_hours
 from service.relay import open_relay
+from service.services.statistics import WINDOWS, Length, Statistics, roll_up_hours
 
 JOBS = 1_000_000
 LOOKS = 9
@@ -26,7 +26,7 @@ async def first_look(url: str, owner: str | None, length: Length) -> tuple[float
     """Milliseconds of it, and how many transcriptions it counted."""
     async with open_relay(settings_of(url)) as relay:
         begun = time.perf_counter()
-        found = await Figures(relay).overview(owner, length)
+        found = await Statistics(relay).overview(owner, length)
         return (time.perf_counter() - begun) * 1000, found["jobs"]["completed"]
 
 
@@ -47,7 +47,7 @@ async def once(name: str, url: str) -> Row:
     """How long it takes to count all hours, which happens once, in the background."""
     async with open_relay(settings_of(url)) as relay:
         begun = time.perf_counter()
-        hours = await count_hours(relay)
+        hours = await roll_up_hours(relay)
         return Row(f"{name}, {hours:,} hours counted, each", (time.perf_counter() - begun) * 1000 / hours, "ms")
 
 

@@ -22,9 +22,10 @@ from sqlmodel import Session
 from bench.filling import fill
 from bench.rate import ratio
 from bench.table import Row, show
-from service.db import Database, open_database
+from service.db.database import Database, open_database
+from service.db.notify import Notifier
+from service.db.schema import upgrade
 from service.lifecycle import Stage
-from service.migrate import upgrade
 from service.store import (
     claims,
     deliveries,
@@ -40,7 +41,6 @@ from service.store.inbox import InboxEntry
 from service.store.statements import insert_all
 from service.store.transcription_queries import Page
 from service.tables import Delivery, Transcription, Webhook
-from service.wakeups import Wakeups
 from tests.support.postgres import aside, execute, postgres_server
 
 JOBS, DELIVERIES = 100_000, 1_000_000
@@ -149,7 +149,7 @@ async def pair(empty_url: str, full_url: str, jobs: int, number: int) -> AsyncIt
     took_s = await fill(full_url, jobs, number, NOW_MS)
     print(f"filled with {jobs:,} jobs and {number:,} deliveries in {took_s:.0f} s", file=sys.stderr)
     async with AsyncExitStack() as stack:
-        both = [await stack.enter_async_context(open_database(url, Wakeups())) for url in (empty_url, full_url)]
+        both = [await stack.enter_async_context(open_database(url, Notifier())) for url in (empty_url, full_url)]
         for database in both:
             await database.write(add_work)
         yield both[0], both[1]

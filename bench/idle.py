@@ -17,7 +17,7 @@ import psutil
 from bench.memory import KEY, MEGABYTE, Gauge, running, until_up
 from bench.table import Row, show
 from service.cli.demo.household import free_port
-from service.migrate import upgrade
+from service.db.schema import upgrade
 from tests.support.postgres import aside, postgres_server, run_on
 
 OVER_S = 10

@@ -25,9 +25,9 @@ from bench.sink import Sink
 from bench.table import Row, show
 from bench.vendor import Vendor
 from service.cli.demo.household import free_port
-from service.db import open_database
-from service.vault import Vault
-from service.wakeups import Wakeups
+from service.crypto import SecretBox
+from service.db.database import open_database
+from service.db.notify import Notifier
 
 TOLD = 40  # webhooks, one after the other
 PAUSE_S = 0.15
@@ -52,12 +52,12 @@ class Noting(Sink):
 
 async def told_ms(database_url: str, soniox: str) -> float:
     """The median from sending a webhook to the accepted notification, with a pause between two."""
-    async with open_database(database_url, Wakeups()) as db:
+    async with open_database(database_url, Notifier()) as db:
         jobs = await put_submitted(db, TOLD)
     accepted: asyncio.Queue[float] = asyncio.Queue()
     receiver = await asyncio.get_running_loop().create_server(lambda: Noting(accepted), "127.0.0.1", 0)
     address = f"http://127.0.0.1:{receiver.sockets[0].getsockname()[1]}"
-    vault, took_s = Vault([MASTER_SECRET.encode()]), []
+    vault, took_s = SecretBox([MASTER_SECRET.encode()]), []
     with relay(database_url, SONIOX_API_BASE_URL=soniox) as (port, _):
         key = {"Authorization": f"Bearer {API_KEY}"}
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:

@@ -23,22 +23,21 @@ from bench.table import Row, show
 from bench.vendor import Vendor
 from service.app import settle_memory
 from service.clock import wall_ms
-from service.db import Database
-from service.downstream.guard import Guard
-from service.downstream.message import Message
-from service.downstream.send import Sender
-from service.downstream.sign import signed_headers
+from service.crypto import new_endpoint_secret
+from service.db.database import Database
+from service.downstream.client import DeliveryClient
+from service.downstream.messages import Message, signed_headers
+from service.downstream.ssrf import AddressGuard
 from service.ids import new_id, new_uuid
-from service.lanes import lanes_of
 from service.lifecycle import Stage
+from service.queues import queues_of
 from service.relay import Relay, open_relay
-from service.soniox import Soniox
+from service.soniox.client import Soniox
 from service.store import claims, endpoints, inbox
 from service.store.inbox import InboxEntry
 from service.store.statements import insert_all
 from service.tables import Delivery, Endpoint, Removal, Transcription, Webhook
 from service.transcripts.codec import pack
-from service.vault import new_endpoint_secret
 from service.worker import Worker
 
 AT_ONCE = 64  # as many as the collect lane has hands
@@ -59,7 +58,7 @@ async def bare(url: str, *, with_packing: bool = False) -> float:
         return
 
     soniox = Soniox(f"{url}/v1", "key", no_permit, lambda _error: None, lambda *_: None)
-    sender, secret = Sender(Guard(("127.0.0.1",)), 15), new_endpoint_secret()
+    sender, secret = DeliveryClient(AddressGuard(("127.0.0.1",)), 15), new_endpoint_secret()
     soniox_id = new_uuid(1)
 
     async def one() -> None:
@@ -142,7 +141,7 @@ async def through_relay(relay: Relay, jobs: int) -> float:
     await prepare(relay, jobs)
     stop = asyncio.Event()
     started = time.perf_counter()
-    working = asyncio.create_task(Worker(relay, lanes_of(relay)).run(stop))
+    working = asyncio.create_task(Worker(relay, queues_of(relay)).run(stop))
     while await _is_any_due(relay):  # noqa: ASYNC110
         await asyncio.sleep(0.05)  # what is awaited happens in the database
     took = time.perf_counter() - started

@@ -19,15 +19,14 @@ from sqlmodel import Session
 
 from bench.rate import ratio
 from bench.table import Row, show
-from service.broadcast import broadcasting
-from service.db import Database, open_database
-from service.lanes import oldest_due
-from service.migrate import upgrade
+from service.db.database import Database, open_database
+from service.db.notify import Notifier, listen
+from service.db.schema import upgrade
+from service.queues import oldest_due
 from service.store import inbox
 from service.store.claims import Claimant
 from service.store.statements import insert_all
 from service.tables import Webhook
-from service.wakeups import Wakeups
 from tests.support.postgres import aside, execute, postgres_server
 
 RINGS = 200
@@ -39,8 +38,8 @@ ROUNDS = 6
 
 async def wakeups(url: str) -> list[Row]:
     """From a ring in one process to the waking of a lane in another."""
-    here, there, waits = Wakeups(), Wakeups(), []
-    async with broadcasting(url, here), broadcasting(url, there):
+    here, there, waits = Notifier(), Notifier(), []
+    async with listen(url, here), listen(url, there):
         await asyncio.sleep(1)
         for _ in range(RINGS):
             waking = asyncio.create_task(there.wait("collect", 1))
@@ -59,7 +58,7 @@ async def wakeups(url: str) -> list[Row]:
 async def under_a_reader(url: str) -> list[Row]:
     """Claims in a second after a while under a reader, beside the same without one."""
     rates: dict[bool, list[float]] = {True: [], False: []}
-    async with open_database(url, Wakeups()) as database:
+    async with open_database(url, Notifier()) as database:
         for turn in range(ROUNDS):
             for held in (False, True) if turn % 2 else (True, False):
                 await execute_in(url, "VACUUM ANALYZE webhooks")

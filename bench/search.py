@@ -13,10 +13,10 @@ from sqlalchemy import text
 
 from bench.served import ready_databases
 from bench.transcripts import report
+from service.crypto import hash_api_key
 from service.relay import Relay
 from service.store import keys
 from service.tables import ApiKey
-from service.vault import hash_api_key
 from tests.support.relay_app import RelayApp, open_relay_app
 from tests.support.transcripts import document, put, spoken
 

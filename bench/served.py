@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from service.cli.demo.household import free_port
-from service.migrate import upgrade
+from service.db.schema import upgrade
 from service.settings import Settings
 from tests.support.postgres import aside, postgres_server, run_on
 

@@ -19,12 +19,12 @@ from sqlmodel import Session
 from bench.table import Row, show
 from bench.transcripts import body, tokens
 from service.clock import DAY_MS
+from service.db.schema import upgrade
 from service.ids import new_id, new_uuid
 from service.lifecycle import DeliveryStatus, Stage
-from service.migrate import upgrade
-from service.pipeline.keep import parts_of
-from service.purge import purge_once
+from service.pipeline.results import transcript_rows
 from service.relay import Relay, open_relay
+from service.services.maintenance import purge_expired
 from service.settings import Settings
 from service.store import transcription_queries, transcripts
 from service.store.statements import insert_all
@@ -77,7 +77,7 @@ async def write_job(relay: Relay, at_ms: int, packed: Packed) -> None:
             session,
             *[TimelineEntry(transcription_id=job, at_ms=at_ms, step=step, source="worker") for step in STEPS],
         )
-        transcripts.store(session, parts_of("o", job, packed, at_ms))
+        transcripts.store(session, transcript_rows("o", job, packed, at_ms))
         told = Event(id=event, type="transcription.completed", created_at_ms=at_ms, body=BODY, **of)
         insert_all(session, [told])
         sent: dict[str, Any] = {
@@ -109,7 +109,7 @@ async def live_a_year(relay: Relay, url: str, scale: int) -> int:
         until = round(each * day / STEP_DAYS)
         await asyncio.gather(*(write_job(relay, now_ms - place, packed) for place in range(until - number)))
         number = until
-        await purge_once(dataclasses.replace(relay, clock=stopped_at(now_ms)))
+        await purge_expired(dataclasses.replace(relay, clock=stopped_at(now_ms)))
         if day % VACUUM_EACH == 0:
             await on(url, "VACUUM (ANALYZE)")
     return number

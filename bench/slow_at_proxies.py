@@ -16,12 +16,12 @@ from pathlib import Path
 
 from bench.served import API_KEY, MASTER_SECRET, relay, running
 from service.cli.demo.household import free_port
-from service.vault import Vault
+from service.crypto import SecretBox
 from tests.support.proxies import Front, Program, caddy, nginx
 
 PROXIES: dict[str, Program] = {"nginx": nginx, "caddy": caddy}
 JOB = "0197a1b2-0000-7000-8000-000000000001"
-SECRET = Vault([MASTER_SECRET.encode()]).webhook_secret(JOB)
+SECRET = SecretBox([MASTER_SECRET.encode()]).webhook_secret(JOB)
 HOST = "HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
 WEBHOOK = f"POST /webhooks/soniox?job={JOB} {HOST}X-Soniox-Webhook-Secret: {SECRET}\r\n"
 KEY = f"Authorization: Bearer {API_KEY}\r\n"

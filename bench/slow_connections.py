@@ -21,7 +21,7 @@ from typing import ClassVar
 
 from typing_extensions import override
 
-from service.vault import Vault
+from service.crypto import SecretBox
 
 SECRET = "webhook-secret-of-the-benchmark"  # noqa: S105  # of a relay that lives for a minute
 SLOW = 1000
@@ -70,7 +70,7 @@ def _await_start(port: int) -> None:
 
 async def webhook(port: int) -> float:
     """Seconds from connecting to the whole answer."""
-    header = Vault([SECRET.encode()]).webhook_secret(JOB)
+    header = SecretBox([SECRET.encode()]).webhook_secret(JOB)
     head = f"POST /webhooks/soniox?job={JOB} HTTP/1.1\r\nHost: relay\r\nX-Soniox-Webhook-Secret: {header}\r\n"
     begun = time.perf_counter()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)

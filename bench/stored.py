@@ -10,14 +10,14 @@ from collections.abc import Awaitable, Callable
 from bench.served import ready_databases
 from bench.transcripts import body, longest_stall, report, store_and_read, tokens
 from service.app import settle_memory
-from service.db import Database, open_database
-from service.pipeline.keep import parts_of
+from service.db.database import Database, open_database
+from service.db.notify import Notifier
+from service.pipeline.results import transcript_rows
 from service.store import transcripts
 from service.transcripts.codec import pack, unpack
 from service.transcripts.filters import TokenFilter
 from service.transcripts.serving import json_body
 from service.transcripts.table import unpack_tokens
-from service.wakeups import Wakeups
 from tests.support.rows import value
 
 ROUNDS = 5
@@ -27,7 +27,7 @@ ID = "0b7f9c3e-6c0e-4f0e-9a53-2f0f8f1f7d11"
 async def store(db: Database, document: bytes, *, searchable: bool = True, name: str = ID) -> None:
     """Pack and store a transcript as the pipeline does."""
     packed = await pack(document)
-    parts = parts_of("bench", name, packed, 1)
+    parts = transcript_rows("bench", name, packed, 1)
     if not searchable:
         parts.passages.clear()
     await db.write(lambda session: transcripts.store(session, parts))
@@ -109,7 +109,7 @@ async def size(db: Database) -> int:
 
 async def bench(name: str, url: str, plain: bytes, largest: bytes) -> None:
     """Print the figures of one database."""
-    async with open_database(url, Wakeups()) as db:
+    async with open_database(url, Notifier()) as db:
         rows = await growth(db, store(db, plain, searchable=False, name="first")) / 100_000
         report(f"{name}, growth of the database, 100,000 tokens", rows, 15, "bytes/token")
         whole = await growth(db, store(db, plain)) / 100_000

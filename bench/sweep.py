@@ -18,11 +18,11 @@ from pathlib import Path
 from sqlalchemy import text
 from sqlmodel import Session
 
-from service.db import Database, open_database
-from service.migrate import upgrade
+from service.db.database import Database, open_database
+from service.db.notify import Notifier
+from service.db.schema import upgrade
 from service.store import reconciler, transcriptions
 from service.store.quotas import usage
-from service.wakeups import Wakeups
 
 OUTSTANDING = (100, 1_000, 10_000)
 MOST = 1.3  # times what the same sweep costs without the finished ones
@@ -70,7 +70,7 @@ async def curve(folder: Path, finished: int) -> dict[int, float]:
     for outstanding in OUTSTANDING:
         url = f"sqlite:///{folder / f'{finished}-{outstanding}.db'}"
         await asyncio.to_thread(upgrade, url)
-        async with open_database(url, Wakeups()) as database:
+        async with open_database(url, Notifier()) as database:
             if finished:
                 await fill(database, "completed", finished)
             await fill(database, "submitted", outstanding)

@@ -10,8 +10,8 @@ from sqlmodel import SQLModel
 from sqlmodel.sql.sqltypes import AutoString
 
 import service.tables  # noqa: F401  # fills the metadata
-from service.engines import engine_url
-from service.revisions import is_ahead
+from service.db.engines import engine_url
+from service.db.schema import is_newer
 
 LOCK = 7_203_003  # an arbitrary number that names this lock in PostgreSQL
 LOCK_TIMEOUT = "5s"  # a migration that waits for a table would make everybody else wait behind it
@@ -41,7 +41,7 @@ def run(connection: Connection) -> None:
         if connection.dialect.name == "postgresql":
             connection.execute(text(f"SELECT pg_advisory_xact_lock({LOCK})"))
             connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
-        if not is_ahead(connection):
+        if not is_newer(connection):
             context.run_migrations()
 
 

@@ -33,17 +33,16 @@ from service.api import (
 from service.api.middleware import RequestMiddleware
 from service.api.state import AppState
 from service.api.waiting import Endings
-from service.catalogue import open_catalogue
-from service.dashboard import create_dashboard
+from service.background import run_background
+from service.dashboard.site import create_dashboard
+from service.db.engines import single_process_lock
+from service.db.schema import check_schema
 from service.errors import ConfigurationError
-from service.figures import Figures
-from service.locks import only_process
-from service.processes import start_work
-from service.rate_limit import Limits
+from service.rate_limits import AnonymousRateLimiter, RateLimiter
 from service.relay import Relay, open_relay
-from service.revisions import misfit
+from service.services.model_cache import open_model_cache
+from service.services.statistics import Statistics
 from service.settings import WEBHOOK_PATH, Settings
-from service.strangers import Strangers
 
 log = structlog.get_logger(__name__)
 
@@ -54,12 +53,12 @@ def create_app(settings: Settings, *, with_worker: bool = True) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[AppState]:
         async with AsyncExitStack() as stack:
-            stack.enter_context(only_process(settings))
+            stack.enter_context(single_process_lock(settings))
             relay = await stack.enter_async_context(open_relay(settings))
             await refuse_old_schema(relay)
             state = await _state(relay, stack)
             if with_worker:
-                await stack.enter_async_context(start_work(relay))
+                await stack.enter_async_context(run_background(relay))
             log.info("relay_started", version=__version__, database=relay.db.dialect.name, worker=with_worker)
             yield state
             state["draining"].set()
@@ -88,11 +87,11 @@ async def _state(relay: Relay, stack: AsyncExitStack) -> AppState:
     stack.push_async_callback(endings.stop)
     return AppState(
         relay=relay,
-        catalogue=await stack.enter_async_context(open_catalogue(relay)),
+        catalogue=await stack.enter_async_context(open_model_cache(relay)),
         endings=endings,
-        figures=Figures(relay),
-        limits=Limits(settings.relay_key_requests_per_minute),
-        strangers=Strangers(settings.relay_anonymous_requests_per_minute),
+        figures=Statistics(relay),
+        limits=RateLimiter(settings.relay_key_requests_per_minute),
+        strangers=AnonymousRateLimiter(settings.relay_anonymous_requests_per_minute),
         webhook_calls=webhook.recent_calls(),
         draining=asyncio.Event(),
     )
@@ -116,7 +115,7 @@ def create_watch() -> FastAPI:
 
 async def refuse_old_schema(relay: Relay) -> None:
     """Raise ConfigurationError unless this code can work on the schema."""
-    found = await relay.db.read(lambda session: misfit(session.connection()))
+    found = await relay.db.read(lambda session: check_schema(session.connection()))
     if found:
         raise ConfigurationError(f"DATABASE_URL: the {found}")
 

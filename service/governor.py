@@ -19,7 +19,7 @@ from sqlmodel import Session
 
 from service import telemetry
 from service.clock import Clock
-from service.db import Database
+from service.db.database import Database
 from service.errors import (
     SonioxError,
     SonioxKeyTrouble,

@@ -1,13 +1,4 @@
-"""Every outgoing HTTP client of the relay is made here: httpx's, over aiohttp's connections.
-
-httpx's own connections are slow with many at once (docs/decisions/httpx-over-aiohttp.md). `exchange` bounds a
-request as a whole, in seconds and bytes; timeouts for each read let a slow sender hold us for ever. A URL goes out
-as it was given. Redirects are not followed, proxies of the environment are not used, nothing is decompressed,
-cookies are not kept.
-
-Names are resolved in threads of the client's own: the event loop's few would all be taken by one receiver whose
-name server is silent.
-"""
+"""The Retry-After header. Pure."""
 
 import asyncio
 import functools
@@ -18,6 +9,8 @@ from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import NamedTuple, cast
 from urllib.parse import quote
 
@@ -29,8 +22,21 @@ from httpx_aiohttp.transport import AiohttpResponseStream
 from typing_extensions import override
 
 
+def retry_after_s(value: str | None, now: datetime, longest_s: float) -> float | None:
+    """Seconds for either form of a Retry-After header, at most `longest_s`; None for absent or garbage."""
+    text = (value or "").strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text), longest_s)
+    try:
+        until = parsedate_to_datetime(text)
+        until = until if until.tzinfo else until.replace(tzinfo=UTC)
+        return min(max((until - now).total_seconds(), 0.0), longest_s)
+    except (ValueError, OverflowError):
+        return None
+
+
 @dataclass(frozen=True)
-class Caps:
+class RequestLimits:
     """Bounds of one exchange, connecting and body included."""
 
     deadline_s: float
@@ -38,7 +44,7 @@ class Caps:
 
 
 USER_AGENT = "soniox-relay"
-Vet = Callable[[str, str], None]  # (host, address): raises OSError for an address not to be connected to
+AddressCheck = Callable[[str, str], None]  # (host, address): raises OSError for an address not to be connected to
 FAILURES = (
     httpx.HTTPError,
     httpx.InvalidURL,
@@ -48,19 +54,19 @@ FAILURES = (
 NEVER_SENT = (httpx.ConnectError, httpx.UnsupportedProtocol, httpx.InvalidURL)
 
 
-class TooLong(ValueError):
+class ResponseTooLargeError(ValueError):
     """The answer has more bytes than its cap."""
 
 
-class Disconnected(httpx.RemoteProtocolError):
+class DisconnectedError(httpx.RemoteProtocolError):
     """The connection was closed without an answer."""
 
 
-class NotHttp(httpx.RemoteProtocolError):
+class NotHttpError(httpx.RemoteProtocolError):
     """Something else than HTTP came back."""
 
 
-class Answer(NamedTuple):
+class HttpResponse(NamedTuple):
     """What came back, read to its end and as it was sent, compressed or not."""
 
     status_code: int
@@ -72,32 +78,32 @@ class Answer(NamedTuple):
         return 200 <= self.status_code < 300
 
 
-async def exchange(
+async def send_request(
     client: httpx.AsyncClient,
     method: str,
     url: str,
-    caps: Caps,
+    caps: RequestLimits,
     *,
     headers: Mapping[str, str] | None = None,
     body: bytes | AsyncIterable[bytes] | None = None,
-) -> Answer:
+) -> HttpResponse:
     """Send and read at most `caps.bytes` of the answer; `headers` go before the client's own.
 
     Raises one of FAILURES: TimeoutError past the deadline, TooLong past the byte cap.
     """
     request = client.stream(method, url, headers=headers, content=body, extensions={"target": _target(url)})
     async with asyncio.timeout(caps.deadline_s), request as answer:
-        return Answer(answer.status_code, answer.headers, await _read(answer, caps.bytes))
+        return HttpResponse(answer.status_code, answer.headers, await _read(answer, caps.bytes))
 
 
-def nothing_was_sent(error: Exception) -> bool:
+def not_sent(error: Exception) -> bool:
     """True only when no connection came about, or there was no URL to connect to."""
     return isinstance(error, NEVER_SENT)
 
 
-def new_client(*, headers: dict[str, str], connections: int, vet: Vet | None = None) -> httpx.AsyncClient:
+def new_client(*, headers: dict[str, str], connections: int, vet: AddressCheck | None = None) -> httpx.AsyncClient:
     """A client with at most so many connections, each to an address that `vet` let pass. Needs a running loop."""
-    connector = VettingConnector(vet, connections) if vet else aiohttp.TCPConnector(limit=connections, ssl=_tls())
+    connector = CheckedConnector(vet, connections) if vet else aiohttp.TCPConnector(limit=connections, ssl=_tls())
     session = aiohttp.ClientSession(
         connector=connector,
         timeout=aiohttp.ClientTimeout(),  # none: `Caps` bound the whole
@@ -131,11 +137,11 @@ class Transport(AiohttpTransport):
                 data=_body_of(request),
                 allow_redirects=False,
             )
-        headers = [(name, value) for name, value in answer.raw_headers if name.lower() not in UNHEARD]
+        headers = [(name, value) for name, value in answer.raw_headers if name.lower() not in UNUSED_EVENTS]
         return httpx.Response(answer.status, headers=headers, stream=AiohttpResponseStream(answer))
 
 
-UNHEARD = frozenset({b"location", b"set-cookie"})  # httpx would read them, whoever wrote them
+UNUSED_EVENTS = frozenset({b"location", b"set-cookie"})  # httpx would read them, whoever wrote them
 
 
 @contextmanager
@@ -152,17 +158,17 @@ KINDS: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
     (aiohttp.ClientConnectorError, httpx.ConnectError),
     (aiohttp.InvalidURL, httpx.UnsupportedProtocol),
     (aiohttp.NonHttpUrlClientError, httpx.UnsupportedProtocol),
-    (aiohttp.ServerDisconnectedError, Disconnected),
-    (aiohttp.ClientResponseError, NotHttp),
+    (aiohttp.ServerDisconnectedError, DisconnectedError),
+    (aiohttp.ClientResponseError, NotHttpError),
     (aiohttp.ClientError, httpx.ReadError),
 )
 
 
-class VettingConnector(aiohttp.TCPConnector):
+class CheckedConnector(aiohttp.TCPConnector):
     """Asks about every address between resolving and connecting; literal addresses pass here too."""
 
-    def __init__(self, vet: Vet, connections: int) -> None:
-        self._own_resolver = OwnResolver(connections)
+    def __init__(self, vet: AddressCheck, connections: int) -> None:
+        self._own_resolver = ThreadedResolver(connections)
         super().__init__(limit=connections, use_dns_cache=False, resolver=self._own_resolver, ssl=_tls())
         self._vet = vet
 
@@ -181,7 +187,7 @@ class VettingConnector(aiohttp.TCPConnector):
         await self._own_resolver.close()
 
 
-class OwnResolver(aiohttp.abc.AbstractResolver):
+class ThreadedResolver(aiohttp.abc.AbstractResolver):
     """The system's resolver, in as many threads as there may be connections."""
 
     def __init__(self, threads: int) -> None:
@@ -245,6 +251,6 @@ async def _read(answer: httpx.Response, most: int) -> bytes:
     async for part in answer.aiter_raw():
         size += len(part)
         if size > most:
-            raise TooLong(f"the answer is longer than {most} bytes")
+            raise ResponseTooLargeError(f"the answer is longer than {most} bytes")
         parts.append(part)
     return b"".join(parts)

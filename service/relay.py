@@ -1,4 +1,4 @@
-"""The parts that a running relay is made of, put together once and handed to whoever needs them."""
+"""The parts of a running relay, put together once, and the leases that its process holds."""
 
 import asyncio
 import os
@@ -9,21 +9,46 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from service import telemetry
-from service.broadcast import broadcasting
 from service.clock import Clock, steady_clock
-from service.db import Database, open_database
-from service.downstream.guard import Guard
-from service.downstream.send import Sender
+from service.crypto import SecretBox
+from service.db.database import Database, open_database
+from service.db.notify import Notifier, listen
+from service.downstream.client import DeliveryClient
+from service.downstream.ssrf import AddressGuard
 from service.governor import Governor
 from service.ids import new_uuid
-from service.leases import Leases
-from service.listing import Listing
 from service.settings import Settings
-from service.soniox import Soniox
+from service.soniox.client import Soniox
+from service.soniox.listing import Listing
 from service.store.quotas import Quotas
-from service.traces import Traces, open_traces
-from service.vault import Vault
-from service.wakeups import Wakeups
+from service.tracing import Traces, open_traces
+
+SENDING_MS = 1_000  # a request may still wait for a connection after the last look at the lease
+
+
+class Leases:
+    """The ends of the leases of the rows under way, by row id."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._until_ms: dict[str, int] = {}
+
+    def hold(self, row_id: str, until_ms: int) -> None:
+        """A claim came through."""
+        self._until_ms[row_id] = until_ms
+
+    def renew(self, row_id: str, until_ms: int) -> None:
+        """The database prolonged it; nothing if the step is over meanwhile."""
+        if row_id in self._until_ms:
+            self._until_ms[row_id] = until_ms
+
+    def drop(self, row_id: str) -> None:
+        """The step is over."""
+        self._until_ms.pop(row_id, None)
+
+    def holds(self, row_id: str) -> bool:
+        """True while nobody else can have claimed the row."""
+        return self._clock() + SENDING_MS < self._until_ms.get(row_id, 0)
 
 
 @dataclass(frozen=True)
@@ -33,11 +58,11 @@ class Relay:
     settings: Settings
     db: Database
     clock: Clock
-    vault: Vault
-    wakeups: Wakeups
+    vault: SecretBox
+    wakeups: Notifier
     governor: Governor
     soniox: Soniox
-    sender: Sender
+    sender: DeliveryClient
     name: str  # who holds the leases of this process
     leases: Leases  # what this process may still believe to hold
     listing: Listing  # Soniox's own list, shared by those who look for something at the same time
@@ -48,7 +73,7 @@ class Relay:
 @asynccontextmanager
 async def open_relay(settings: Settings) -> AsyncIterator[Relay]:
     """Open the database and the clients; close them when the block ends."""
-    wakeups = Wakeups()
+    wakeups = Notifier()
     async with (
         open_database(
             settings.database_url,
@@ -56,7 +81,7 @@ async def open_relay(settings: Settings) -> AsyncIterator[Relay]:
             connections=settings.relay_database_connections,
             pooled=settings.is_pooled,
         ) as db,
-        broadcasting(settings.direct_url, wakeups),
+        listen(settings.direct_url, wakeups),
     ):
         clock = steady_clock(await db.now_ms())
         quotas = Quotas(settings.relay_max_pending, settings.relay_max_transcriptions, settings.relay_max_files)
@@ -65,7 +90,9 @@ async def open_relay(settings: Settings) -> AsyncIterator[Relay]:
         soniox = Soniox(
             settings.soniox_url, api_key, governor.permit, governor.hear, telemetry.observe_soniox_call
         )
-        sender = Sender(Guard(settings.relay_allowed_destinations), settings.relay_delivery_timeout_s)
+        sender = DeliveryClient(
+            AddressGuard(settings.relay_allowed_destinations), settings.relay_delivery_timeout_s
+        )
         name = f"{socket.gethostname()}:{os.getpid()}:{new_uuid(clock())[-6:]}"
         traces = open_traces(settings.otel_exporter_otlp_endpoint, settings.otel_service_name)
         try:
@@ -73,7 +100,7 @@ async def open_relay(settings: Settings) -> AsyncIterator[Relay]:
                 settings=settings,
                 db=db,
                 clock=clock,
-                vault=Vault(settings.master_secrets),
+                vault=SecretBox(settings.master_secrets),
                 wakeups=wakeups,
                 governor=governor,
                 soniox=soniox,

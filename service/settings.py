@@ -6,6 +6,7 @@ together and no value of a secret is ever repeated.
 
 import ipaddress
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,7 +15,14 @@ from urllib.parse import urlsplit
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 from typing_extensions import override
 
 from service.errors import ConfigurationError
@@ -305,3 +313,43 @@ def _line(detail: dict[str, Any]) -> str:
     if detail["type"] == "missing":
         message = "is required and not set"
     return f"{name}: {message}" if name else message
+
+
+MASK = "********"
+PASSWORD_IN_URL = re.compile(r"(://[^:/@]*:).*@|(?<=password=)[^&]*")
+
+
+def settings_in_force(settings: Settings) -> list[tuple[str, str, str]]:
+    """Name, value and source of every setting."""
+    origins = _sources()
+    return [
+        (name.upper(), _shown(getattr(settings, name)), origins.get(name) or _default_source(name, settings))
+        for name in Settings.model_fields
+    ]
+
+
+def _sources() -> dict[str, str]:
+    """The strongest source of each setting that any source gives."""
+    weakest_first = {
+        "secret file": SecretFiles(Settings)(),
+        ".env": DotEnvSettingsSource(Settings)(),
+        "environment": EnvSettingsSource(Settings)(),
+    }
+    return {name: source for source, given in weakest_first.items() for name in given}
+
+
+def _default_source(name: str, settings: Settings) -> str:
+    """Of a setting that no source gives: its default holds, or the starting command has set it."""
+    return "default" if getattr(settings, name) == Settings.model_fields[name].default else "command line"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, SecretStr):
+        return MASK
+    if isinstance(value, tuple):
+        return ",".join(f"{item:g}" if isinstance(item, float) else str(item) for item in value)
+    return "" if value is None else PASSWORD_IN_URL.sub(_masked, str(value))
+
+
+def _masked(found: re.Match[str]) -> str:
+    return f"{found[1]}{MASK}@" if found[1] else MASK

@@ -16,10 +16,10 @@ from starlette.requests import ClientDisconnect
 
 from service.errors import InvalidRequest, Unauthenticated, Unavailable
 from service.ids import is_uuid, new_uuid
+from service.rate_limits import address_of
 from service.relay import Relay
 from service.store import inbox
 from service.store.inbox import InboxEntry
-from service.strangers import address_of
 
 log = structlog.get_logger(__name__)
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from service.db import Database, open_database
-from service.migrate import upgrade
-from service.wakeups import Wakeups
+from service.db.database import Database, open_database
+from service.db.notify import Notifier
+from service.db.schema import upgrade
 from tests.support.postgres import aside, execute, postgres_server, run_on
 from tests.support.relay_app import RelayApp, SharedNeighbours, open_neighbours, open_relay_app
 
@@ -94,7 +94,7 @@ def database_url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 async def db(database_url: str) -> AsyncIterator[Database]:
     """The database alone, open."""
-    async with open_database(database_url, Wakeups()) as database:
+    async with open_database(database_url, Notifier()) as database:
         yield database
 
 

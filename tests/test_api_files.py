@@ -12,8 +12,8 @@ import pytest
 from sqlmodel import Session, select
 
 from service.ids import new_uuid
-from service.purge import LONGEST_UPLOAD_MS, remove_cut_off_uploads
 from service.sandbox import SandboxConfig
+from service.services.maintenance import MAX_UPLOAD_MS, remove_incomplete_uploads
 from service.store import files
 from service.tables import File, FileChunk, table_of
 from tests.support.relay_app import ADMIN_KEY, MODEL, RelayApp, open_relay_app
@@ -138,7 +138,7 @@ async def test_what_a_killed_process_left_is_swept_and_nothing_else(relay_app: R
     now_ms = relay_app.relay.clock()
     rows = [
         File(id=new_uuid(at_ms), owner="bootstrap", filename="a", size=1, created_at_ms=at_ms)
-        for at_ms in (now_ms - LONGEST_UPLOAD_MS - 1000, now_ms)
+        for at_ms in (now_ms - MAX_UPLOAD_MS - 1000, now_ms)
     ]
     for row in rows:
         chunk = FileChunk(file_id=row.id, position=0, data=b"x")
@@ -148,7 +148,7 @@ async def test_what_a_killed_process_left_is_swept_and_nothing_else(relay_app: R
             files.add_chunk(session, chunk)
 
         await relay_app.relay.db.write(begin)
-    await remove_cut_off_uploads(relay_app.relay)
+    await remove_incomplete_uploads(relay_app.relay)
     assert await stored(relay_app, kept) == b"audio"
     assert await stored(relay_app, rows[0].id) == b""
     assert await stored(relay_app, rows[1].id) == b"x"

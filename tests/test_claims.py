@@ -9,14 +9,14 @@ import pytest
 from sqlalchemy.util import await_only
 from sqlmodel import Session, select
 
-from service.db import Database, open_database
+from service.db.database import Database, open_database
+from service.db.notify import Notifier
 from service.store import claims, inbox
 from service.store import reconciler as removals_store
 from service.store.claims import Claimant
 from service.store.inbox import InboxEntry
 from service.store.statements import insert_all
 from service.tables import Removal, Webhook, table_of
-from service.wakeups import Wakeups
 
 NOW_MS = 1_732_060_800_000
 LEASE_MS = 20_000
@@ -91,7 +91,7 @@ async def test_a_claim_says_who_holds_the_row_and_until_when(db: Database) -> No
 async def test_no_row_is_claimed_twice_by_workers_that_claim_at_once(database_url: str, processes: int) -> None:
     if database_url.startswith("sqlite"):
         processes = 1  # a SQLite file belongs to one
-    databases = [open_database(database_url, Wakeups()) for _ in range(processes)]
+    databases = [open_database(database_url, Notifier()) for _ in range(processes)]
     opened = [await database.__aenter__() for database in databases]
     try:
         await lay_out(opened[0], *[0] * 300)
@@ -238,7 +238,7 @@ async def test_a_row_is_due_from_its_moment_on_whoever_works_on_it(db: Database)
 async def test_a_claim_passes_over_rows_that_another_is_just_taking(database_url: str) -> None:
     if database_url.startswith("sqlite"):
         pytest.skip("SQLite has one writer")
-    async with open_database(database_url, Wakeups()) as slow, open_database(database_url, Wakeups()) as quick:
+    async with open_database(database_url, Notifier()) as slow, open_database(database_url, Notifier()) as quick:
         await lay_out(slow, -1, 0)
         taken, go_on = asyncio.Event(), asyncio.Event()
 

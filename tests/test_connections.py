@@ -11,12 +11,12 @@ import httpx
 import pytest
 from typing_extensions import override
 
+from service import server as service_server
 from service.api import middleware
 from service.app import create_app
-from service.cli import connections
-from service.cli.connections import BoundedHttp
 from service.cli.demo.household import free_port
-from service.vault import Vault
+from service.crypto import SecretBox
+from service.server import TimeoutHttpProtocol
 from tests.support.relay_app import ADMIN_KEY, MASTER_SECRET, settings_for
 from tests.support.servers import serving
 from tests.support.waiting import stays, until
@@ -31,7 +31,7 @@ async def port(sqlite_template: Path, tmp_path: Path) -> AsyncIterator[int]:
     shutil.copy(sqlite_template, tmp_path / "relay.db")
     settings = settings_for(f"sqlite:///{tmp_path / 'relay.db'}", "http://127.0.0.1:1", free_port())
     app = create_app(settings, with_worker=False)
-    async with serving(app, settings.port, http=BoundedHttp):
+    async with serving(app, settings.port, http=TimeoutHttpProtocol):
         yield settings.port
 
 
@@ -50,7 +50,7 @@ async def connected(
 
 async def honest(port: int) -> int:
     """A webhook as Soniox sends it."""
-    headers = {"X-Soniox-Webhook-Secret": Vault([MASTER_SECRET.encode()]).webhook_secret(JOB)}
+    headers = {"X-Soniox-Webhook-Secret": SecretBox([MASTER_SECRET.encode()]).webhook_secret(JOB)}
     async with httpx.AsyncClient() as client:
         url = f"http://127.0.0.1:{port}/webhooks/soniox?job={JOB}"
         return (await client.post(url, content=NOTICE, headers=headers)).status_code
@@ -78,7 +78,7 @@ async def rest_of(reader: asyncio.StreamReader) -> bytes:
 async def test_who_does_not_finish_the_head_of_a_request_is_cut_off(
     port: int, monkeypatch: pytest.MonkeyPatch, beginning: bytes
 ) -> None:
-    monkeypatch.setattr(connections, "HEAD_WITHIN_S", 0.3)
+    monkeypatch.setattr(service_server, "HEAD_TIMEOUT_S", 0.3)
     async with connected(port, beginning) as (reader, writer):
         dripping = asyncio.create_task(drip(writer, b"x" if beginning else b""))
         assert await rest_of(reader) == b""
@@ -88,7 +88,7 @@ async def test_who_does_not_finish_the_head_of_a_request_is_cut_off(
 async def test_a_connection_may_rest_between_requests_but_not_for_long(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "HEAD_WITHIN_S", 1.0)
+    monkeypatch.setattr(service_server, "HEAD_TIMEOUT_S", 1.0)
     async with connected(port) as (reader, writer):
         for _ in range(3):
             writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -102,7 +102,7 @@ async def test_a_connection_may_rest_between_requests_but_not_for_long(
 async def test_who_is_refused_cannot_stay_by_dripping_the_rest_of_the_body(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "HEAD_WITHIN_S", 0.3)
+    monkeypatch.setattr(service_server, "HEAD_TIMEOUT_S", 0.3)
     head = b"POST /webhooks/soniox HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
     async with connected(port, head) as (reader, writer):
         dripping = asyncio.create_task(drip(writer, b"x"))
@@ -156,7 +156,7 @@ async def test_an_upload_that_stalls_is_given_up_and_leaves_nothing(
 async def test_over_the_cap_whoever_waited_longest_makes_room_and_no_webhook_is_refused(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(BoundedHttp, "most", 20)
+    monkeypatch.setattr(TimeoutHttpProtocol, "most", 20)
     idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(60)]
     assert [await honest(port) for _ in range(5)] == [200] * 5
     closed = [await asyncio.wait_for(reader.read(), 30) for reader, _ in idle[:40]]
@@ -168,10 +168,10 @@ async def test_over_the_cap_whoever_waited_longest_makes_room_and_no_webhook_is_
 
 
 async def test_an_answer_that_nobody_reads_is_given_up(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "READ_WITHIN_S", 0.3)
+    monkeypatch.setattr(service_server, "READ_TIMEOUT_S", 0.3)
     lost = asyncio.Event()
 
-    class Watched(BoundedHttp):
+    class Watched(TimeoutHttpProtocol):
         @override
         def connection_lost(self, exc: Exception | None) -> None:
             super().connection_lost(exc)
@@ -199,7 +199,7 @@ async def test_a_request_that_others_follow_hears_too_that_its_caller_is_gone() 
             pass
         ended.set()
 
-    async with serving(wait_for_the_end, http=BoundedHttp, lifespan="off") as server:
+    async with serving(wait_for_the_end, http=TimeoutHttpProtocol, lifespan="off") as server:
         async with connected(server.port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 3):
             await asyncio.wait_for(begun.wait(), 30)
         await asyncio.wait_for(ended.wait(), 30)
@@ -210,4 +210,4 @@ async def test_a_connection_serves_many_requests_and_a_pipeline_of_them(port: in
     last = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     async with connected(port, request * 3 + last) as (reader, _):
         assert (await asyncio.wait_for(reader.read(), 30)).count(b"HTTP/1.1 200") == 4
-    assert not BoundedHttp.sending
+    assert not TimeoutHttpProtocol.sending

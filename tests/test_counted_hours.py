@@ -13,11 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlmodel import Session
 
 from service.clock import DAY_MS, HOUR_MS
-from service.db import Database
-from service.engines import engine_url
-from service.figures import count_hours
-from service.figures.windows import quantiles, window_of
+from service.db.database import Database
+from service.db.engines import engine_url
 from service.lifecycle import DeliveryStatus, Stage
+from service.services.statistics import quantiles, roll_up_hours, window_of
 from service.store import deliveries, events, hourly, transcriptions
 from service.store.hourly import DELIVERIES, JOBS, SAMPLE, Subject
 from service.store.statements import insert_all
@@ -195,7 +194,7 @@ async def test_who_changes_rows_without_knowing_of_counts_changes_the_figures_to
 
 async def test_the_hour_that_is_not_over_is_never_counted(relay_app: RelayApp) -> None:
     await relay_app.finished((await relay_app.submit())["id"])
-    assert await count_hours(relay_app.relay) == 0
+    assert await roll_up_hours(relay_app.relay) == 0
     figures = (await relay_app.client.get("/v1/stats?window=30d")).json()
     assert figures["jobs"]["completed"] == 1
     assert sum(one["completed"] for one in figures["jobs"]["intervals"]) == 1

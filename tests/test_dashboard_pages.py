@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from starlette.responses import Response
 
+from service.crypto import hash_api_key
 from service.store import keys
 from service.tables import ApiKey
-from service.vault import hash_api_key
 from tests.support.relay_app import AUDIO, RelayApp, open_relay_app
 from tests.support.transcripts import document, put, said
 from tests.support.visitor import Visitor, visiting

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from service.db import Database
+from service.db.database import Database
 from service.store import system
 from tests.support.relay_app import ADMIN_KEY, MASTER_SECRET, RelayApp, open_relay_app
 from tests.support.rows import plan

@@ -15,14 +15,14 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.util import await_only
 from sqlmodel import Session
 
-from service import db as db_module
-from service import engines
 from service.clock import wall_ms
-from service.db import Database, open_database
+from service.db import database as db_module
+from service.db import engines
+from service.db.database import Database, open_database
+from service.db.notify import Notifier
 from service.errors import DatabaseDown, Overloaded
 from service.store import system, transcription_queries
 from service.tables import TimelineEntry
-from service.wakeups import Wakeups
 from tests.support.postgres import execute
 from tests.support.waiting import until
 
@@ -33,7 +33,7 @@ KICK_OUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname
 @asynccontextmanager
 async def opened(url: str) -> AsyncIterator[Database]:
     """A database with the wake-ups of its own."""
-    async with open_database(url, Wakeups()) as database:
+    async with open_database(url, Notifier()) as database:
         yield database
 
 
@@ -237,7 +237,7 @@ async def test_a_cancelled_write_harms_no_other(db: Database) -> None:
 async def test_a_full_queue_refuses_and_takes_again_when_there_is_room(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(db_module, "LONGEST_QUEUE", 3)
+    monkeypatch.setattr(db_module, "MAX_QUEUE", 3)
     results = await asyncio.gather(*[db.write(beat(str(n))) for n in range(10)], return_exceptions=True)
     assert [type(result) for result in results] == [str] * 3 + [Overloaded] * 7
     assert await names(db) == ["0", "1", "2"]
@@ -381,7 +381,7 @@ async def test_no_postgresql_at_all_says_so() -> None:
 async def test_a_sqlite_file_that_somebody_else_locks_says_so_and_is_used_again_afterwards(
     sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "LONGEST_LOCK_S", 0.2)
+    monkeypatch.setattr(engines, "LOCK_TIMEOUT_S", 0.2)
     path = tmp_path / "relay.db"
     shutil.copy(sqlite_template, path)
     async with opened(f"sqlite:///{path}") as database:

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from starlette.responses import Response
 
-from service.pipeline.notify import notify
+from service.pipeline.deliver import deliver
 from service.store.endpoints import ReceiverFailure, count_failures
 from service.tables import Event
 from service.tables import Receiver as ReceiverRow
@@ -230,7 +230,7 @@ async def test_many_workers_send_each_delivery_once(database_url: str, workers: 
             idle = 0
             while idle < 5:
                 parcels = await simulation.claim(10)
-                await asyncio.gather(*(notify(simulation.relay, parcel) for parcel in parcels))
+                await asyncio.gather(*(deliver(simulation.relay, parcel) for parcel in parcels))
                 idle = 0 if parcels else idle + 1
 
         await asyncio.gather(*(work(worker) for worker in crew))

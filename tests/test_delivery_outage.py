@@ -64,7 +64,7 @@ async def _exhaust(simulation: DeliverySimulation, number: int) -> None:
 async def test_a_recovery_that_is_killed_goes_on_without_skipping_or_repeating(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.pipeline.recover.BATCH", 7)
+    monkeypatch.setattr("service.pipeline.deliver.BATCH", 7)
     async with open_deliveries(database_url, relay_delivery_schedule_s=(0.0,)) as simulation:
         endpoint = await simulation.add_endpoint("http://127.0.0.1:9/events", max_in_flight=100)
         await simulation.execute("UPDATE endpoints SET enabled = true")

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from service.app import create_app
 from service.cli.demo.household import free_port
-from service.engines import engine_url
+from service.db.engines import engine_url
 from service.ids import new_id
 from service.schemas import Open, event_body
 from service.store import events

@@ -16,9 +16,9 @@ from service import worker
 from service.errors import SonioxError
 from service.governor import Governor
 from service.pipeline import cleanup, collect, submit
-from service.reconcile import clock as sweeping
+from service.reconcile import scheduler as sweeping
 from service.sandbox import SandboxConfig
-from service.soniox import Soniox
+from service.soniox.client import Soniox
 from tests.support.relay_app import RelayApp, open_relay_app
 from tests.support.rows import value
 from tests.support.simulation.deliveries import Moment
@@ -43,7 +43,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "POLL_EVERY_S", 0.05)
     monkeypatch.setattr(worker, "STOP_WITHIN_S", 0.2)
     monkeypatch.setattr(submit, "SETTLE_AFTER_MS", 300)
-    monkeypatch.setattr(submit, "AGAIN_AFTER_MS", 300)
+    monkeypatch.setattr(submit, "RETRY_AFTER_MS", 300)
     monkeypatch.setattr(cleanup, "LONGEST_WAIT_MS", 300)
 
 
@@ -338,7 +338,7 @@ async def test_clean_up_removes_the_transcription_before_its_file_and_waits_for_
 async def test_a_transcript_that_stays_unreadable_fails_with_the_reason_and_is_left_at_soniox(
     relay_app: RelayApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(collect, "LOOKS_AT_A_MALFORMED_ONE", 2)
+    monkeypatch.setattr(collect, "MAX_POLLS_MALFORMED", 2)
     await relay_app.faults(truncate=[{"match": "GET /v1/transcriptions/{id}/transcript"}])
     job = await relay_app.submit()
     done = await relay_app.finished(job["id"], within_s=60)

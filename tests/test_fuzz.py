@@ -25,17 +25,17 @@ from service.api.multipart import Parts
 from service.api.submission import parse_submission
 from service.app import create_app
 from service.cli.verifying import Request, check
-from service.downstream.guard import Guard, Refused, literal
-from service.downstream.headers import mistakes_in
+from service.crypto import SecretBox, new_endpoint_secret
+from service.downstream.messages import header_mistakes
+from service.downstream.ssrf import AddressGuard, AddressRefusedError, literal_address
 from service.errors import CallerError, InvalidCursor
+from service.http_client import retry_after_s
 from service.ids import new_id, new_uuid
-from service.retry_after import retry_after_s
-from service.vault import Vault, new_endpoint_secret
 from tests.support.postgres import execute, run_on
 from tests.support.relay_app import ADMIN_KEY, MASTER_SECRET, settings_for
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
-VAULT = Vault([MASTER_SECRET.encode()])
+VAULT = SecretBox([MASTER_SECRET.encode()])
 JOB = "0197a1b2-0000-7000-8000-000000000001"
 NOW = datetime(2026, 8, 1, tzinfo=UTC)
 JSON = (b"content-type", b"application/json")
@@ -109,7 +109,7 @@ def test_any_retry_after_is_a_bounded_wait_or_none(value: str) -> None:
 )
 def test_headers_that_are_let_through_cannot_end_a_line(headers: dict[str, str]) -> None:
     tried["headers"] += 1
-    if not mistakes_in(headers):
+    if not header_mistakes(headers):
         for name, value in headers.items():
             assert f"{name}: {value}".isascii()
             assert f"{name}: {value}".isprintable()
@@ -122,7 +122,7 @@ def test_headers_that_are_let_through_cannot_end_a_line(headers: dict[str, str])
 )
 def test_any_url_is_judged_or_refused(url: str) -> None:
     tried["URLs"] += 1
-    literal(url)
+    literal_address(url)
     for field in ("webhook_url", "audio_url"):
         body = {"model": "stt-async-v5", "audio_url": "https://example.com/a", field: url}
         try:
@@ -130,8 +130,8 @@ def test_any_url_is_judged_or_refused(url: str) -> None:
         except CallerError:
             continue
         if submission.webhook_url:
-            with suppress(Refused):
-                Guard(()).vet_url(submission.webhook_url)
+            with suppress(AddressRefusedError):
+                AddressGuard(()).vet_url(submission.webhook_url)
 
 
 @fuzz

@@ -16,7 +16,8 @@ from sqlalchemy.util import await_only
 from sqlmodel import Session, select
 
 from service import governor as governor_module
-from service.db import Database, open_database
+from service.db.database import Database, open_database
+from service.db.notify import Notifier
 from service.errors import (
     SonioxError,
     SonioxKeyTrouble,
@@ -33,7 +34,6 @@ from service.store.claims import Claimant
 from service.store.quotas import Quotas, QuotaUsage
 from service.store.statements import insert_all
 from service.tables import SonioxCalls, Transcription
-from service.wakeups import Wakeups
 from tests.support.waiting import until
 
 NOW_MS = 1_732_060_800_000
@@ -90,7 +90,7 @@ async def databases(database_url: str) -> AsyncIterator[list[Database]]:
     """The databases of two processes, or of the only one that SQLite allows."""
     number = 1 if database_url.startswith("sqlite") else 2
     async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(open_database(database_url, Wakeups())) for _ in range(number)]
+        yield [await stack.enter_async_context(open_database(database_url, Notifier())) for _ in range(number)]
 
 
 async def granted(governors: Sequence[Governor], shares: Sequence[str]) -> Counter[str]:

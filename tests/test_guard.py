@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.downstream.guard import Guard, Refused, literal
-from service.downstream.message import Message
-from service.downstream.send import Sender
+from service.downstream.client import DeliveryClient
+from service.downstream.messages import Message
+from service.downstream.ssrf import AddressGuard, AddressRefusedError, literal_address
 from tests.support.hostile import answer, hostile_server
 from tests.support.nameserver import ask_it, name_server
 from tests.support.waiting import until
@@ -118,20 +118,20 @@ def _of_v6(address: ipaddress.IPv6Address, chance: random.Random) -> Iterator[st
 
 @pytest.mark.parametrize("number", [15_000, pytest.param(MANY, marks=pytest.mark.long)])
 def test_no_spelling_of_a_private_address_passes(number: int) -> None:
-    guard, passed = Guard(()), []
+    guard, passed = AddressGuard(()), []
     for host in itertools.islice(spellings(), number):
         try:
-            address = literal(host.rstrip("."))
+            address = literal_address(host.rstrip("."))
             assert address is not None, host
             guard.vet(host, address)
             passed.append(host)
-        except Refused:
+        except AddressRefusedError:
             pass
     assert passed == []
 
 
 def test_no_url_with_a_private_address_is_accepted_for_an_endpoint() -> None:
-    guard, passed = Guard(()), []
+    guard, passed = AddressGuard(()), []
     for host in itertools.islice(spellings(), SAMPLE * 10):
         url = f"http://{host}/events"
         try:
@@ -141,40 +141,40 @@ def test_no_url_with_a_private_address_is_accepted_for_an_endpoint() -> None:
         try:
             guard.vet_url(url)
             passed.append(url)
-        except Refused:
+        except AddressRefusedError:
             pass
     assert passed == []
 
 
 @pytest.mark.parametrize("host", ["localhost", "LocalHost.", "a.localhost"])
 def test_names_of_this_machine_are_refused_for_an_endpoint(host: str) -> None:
-    with pytest.raises(Refused):
-        Guard(()).vet_url(f"http://{host}:8000/")
+    with pytest.raises(AddressRefusedError):
+        AddressGuard(()).vet_url(f"http://{host}:8000/")
 
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_public_addresses_pass(address: str) -> None:
-    Guard(()).vet("example.com", address)
+    AddressGuard(()).vet("example.com", address)
 
 
 def test_a_url_with_a_public_address_or_a_name_passes_until_it_is_connected_to() -> None:
     for url in ("https://8.8.8.8/", "https://[2606:4700:4700::1111]/", "https://example.com/events"):
-        Guard(()).vet_url(url)
+        AddressGuard(()).vet_url(url)
 
 
 @pytest.mark.parametrize("allowed", ["10.1.2.3/8", "10.0.0.0/8", "[fd00::1]", "fd00::1"])
 def test_a_network_is_allowed_however_it_is_written(allowed: str) -> None:
-    guard = Guard((allowed,))
+    guard = AddressGuard((allowed,))
     guard.vet("x", "10.9.9.9" if allowed.startswith("10.") else "fd00::1%eth0")
-    with pytest.raises(Refused, match=r"not public; RELAY_ALLOWED_DESTINATIONS can allow it$"):
+    with pytest.raises(AddressRefusedError, match=r"not public; RELAY_ALLOWED_DESTINATIONS can allow it$"):
         guard.vet("x", "fd00::2%eth0")
 
 
 @given(st.ip_addresses())
 def test_what_python_calls_private_never_passes(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
     try:
-        Guard(()).vet("x", str(address))
-    except Refused:
+        AddressGuard(()).vet("x", str(address))
+    except AddressRefusedError:
         return
     assert address.is_global
     assert not address.is_multicast
@@ -185,7 +185,7 @@ def test_what_python_calls_private_never_passes(address: ipaddress.IPv4Address |
     [("[fe80::1%lo]", "fe80::1"), ("127.0.0.1%lo", "127.0.0.1"), ("0x7f.1", "127.0.0.1"), ("a.example", None)],
 )
 def test_a_host_that_spells_an_address_is_read_without_its_interface(host: str, address: str | None) -> None:
-    assert literal(host) == address
+    assert literal_address(host) == address
 
 
 async def test_the_connector_connects_to_none_of_them() -> None:
@@ -194,7 +194,7 @@ async def test_the_connector_connects_to_none_of_them() -> None:
     hosts = list(itertools.islice(spellings(), SAMPLE * 20))
     wide, dots = "\uff11\uff12\uff17.\uff10.\uff10.\uff11", "127\u30020\u30020\u30021"
     extra = ["localhost", "LOCALHOST", "localhost.", "ip6-localhost", wide, dots, "\u2460\u2461\u2466.0.0.1"]
-    sender = Sender(Guard(()), deadline_s=2)
+    sender = DeliveryClient(AddressGuard(()), deadline_s=2)
     with sockets_watched() as touched:
         for host in [*extra, *chosen.sample(hosts, SAMPLE)]:
             outcome = await sender.post(Message(f"http://{host}:8/", {}, b"{}"))
@@ -205,7 +205,7 @@ async def test_the_connector_connects_to_none_of_them() -> None:
 
 async def test_a_redirect_leads_nowhere() -> None:
     async with hostile_server({"go": answer(302, "Location: http://127.0.0.2/inside")}) as url:
-        sender = Sender(Guard(("127.0.0.1",)), deadline_s=2)
+        sender = DeliveryClient(AddressGuard(("127.0.0.1",)), deadline_s=2)
         with sockets_watched() as touched:
             outcome = await sender.post(Message(f"{url}/go", {}, b"{}"))
         await sender.close()
@@ -237,7 +237,7 @@ async def test_a_name_that_changes_its_answer_reaches_only_what_was_vetted(
     monkeypatch.setattr(socket, "getaddrinfo", names)
     async with hostile_server({"events": answer(200)}) as url:
         port = httpx.URL(url).port
-        sender = Sender(Guard(("127.0.0.1/32",)), deadline_s=2)
+        sender = DeliveryClient(AddressGuard(("127.0.0.1/32",)), deadline_s=2)
         with sockets_watched() as touched:
             outcomes = [
                 await sender.post(Message(f"http://rebinding.test:{port}/events", {}, b"{}")) for _ in range(40)
@@ -260,7 +260,7 @@ async def test_a_name_server_that_changes_its_answer_gains_nothing_either(monkey
 
         monkeypatch.setattr(socket, "getaddrinfo", resolve_there)
         async with hostile_server({"events": answer(200)}) as url:
-            sender = Sender(Guard(("127.0.0.1/32",)), deadline_s=5)
+            sender = DeliveryClient(AddressGuard(("127.0.0.1/32",)), deadline_s=5)
             with sockets_watched() as touched:
                 message = Message(f"http://rebinding.example:{httpx.URL(url).port}/events", {}, b"{}")
                 outcomes = [await sender.post(message) for _ in range(12)]
@@ -282,17 +282,17 @@ async def test_the_operator_can_allow_a_name_an_address_and_a_network(monkeypatc
             ("10.0.0.0/8", "rebinding.test", False),
             ("other.test", "rebinding.test", False),
         ):
-            sender = Sender(Guard((allowed,)), deadline_s=2)
+            sender = DeliveryClient(AddressGuard((allowed,)), deadline_s=2)
             outcome = await sender.post(Message(f"http://{host}:{port}/events", {}, b"{}"))
             await sender.close()
             assert outcome.delivered is reached, (allowed, host, outcome.error)
 
 
 async def test_an_address_inside_another_is_not_excused_by_what_is_around_it() -> None:
-    guard = Guard(("2001::/16", "10.0.0.0/8"))
+    guard = AddressGuard(("2001::/16", "10.0.0.0/8"))
     guard.vet("x", "64:ff9b::a01:203")  # NAT64 to an allowed address
     for refused in ("64:ff9b::7f00:1", "::ffff:169.254.169.254", "2002:a01:203::1"):
-        with pytest.raises(Refused):
+        with pytest.raises(AddressRefusedError):
             guard.vet("x", refused)
 
 
@@ -310,7 +310,7 @@ async def test_a_silent_name_server_keeps_no_other_receiver_waiting(monkeypatch:
     monkeypatch.setattr(socket, "getaddrinfo", slow)
     async with hostile_server({"events": answer(200)}) as url:
         port = httpx.URL(url).port
-        sender = Sender(Guard(("127.0.0.1",)), deadline_s=3)
+        sender = DeliveryClient(AddressGuard(("127.0.0.1",)), deadline_s=3)
         stuck = [
             asyncio.create_task(sender.post(Message(f"http://silent.test:{port}/events", {}, b"{}")))
             for _ in range(40)

@@ -13,8 +13,8 @@ from sqlalchemy import text
 
 from service.app import create_app
 from service.cli.demo.household import free_port
+from service.db.schema import upgrade
 from service.errors import ConfigurationError
-from service.migrate import upgrade
 from service.relay import Relay
 from service.store import system
 from service.store.system import WORKER_SILENT_MS

@@ -12,20 +12,20 @@ import pytest
 from service.cli.demo.household import free_port
 from service.http_client import (
     FAILURES,
-    Answer,
-    Caps,
-    Disconnected,
-    NotHttp,
-    TooLong,
-    exchange,
+    DisconnectedError,
+    HttpResponse,
+    NotHttpError,
+    RequestLimits,
+    ResponseTooLargeError,
     new_client,
-    nothing_was_sent,
+    not_sent,
+    send_request,
 )
 from tests.support.hostile import Behaviour, answer, drip, endless, hang, hostile_server, raw
 from tests.support.relay_app import RelayApp
 from tests.support.waiting import until
 
-CAPS = Caps(deadline_s=10, bytes=1000)
+CAPS = RequestLimits(deadline_s=10, bytes=1000)
 EMPTY = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 TARGETS = (
@@ -83,11 +83,11 @@ async def recorder() -> AsyncIterator[Recorder]:
         server.close()
 
 
-async def ask(url: str, *, caps: Caps = CAPS, headers: dict[str, str] | None = None) -> Answer:
+async def ask(url: str, *, caps: RequestLimits = CAPS, headers: dict[str, str] | None = None) -> HttpResponse:
     """One POST by a client of its own."""
     client = new_client(headers={}, connections=2)
     try:
-        return await exchange(client, "POST", url, caps, headers=headers, body=b"{}")
+        return await send_request(client, "POST", url, caps, headers=headers, body=b"{}")
     finally:
         await client.aclose()
 
@@ -138,7 +138,7 @@ async def test_a_body_in_pieces_goes_out_with_its_known_length() -> None:
 
     client = new_client(headers={}, connections=1)
     async with recorder() as server:
-        await exchange(client, "POST", server.url, CAPS, headers={"Content-Length": "15"}, body=pieces())
+        await send_request(client, "POST", server.url, CAPS, headers={"Content-Length": "15"}, body=pieces())
         await client.aclose()
     head, _, body = server.requests[0].partition(b"\r\n\r\n")
     assert body == b"piecepiecepiece"
@@ -148,7 +148,7 @@ async def test_a_body_in_pieces_goes_out_with_its_known_length() -> None:
 async def test_a_request_without_a_body_says_nothing_of_one() -> None:
     client = new_client(headers={}, connections=1)
     async with recorder() as server:
-        await exchange(client, "GET", server.url, CAPS)
+        await send_request(client, "GET", server.url, CAPS)
         await client.aclose()
     assert b"content-" not in server.requests[0].lower()
 
@@ -163,19 +163,19 @@ async def test_an_answer_is_given_as_it_was_sent() -> None:
 async def test_more_requests_than_connections_wait_for_one() -> None:
     client = new_client(headers={}, connections=3)
     async with recorder() as server:
-        await asyncio.gather(*(exchange(client, "GET", server.url, CAPS) for _ in range(30)))
+        await asyncio.gather(*(send_request(client, "GET", server.url, CAPS) for _ in range(30)))
         await client.aclose()
     assert (len(server.requests), server.connections) == (30, 3)
 
 
 HEARD: dict[str, tuple[Behaviour, type[Exception]]] = {
-    "closes": (raw(), Disconnected),
-    "not-http": (raw(b"?\r\n\r\n"), NotHttp),
-    "cut-head": (raw(b"HTTP/1.1 200"), Disconnected),
+    "closes": (raw(), DisconnectedError),
+    "not-http": (raw(b"?\r\n\r\n"), NotHttpError),
+    "cut-head": (raw(b"HTTP/1.1 200"), DisconnectedError),
     "cut-body": (raw(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx"), FAILURES[0]),
     "drips": (drip, TimeoutError),
     "hangs": (hang, TimeoutError),
-    "endless": (endless, TooLong),
+    "endless": (endless, ResponseTooLargeError),
 }
 
 
@@ -184,9 +184,9 @@ async def test_a_failure_after_the_request_was_sent_is_never_taken_for_one_befor
     behaviour, kind = HEARD[name]
     async with hostile_server({name: behaviour}) as url:
         with pytest.raises(kind) as failure:
-            await ask(f"{url}/{name}", caps=Caps(deadline_s=0.5, bytes=1000))
+            await ask(f"{url}/{name}", caps=RequestLimits(deadline_s=0.5, bytes=1000))
     assert isinstance(failure.value, FAILURES)
-    assert not nothing_was_sent(failure.value)
+    assert not not_sent(failure.value)
 
 
 UNREACHED: dict[str, Callable[[], str]] = {
@@ -204,7 +204,7 @@ UNREACHED: dict[str, Callable[[], str]] = {
 async def test_without_a_connection_nothing_was_sent(case: str) -> None:
     with pytest.raises(FAILURES) as failure:
         await ask(UNREACHED[case]())
-    assert nothing_was_sent(failure.value)
+    assert not_sent(failure.value)
 
 
 async def test_an_address_that_is_not_let_pass_is_not_connected_to() -> None:
@@ -214,9 +214,9 @@ async def test_an_address_that_is_not_let_pass_is_not_connected_to() -> None:
     client = new_client(headers={}, connections=1, vet=vet)
     async with recorder() as server:
         with pytest.raises(FAILURES) as failure:
-            await exchange(client, "GET", server.url, CAPS)
+            await send_request(client, "GET", server.url, CAPS)
         await client.aclose()
-    assert nothing_was_sent(failure.value)
+    assert not_sent(failure.value)
     assert server.connections == 0
 
 
@@ -230,7 +230,7 @@ async def test_the_deadline_counts_while_a_name_is_looked_up(monkeypatch: pytest
     monkeypatch.setattr(socket, "getaddrinfo", slow)
     client = new_client(headers={}, connections=1, vet=lambda _host, _address: None)
     with pytest.raises(TimeoutError):
-        await exchange(client, "GET", "http://silent.test/", Caps(deadline_s=0.1, bytes=1000))
+        await send_request(client, "GET", "http://silent.test/", RequestLimits(deadline_s=0.1, bytes=1000))
     release.set()
     await client.aclose()
 
@@ -239,7 +239,7 @@ async def test_a_connection_is_used_again() -> None:
     client = new_client(headers={}, connections=3)
     async with recorder() as server:
         for _ in range(3):
-            await exchange(client, "GET", server.url, CAPS)
+            await send_request(client, "GET", server.url, CAPS)
         await client.aclose()
         await until(lambda: len(server.requests) == 3)
     assert server.connections == 1

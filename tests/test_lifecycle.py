@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlmodel import Session, select
 
-from service.db import Database
+from service.db.database import Database
 from service.lifecycle import MOVES, Stage, backoff_ms, soniox_status, sources_of
 from service.store import claims, quotas, transcriptions
 from service.store.claims import Claimant

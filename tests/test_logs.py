@@ -15,8 +15,8 @@ import httpx
 import pytest
 from starlette.responses import Response
 
+from service.crypto import SecretBox
 from service.sandbox import SandboxConfig, create_sandbox
-from service.vault import Vault
 from tests.support.postgres import execute
 from tests.support.receiver import Receiver
 from tests.support.relay_processes import ServingRelay, relay_process
@@ -122,7 +122,7 @@ async def test_a_line_names_the_request_it_belongs_to(database_url: str, tmp_pat
             answer = await street.client.post(
                 f"/webhooks/soniox?job={job}",
                 headers={
-                    "X-Soniox-Webhook-Secret": Vault([MASTER.encode()]).webhook_secret(job),
+                    "X-Soniox-Webhook-Secret": SecretBox([MASTER.encode()]).webhook_secret(job),
                     "X-Request-ID": "given-by-the-caller.1",
                 },
                 json={"id": "84c32fc6-4fb5-4e7a-b656-b5ec70493753", "status": "completed"},
@@ -187,7 +187,7 @@ async def test_no_secret_gets_into_logs_errors_metrics_or_the_database(database_
         refused = "\n".join(street.answers)
         stored = await texts_of(database_url)
 
-    derived = [Vault([MASTER.encode()]).webhook_secret(job) for job in jobs]
+    derived = [SecretBox([MASTER.encode()]).webhook_secret(job) for job in jobs]
     secrets = [SONIOX_KEY, MASTER, ADMIN_KEY, CALLBACK_SECRET, endpoint, key.json()["key"], *derived]
     assert {"submission_postponed", "delivery_failed"} <= {
         line["event"] for line in map(json.loads, logged.splitlines())
@@ -291,7 +291,7 @@ async def good_and_bad_journeys(street: Street) -> list[str]:
 
 async def misuse(street: Street, job: str, key: str) -> None:
     """Callers who put secrets where they do not belong, and receive errors."""
-    derived = Vault([MASTER.encode()]).webhook_secret(job)
+    derived = SecretBox([MASTER.encode()]).webhook_secret(job)
     post, path = street.client.post, f"/webhooks/soniox?job={job}"
     await post("/webhooks/soniox", headers={"X-Soniox-Webhook-Secret": MASTER + "x"}, json={})
     await post(path, headers={"X-Soniox-Webhook-Secret": MASTER}, json={})

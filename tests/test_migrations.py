@@ -9,10 +9,9 @@ import pytest
 from alembic import command
 from sqlalchemy import text
 
-from service.db import open_database
-from service.migrate import configuration, upgrade
-from service.revisions import HEAD, current_revision, misfit
-from service.wakeups import Wakeups
+from service.db.database import open_database
+from service.db.notify import Notifier
+from service.db.schema import HEAD, check_schema, configuration, current_revision, upgrade
 from tests.support.postgres import aside
 from tests.support.revisions import SCRIPTS, phase_of, revision_of
 
@@ -116,11 +115,11 @@ def test_what_only_adds_is_allowed(step: str) -> None:
 async def schema_called(database_url: str, revision: str) -> str | None:
     """What this code says of a schema that bears this revision; `migrate` must leave it as it is."""
     called = text("UPDATE alembic_version SET version_num = :new")
-    async with open_database(database_url, Wakeups()) as database:
+    async with open_database(database_url, Notifier()) as database:
         await database.write(lambda session: session.execute(called, {"new": revision}))
         aside(upgrade, database_url)
         assert await database.read(lambda session: current_revision(session.connection())) == revision
-        found = await database.read(lambda session: misfit(session.connection()))
+        found = await database.read(lambda session: check_schema(session.connection()))
     return found.reason if found else None
 
 

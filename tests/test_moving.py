@@ -12,12 +12,11 @@ import pytest
 from sqlalchemy import Connection, Table, select, text
 from sqlmodel import Session
 
-from service.db import Step, open_database
-from service.engines import open_engine
-from service.locks import only_process
+from service.db.database import Step, open_database
+from service.db.engines import open_engine, single_process_lock
+from service.db.notify import Notifier
 from service.settings import Settings
 from service.store import search, transfer
-from service.wakeups import Wakeups
 from tests.support.command_line import Cli
 from tests.support.postgres import execute
 from tests.support.relay_processes import open_relay_processes
@@ -102,7 +101,7 @@ async def test_a_relay_with_work_in_every_state_goes_on_after_the_move(source_fi
 
 
 async def test_new_rows_are_numbered_after_all_that_ever_were(source_file: Path, target: str) -> None:
-    async with open_database(f"sqlite:///{source_file}", Wakeups()) as db:
+    async with open_database(f"sqlite:///{source_file}", Notifier()) as db:
         for statement in (
             "INSERT INTO events (seq, xact, id, type, owner, created_at_ms, body)"
             " VALUES (41, 0, 'e', 't', 'o', 1, '')",
@@ -110,7 +109,7 @@ async def test_new_rows_are_numbered_after_all_that_ever_were(source_file: Path,
         ):
             await db.write(run(statement))
     assert (await migrate_data(f"sqlite:///{source_file}", target)).returncode == 0
-    async with open_database(target, Wakeups()) as db:
+    async with open_database(target, Notifier()) as db:
         assert await db.write(next_of("events", "seq")) == 42
         assert await db.write(next_of("timeline", "id")) == 1
 
@@ -134,7 +133,7 @@ def next_of(table: str, serial: str) -> Step[int]:
 async def test_every_column_that_the_database_numbers_is_known(postgres_database: str) -> None:
     query = "SELECT table_name, column_name FROM information_schema.columns WHERE column_default LIKE 'nextval%'"
     query += " AND table_name <> 'model_list'"  # its only row is number 1
-    async with open_database(postgres_database, Wakeups()) as db:
+    async with open_database(postgres_database, Notifier()) as db:
         found = await db.read(lambda session: session.execute(text(query)).all())
     assert {row.table_name: row.column_name for row in found} == transfer.SERIALS
 
@@ -142,7 +141,7 @@ async def test_every_column_that_the_database_numbers_is_known(postgres_database
 async def test_a_target_that_is_not_empty_is_refused_and_left_alone(
     source_file: Path, postgres_database: str
 ) -> None:
-    async with open_database(postgres_database, Wakeups()) as db:
+    async with open_database(postgres_database, Notifier()) as db:
         row = "INSERT INTO heartbeats (name, at_ms, detail) VALUES ('a', 1, '{}')"
         await db.write(run(row))
     done = await migrate_data(f"sqlite:///{source_file}", postgres_database)
@@ -153,7 +152,7 @@ async def test_a_target_that_is_not_empty_is_refused_and_left_alone(
 
 async def test_a_file_that_a_relay_works_on_is_refused(source_file: Path, postgres_database: str) -> None:
     url = f"sqlite:///{source_file}"
-    with only_process(Settings.model_construct(database_url=url)):
+    with single_process_lock(Settings.model_construct(database_url=url)):
         done = await migrate_data(url, postgres_database)
     assert done.returncode == 2
     assert "another relay process" in done.stderr
@@ -162,9 +161,9 @@ async def test_a_file_that_a_relay_works_on_is_refused(source_file: Path, postgr
 async def test_a_move_that_breaks_off_leaves_the_target_empty(
     source_file: Path, postgres_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from service import moving as mover  # noqa: PLC0415  # the module, beside the store's of that name
+    from service.services import maintenance as mover  # noqa: PLC0415  # the module, beside the store's of that name
 
-    async with open_database(f"sqlite:///{source_file}", Wakeups()) as db:
+    async with open_database(f"sqlite:///{source_file}", Notifier()) as db:
         row = "INSERT INTO heartbeats (name, at_ms, detail) VALUES ('a', 1, '{}')"
         await db.write(run(row))
 
@@ -174,7 +173,7 @@ async def test_a_move_that_breaks_off_leaves_the_target_empty(
     monkeypatch.setattr(search, "put_words", broken)
     monkeypatch.setattr(search, "all_words", lambda _connection: [[(1, ["word"])]])
     with pytest.raises(OSError, match="went away"):
-        await mover.move(f"sqlite:///{source_file}", postgres_database)
+        await mover.move_data(f"sqlite:///{source_file}", postgres_database)
     assert not any((await rows_of(postgres_database)).values())
 
 

@@ -11,8 +11,9 @@ from sqlalchemy import Connection, event, text
 from sqlmodel import Session
 
 from bench.filling import fill
-from service.db import Database, open_database
-from service.engines import open_engine
+from service.db.database import Database, open_database
+from service.db.engines import open_engine
+from service.db.notify import Notifier
 from service.lifecycle import Stage
 from service.store import (
     claims,
@@ -31,7 +32,6 @@ from service.store.claims import Claimant
 from service.store.statements import insert_all, is_sqlite
 from service.store.transcription_queries import Page
 from service.tables import Delivery, Transcription, Webhook
-from service.wakeups import Wakeups
 from tests.support.sessions import run_in_session
 
 NOW_MS = 2_000_000_000_000
@@ -141,7 +141,7 @@ SORTED = {"list an event's"}  # few rows by nature: sorting them costs nothing
 async def used(database_url: str) -> AsyncIterator[Database]:
     """A database with a history, and a little work in each queue."""
     await fill(database_url, JOBS, DELIVERIES, NOW_MS)
-    async with open_database(database_url, Wakeups()) as database:
+    async with open_database(database_url, Notifier()) as database:
         await database.write(_add_work)
         yield database
 

@@ -13,9 +13,9 @@ import pytest
 from sqlalchemy import text
 
 from service.clock import wall_ms
-from service.db import open_database
-from service.migrate import upgrade
-from service.wakeups import Wakeups
+from service.db.database import open_database
+from service.db.notify import Notifier
+from service.db.schema import upgrade
 from tests.chaos.child import SHORT_TIMES
 from tests.support.postgres import own_server
 from tests.support.relay_app import RelayApp, open_relay_app
@@ -45,7 +45,7 @@ async def leases_held(database_url: str) -> int:
     """Leases that have not ended."""
     rows = " UNION ALL ".join(f"SELECT lease_until_ms FROM {table}" for table in LEASED)  # noqa: S608
     query = text(f"SELECT count(*) FROM ({rows}) AS leased WHERE lease_until_ms > :at_ms")  # noqa: S608
-    async with open_database(database_url, Wakeups()) as database:
+    async with open_database(database_url, Notifier()) as database:
         return await database.read(lambda session: int(session.scalar(query, {"at_ms": wall_ms() + 200})))
 
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from service import processes
+from service import background
 from service.clock import DAY_MS
-from service.discard import discard
-from service.purge import purge_once, scrub
 from service.relay import Relay
+from service.services.maintenance import erase_deleted, purge_expired
+from service.services.transcriptions import delete_transcription
 from service.store import transcription_queries
 from service.store.statements import insert_all
 from service.tables import Delivery
@@ -40,7 +40,7 @@ async def working(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
     async def nothing(_relay: Relay) -> int:
         return 0
 
-    monkeypatch.setattr(processes, "purge_once", nothing)
+    monkeypatch.setattr(background, "purge_once", nothing)
     async with open_relay_app(database_url, relay_retention_days=DAYS) as opened:
         yield opened
 
@@ -79,18 +79,18 @@ async def test_no_word_of_a_deleted_transcript_stays_in_the_database(relay_app: 
     others = [await put(relay_app.relay, document(said(FILLER))) for _ in range(5)]
     gone = await put(relay_app.relay, PLANTED, request={"context": {"text": SECRET}}, filename=f"{SECRET}.wav")
     others.append(await put(relay_app.relay, document(said(FILLER))))
-    await scrub(relay_app.relay)
+    await erase_deleted(relay_app.relay)
     assert await remembered(relay_app, SECRET)
 
     assert (await relay_app.client.delete(f"/v1/transcriptions/{gone}")).status_code == 204
-    await scrub(relay_app.relay)
+    await erase_deleted(relay_app.relay)
     assert await remembered(relay_app, SECRET) == []
     found = await relay_app.client.get("/v1/search", params={"q": "word2999", "limit": 100})
     assert {hit["transcription_id"] for hit in found.json()["hits"]} == set(others)
 
 
 async def test_a_deletion_is_scrubbed_by_itself(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.processes.SHORTEST_PAUSE_S", 0.05)
+    monkeypatch.setattr("service.background.MIN_PAUSE_S", 0.05)
     async with open_relay_app(database_url) as relay_app:
         gone = await put(relay_app.relay, PLANTED)
         await relay_app.client.delete(f"/v1/transcriptions/{gone}")
@@ -110,17 +110,17 @@ async def test_what_is_older_than_the_retention_goes_and_the_rest_stays(keeping:
     )
     late = await put(keeping.relay, document([]), created_at_ms=1)
 
-    assert await purge_once(keeping.relay) == 2
+    assert await purge_expired(keeping.relay) == 2
     kept = [each for each in (old, failed, young, long_open, late) if await is_there(keeping, each)]
     assert kept == [young, long_open, late]
-    await scrub(keeping.relay)
+    await erase_deleted(keeping.relay)
     assert await remembered(keeping, SECRET) == []
-    assert await purge_once(keeping.relay) == 0
+    assert await purge_expired(keeping.relay) == 0
 
 
 async def test_a_receipt_says_what_went_and_why(keeping: RelayApp) -> None:
     old = await put(keeping.relay, PLANTED, **days_ago(keeping, DAYS + 1), client_reference_id="order 7")
-    await purge_once(keeping.relay)
+    await purge_expired(keeping.relay)
     asked = await put(keeping.relay, document(said("one two three")))
     await keeping.client.delete(f"/v1/transcriptions/{asked}")
     purged, deleted = await receipts(keeping)
@@ -143,7 +143,7 @@ async def test_what_is_still_to_be_delivered_is_not_purged(keeping: RelayApp) ->
         due_at_ms=later_ms,
     )
     await keeping.relay.db.write(lambda session: insert_all(session, [delivery]))
-    assert await purge_once(keeping.relay) == 0
+    assert await purge_expired(keeping.relay) == 0
     assert await is_there(keeping, waiting)
 
 
@@ -153,7 +153,7 @@ async def test_what_is_tried_again_while_the_purge_looks_is_not_purged(keeping: 
         lambda session: transcription_queries.expired(session, keeping.relay.clock(), 9)
     )
     assert (await keeping.client.post(f"/v1/transcriptions/{failed}/retry")).status_code == 200
-    assert await discard(keeping.relay, seen, "retention") is False
+    assert await delete_transcription(keeping.relay, seen, "retention") is False
     assert await is_there(keeping, failed)
 
 
@@ -164,20 +164,20 @@ async def test_what_was_tried_again_in_vain_while_the_purge_looked_is_not_purged
     )
     assert (await working.client.post(f"/v1/transcriptions/{failed}/retry")).status_code == 200
     assert (await working.finished(failed))["status"] == "error"
-    assert await discard(working.relay, seen, "retention") is False
+    assert await delete_transcription(working.relay, seen, "retention") is False
     assert await is_there(working, failed)
 
 
 async def test_nothing_is_purged_without_a_retention(relay_app: RelayApp) -> None:
     old = await put(relay_app.relay, document(said("old")), created_at_ms=1, finished_at_ms=2)
-    assert await purge_once(relay_app.relay) == 0
+    assert await purge_expired(relay_app.relay) == 0
     assert await is_there(relay_app, old)
 
 
 async def test_a_large_backlog_is_purged_while_others_write_and_by_two_at_once(keeping: RelayApp) -> None:
     for _ in range(50):
         await put(keeping.relay, document(said("old")), **days_ago(keeping, DAYS + 1))
-    counts = await asyncio.gather(purge_once(keeping.relay), purge_once(keeping.relay), keeping.submit())
+    counts = await asyncio.gather(purge_expired(keeping.relay), purge_expired(keeping.relay), keeping.submit())
     assert counts[0] + counts[1] == 50
     assert len(await receipts(keeping)) == 50
     assert (await keeping.client.get("/v1/transcriptions/count")).json()["total"] == 1

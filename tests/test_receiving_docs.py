@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from service.downstream.sign import signed_headers
-from service.vault import new_endpoint_secret
+from service.crypto import new_endpoint_secret
+from service.downstream.messages import signed_headers
 from tests.support.relay_app import RelayApp
 
 pytestmark = pytest.mark.one_database  # signatures

@@ -9,14 +9,14 @@ import pytest
 from sqlalchemy import update
 
 from service import governor
-from service.db import open_database
+from service.db.database import open_database
+from service.db.notify import Notifier
 from service.pipeline import submit
-from service.reconcile.finds import DEADLINE_MS, Find, next_look_ms
+from service.reconcile.sweep import DEADLINE_MS, Finding, next_look_ms
 from service.sandbox import SandboxConfig
-from service.soniox import RemoteTranscription
+from service.soniox.models import RemoteTranscription
 from service.store import inbox, system
 from service.tables import Transcription, table_of
-from service.wakeups import Wakeups
 from tests.support.relay_app import MODEL, RelayApp, open_relay_app
 from tests.support.rows import value
 
@@ -244,7 +244,7 @@ async def is_submitted(relay_app: RelayApp, job_id: str) -> bool:
 
 
 async def test_the_office_passes_to_another_process_when_its_holder_is_silent(database_url: str) -> None:
-    async with open_database(database_url, Wakeups()) as database:
+    async with open_database(database_url, Notifier()) as database:
 
         async def take(holder: str, now_ms: int) -> bool:
             return await database.write(
@@ -265,5 +265,5 @@ def test_an_unfinished_job_is_left_alone_while_its_audio_cannot_be_done() -> Non
     job = Transcription(id="x", owner="o", created_at_ms=0, submitted_at_ms=0, filename="f", model=MODEL)
     long = RemoteTranscription(id="s", status="processing", audio_duration_ms=300 * 60_000)
     short = RemoteTranscription(id="s", status="processing", audio_duration_ms=60_000)
-    assert next_look_ms(Find(job, short, 1_000), 30_000) == 31_000
-    assert next_look_ms(Find(job, long, 1_000), 30_000) == 301_000
+    assert next_look_ms(Finding(job, short, 1_000), 30_000) == 31_000
+    assert next_look_ms(Finding(job, long, 1_000), 30_000) == 301_000

@@ -15,11 +15,11 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from starlette.responses import Response
 
 from service.app import create_app
-from service.cli.connections import BoundedHttp
 from service.cli.demo.household import free_port
-from service.reseal import reseal
+from service.crypto import SecretBox
+from service.server import TimeoutHttpProtocol
+from service.services.maintenance import reencrypt
 from service.tables import Endpoint, Transcription
-from service.vault import Vault
 from tests.support.receiver import Received
 from tests.support.relay_app import RelayApp, open_relay_app, settings_for
 from tests.support.rows import all_of
@@ -48,7 +48,7 @@ class Soniox:
     async def send(self, client: httpx.AsyncClient, age: int) -> None:
         """One webhook whose header was made `age` rotations ago."""
         now = self.now
-        secret = Vault([master(now - age).encode()]).webhook_secret(JOB)
+        secret = SecretBox([master(now - age).encode()]).webhook_secret(JOB)
         try:
             answer = await client.post(self._url, json=NOTICE, headers={"X-Soniox-Webhook-Secret": secret})
         except httpx.TransportError:
@@ -86,7 +86,7 @@ async def test_the_master_secret_is_rotated_under_load_without_a_gap(database_ur
                 relay_anonymous_requests_per_minute=0,
             )
             soniox.now = number
-            async with serving(create_app(settings, with_worker=False), port, http=BoundedHttp):
+            async with serving(create_app(settings, with_worker=False), port, http=TimeoutHttpProtocol):
                 soniox.stable = True
                 await until_counted(soniox.counts, 40)
                 soniox.stable = False
@@ -137,7 +137,7 @@ async def test_what_the_previous_master_secret_sealed_outlives_it(database_url: 
     changes: dict[str, Any] = {"soniox_api_webhook_secret": master(2)}
     async with open_relay_app(database_url, **changes, soniox_api_webhook_secret_previous=master(1)) as relay_app:
         await relay_app.until(lambda: all_changed(relay_app, before))
-        assert await reseal(relay_app.relay) == 0  # nothing is left to do
+        assert await reencrypt(relay_app.relay) == 0  # nothing is left to do
     async with open_relay_app(database_url, **changes) as relay_app:
         for sealed in await sealed_in(relay_app):
             assert relay_app.relay.vault.open(sealed)

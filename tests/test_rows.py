@@ -8,8 +8,8 @@ import pytest
 from sqlmodel import Session, SQLModel, select
 
 from service import tables
-from service.db import Database
-from service.pipeline.keep import parts_of
+from service.db.database import Database
+from service.pipeline.results import transcript_rows
 from service.store import transcripts
 from service.store.statements import insert_all, values_of
 from service.tables import TimelineEntry, Transcript, table_of
@@ -121,7 +121,7 @@ async def test_many_chunks_take_several_statements_and_all_are_stored(
 ) -> None:
     monkeypatch.setattr(transcripts, "ROWS_AT_ONCE", 2)
     packed = await pack(json.dumps(document(said(" ".join(f"w{n}" for n in range(5_000))))).encode())
-    await db.write(partial(transcripts.store, parts=parts_of("o", "t", packed, 1)))
+    await db.write(partial(transcripts.store, parts=transcript_rows("o", "t", packed, 1)))
     kept = await db.read(lambda session: transcripts.read_chunks(session, "t"))
     assert len(packed.chunks) > 3
     assert kept == [chunk.data for chunk in packed.chunks]

@@ -10,14 +10,13 @@ from functools import partial
 import asyncpg
 import pytest
 
-from service.broadcast import broadcasting
-from service.db import open_database
+from service.db.database import open_database
+from service.db.notify import Notifier, listen
 from service.ids import new_uuid
 from service.store import claims, inbox
 from service.store.claims import Claimant
 from service.store.statements import insert_all
 from service.tables import Webhook
-from service.wakeups import Wakeups
 from tests.support.pgbouncer import PROGRAM, SERVER_CONNECTIONS, pgbouncer
 from tests.support.relay_app import open_relay_app
 from tests.support.relay_processes import Process, RelayProcesses, open_relay_processes, reserved_port
@@ -160,8 +159,8 @@ async def test_behind_pgbouncer_in_transaction_mode_jobs_are_done_through_few_se
 
 
 async def test_a_ring_reaches_the_lanes_of_another_process(postgres_database: str) -> None:
-    here, there = Wakeups(), Wakeups()
-    async with broadcasting(postgres_database, here), broadcasting(postgres_database, there):
+    here, there = Notifier(), Notifier()
+    async with listen(postgres_database, here), listen(postgres_database, there):
         heard = asyncio.create_task(there.wait("collect", longest_s=30))
 
         def is_heard() -> bool:
@@ -174,7 +173,7 @@ async def test_a_ring_reaches_the_lanes_of_another_process(postgres_database: st
 
 async def test_claims_and_renewals_are_updates_that_no_index_sees(postgres_database: str) -> None:
     """HOT, as PostgreSQL calls it: what autovacuum would have to clean up in the indexes is not made."""
-    async with open_database(postgres_database, Wakeups()) as database:
+    async with open_database(postgres_database, Notifier()) as database:
         for number in range(40):
             rows = [_webhook(NOW_MS + number * 100 + place) for place in range(20)]
             await database.write(partial(insert_all, rows=rows))

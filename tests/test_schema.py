@@ -13,11 +13,10 @@ from sqlalchemy import CheckConstraint, Connection, inspect
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import SQLModel
 
-from service.db import Database
-from service.engines import Work, open_engine
+from service.db.database import Database
+from service.db.engines import Work, open_engine
+from service.db.schema import HEAD, REQUIRED, check_schema, configuration, scripts_folder, upgrade
 from service.lifecycle import DeliveryStatus, Stage
-from service.migrate import configuration, upgrade
-from service.revisions import HEAD, NEEDED, misfit, scripts_folder
 from service.store.statements import insert_all
 from service.tables import Transcription
 from tests.support.postgres import aside, execute
@@ -71,11 +70,11 @@ async def test_the_revisions_and_the_tables_say_the_same(database_url: str) -> N
 
 async def test_an_old_schema_is_told_from_the_one_that_is_needed(empty_url: str) -> None:
     aside(command.upgrade, configuration(empty_url), "0001")
-    found = await look(empty_url, misfit)
+    found = await look(empty_url, check_schema)
     assert found
-    assert found.reason == f"schema is at 0001, needed is {NEEDED}"
+    assert found.reason == f"schema is at 0001, needed is {REQUIRED}"
     aside(upgrade, empty_url)
-    assert await look(empty_url, misfit) is None
+    assert await look(empty_url, check_schema) is None
 
 
 def test_every_revision_says_whether_it_comes_before_the_new_processes_or_after_the_old_ones() -> None:
@@ -85,7 +84,7 @@ def test_every_revision_says_whether_it_comes_before_the_new_processes_or_after_
 
 def test_the_needed_revision_is_the_one_alembic_ends_at() -> None:
     assert ScriptDirectory(str(scripts_folder())).get_current_head() == HEAD
-    assert [revision_of(script) for script in SCRIPTS if phase_of(script) == "pre"][-1] == NEEDED
+    assert [revision_of(script) for script in SCRIPTS if phase_of(script) == "pre"][-1] == REQUIRED
 
 
 @pytest.mark.parametrize(("name", "words"), CHECKED.items())

@@ -9,14 +9,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.api.search import LONGEST_QUERY
-from service.pipeline.adopt import OWNER as ADOPTED
+from service.crypto import hash_api_key
+from service.pipeline.collect import OWNER as ADOPTED
 from service.store import keys, search
 from service.tables import ApiKey
 from service.transcripts.codec import pack
 from service.transcripts.folding import composed, fold, places
 from service.transcripts.hits import matches
 from service.transcripts.query import parse
-from service.vault import hash_api_key
 from tests.support.relay_app import RelayApp
 from tests.support.rows import value
 from tests.support.transcripts import document, put, said, spoken

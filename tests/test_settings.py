@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.engines import engine_url
+from service.db.engines import engine_url
 from service.errors import ConfigurationError
 from service.settings import Settings, load_settings, misspelled
 

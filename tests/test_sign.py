@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook
 
-from service.downstream.sign import signed_headers
-from service.vault import new_endpoint_secret
+from service.crypto import new_endpoint_secret
+from service.downstream.messages import signed_headers
 
 NOW_S = 1_800_000_000
 

@@ -7,8 +7,9 @@ import pytest
 
 from service.cli.demo.household import free_port
 from service.errors import SonioxError, SonioxUncertain, SonioxUnreachable
-from service.http_client import Caps
-from service.soniox import Soniox, client
+from service.http_client import RequestLimits
+from service.soniox import client
+from service.soniox.client import Soniox
 
 CREATED = b'{"id":"0b7f9c3e-6c0e-4f0e-9a53-2f0f8f1f7d11","status":"queued","filler":"%b"}' % (b"x" * 500)
 
@@ -72,7 +73,9 @@ async def test_a_create_that_nobody_heard_is_repeated() -> None:
 async def test_a_create_that_was_heard_is_not_repeated_whatever_failed_before_it(
     reply: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "CREATE", dataclasses.replace(client.CREATE, caps=Caps(deadline_s=5, bytes=100)))
+    monkeypatch.setattr(
+        client, "CREATE", dataclasses.replace(client.CREATE, caps=RequestLimits(deadline_s=5, bytes=100))
+    )
     late = Late(reply)
     with pytest.raises(SonioxUncertain):
         await create_at(late)

@@ -7,9 +7,9 @@ import httpx
 import pytest
 from starlette.responses import Response
 
-from service.db import Database
-from service.figures.windows import quantiles, total, window_of
+from service.db.database import Database
 from service.lifecycle import DeliveryStatus, Stage
+from service.services.statistics import quantiles, total, window_of
 from service.store import hourly, statistics
 from service.store.statements import insert_all
 from service.store.statistics import Interval

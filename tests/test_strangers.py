@@ -5,10 +5,9 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from service import rate_limit
-from service.rate_limit import Limits, spend
-from service.strangers import Strangers
-from service.vault import Vault
+from service import rate_limits
+from service.crypto import SecretBox
+from service.rate_limits import AnonymousRateLimiter, RateLimiter, acquire
 from tests.support.relay_app import ADMIN_KEY, MASTER_SECRET, RelayApp, open_relay_app
 
 pytestmark = pytest.mark.one_database  # addresses are counted in memory
@@ -69,7 +68,7 @@ async def test_a_verified_webhook_is_stored_whatever_strangers_do_from_its_addre
     async with httpx.AsyncClient(base_url=tight.server.url) as client:
         guesses = [await client.get("/v1/models", headers={"Authorization": "Bearer guess"}) for _ in range(20)]
     assert guesses[-1].status_code == 429
-    right = Vault([MASTER_SECRET.encode()]).webhook_secret(JOB)
+    right = SecretBox([MASTER_SECRET.encode()]).webhook_secret(JOB)
     assert [(await webhook(tight, right)).status_code for _ in range(BUDGET * 2)] == [200] * BUDGET * 2
 
 
@@ -109,13 +108,13 @@ async def test_an_address_does_not_pay_for_another(tight: RelayApp) -> None:
 
 
 def test_what_is_remembered_of_strangers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rate_limit, "MOST_BUCKETS", 50)
-    limits = Limits(10)
+    monkeypatch.setattr(rate_limits, "MAX_BUCKETS", 50)
+    limits = RateLimiter(10)
     for number in range(500):
-        spend(limits, str(number))
+        acquire(limits, str(number))
     assert list(limits.buckets) == [str(number) for number in range(450, 500)]
 
 
 def test_without_a_limit_nobody_is_refused() -> None:
-    strangers = Strangers(0)
+    strangers = AnonymousRateLimiter(0)
     assert [strangers.count("192.0.2.1") for _ in range(1000)] == [0] * 1000

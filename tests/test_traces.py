@@ -6,7 +6,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind
 
-from service.traces import Traces, sane_traceparent
+from service.tracing import Traces, sane_traceparent
 from tests.support.relay_app import AUDIO, MODEL, RelayApp
 
 pytestmark = pytest.mark.one_database  # spans and headers

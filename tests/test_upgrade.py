@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from service.migrate import upgrade
-from service.revisions import HEAD
+from service.db.schema import HEAD, upgrade
 from tests.support.postgres import execute
 from tests.support.relay_app import MASTER_SECRET
 from tests.support.relay_processes import REPOSITORY, Process, RelayProcesses, open_relay_processes

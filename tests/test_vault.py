@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.vault import KEY_PREFIX, Vault, hash_api_key, new_api_key, new_endpoint_secret
+from service.crypto import KEY_PREFIX, SecretBox, hash_api_key, new_api_key, new_endpoint_secret
 
 MASTER = b"a-master-secret-of-the-tests-01"
 OLDER = b"the-one-that-was-there-before-02"
@@ -19,9 +19,9 @@ OTHER_JOB = "84c32fc6-4fb5-4e7a-b656-b5ec70493754"
 
 
 def test_each_job_has_a_header_value_of_its_own() -> None:
-    vault = Vault([MASTER])
+    vault = SecretBox([MASTER])
     value = vault.webhook_secret(JOB)
-    assert value == Vault([MASTER]).webhook_secret(JOB)  # any process derives the same
+    assert value == SecretBox([MASTER]).webhook_secret(JOB)  # any process derives the same
     assert len(base64.urlsafe_b64decode(value + "=")) == 32
     assert vault.knows_webhook_secret(value.encode(), JOB)
     assert not vault.knows_webhook_secret(value.encode(), OTHER_JOB)
@@ -29,52 +29,52 @@ def test_each_job_has_a_header_value_of_its_own() -> None:
 
 
 def test_the_header_value_does_not_give_the_master_secret_away() -> None:
-    assert MASTER.decode() not in Vault([MASTER]).webhook_secret(JOB)
-    assert "master" not in repr(Vault([MASTER]))
+    assert MASTER.decode() not in SecretBox([MASTER]).webhook_secret(JOB)
+    assert "master" not in repr(SecretBox([MASTER]))
 
 
 def test_without_a_job_the_master_secret_itself_is_asked_for_and_with_one_it_is_refused() -> None:
-    vault = Vault([MASTER])
+    vault = SecretBox([MASTER])
     assert vault.knows_webhook_secret(MASTER, "")
     assert not vault.knows_webhook_secret(MASTER, JOB)
 
 
 @pytest.mark.parametrize("job", [JOB, ""])
 def test_the_previous_master_secret_is_still_accepted(job: str) -> None:
-    old, new = Vault([OLDER]), Vault([MASTER, OLDER])
+    old, new = SecretBox([OLDER]), SecretBox([MASTER, OLDER])
     given_by_old = old.webhook_secret(job).encode() if job else OLDER
     assert new.knows_webhook_secret(given_by_old, job)
-    assert not Vault([MASTER]).knows_webhook_secret(given_by_old, job)
-    assert new.webhook_secret(JOB) == Vault([MASTER]).webhook_secret(JOB)  # new jobs get the new one
+    assert not SecretBox([MASTER]).knows_webhook_secret(given_by_old, job)
+    assert new.webhook_secret(JOB) == SecretBox([MASTER]).webhook_secret(JOB)  # new jobs get the new one
 
 
 @given(st.binary(max_size=80))
 def test_nothing_else_is_accepted(guess: bytes) -> None:
-    vault = Vault([MASTER, OLDER])
+    vault = SecretBox([MASTER, OLDER])
     assert vault.knows_webhook_secret(guess, JOB) is False
     assert vault.knows_webhook_secret(guess, "") is (guess in {MASTER, OLDER})
 
 
 def test_a_sealed_secret_can_be_opened_with_the_master_secret_only() -> None:
-    sealed = Vault([OLDER]).seal("whsec_abc")
+    sealed = SecretBox([OLDER]).seal("whsec_abc")
     assert "abc" not in sealed
-    assert Vault([MASTER, OLDER]).open(sealed) == "whsec_abc"
+    assert SecretBox([MASTER, OLDER]).open(sealed) == "whsec_abc"
     with pytest.raises(ValueError, match="no longer set") as refused:
-        Vault([MASTER]).open(sealed)
+        SecretBox([MASTER]).open(sealed)
     assert sealed not in str(refused.value)
 
 
 def test_what_an_older_master_secret_sealed_is_sealed_anew_once() -> None:
-    both = Vault([MASTER, OLDER])
-    renewed = both.reseal(Vault([OLDER]).seal("whsec_abc"))
+    both = SecretBox([MASTER, OLDER])
+    renewed = both.reseal(SecretBox([OLDER]).seal("whsec_abc"))
     assert renewed
-    assert Vault([MASTER]).open(renewed) == "whsec_abc"
+    assert SecretBox([MASTER]).open(renewed) == "whsec_abc"
     assert both.reseal(renewed) is None
-    assert both.reseal(Vault([b"a-secret-that-nobody-knows-any-more"]).seal("whsec_abc")) is None
+    assert both.reseal(SecretBox([b"a-secret-that-nobody-knows-any-more"]).seal("whsec_abc")) is None
 
 
 def test_the_same_secret_is_sealed_differently_each_time() -> None:
-    vault = Vault([MASTER])
+    vault = SecretBox([MASTER])
     assert vault.seal("same") != vault.seal("same")
 
 
@@ -98,17 +98,17 @@ def test_endpoint_secrets_have_the_form_of_standard_webhooks() -> None:
 
 
 def test_a_signature_holds_for_its_purpose_and_text_and_outlives_a_rotation() -> None:
-    signature = Vault([OLDER]).sign("session", "text")
-    for vault in (Vault([OLDER]), Vault([MASTER, OLDER])):
+    signature = SecretBox([OLDER]).sign("session", "text")
+    for vault in (SecretBox([OLDER]), SecretBox([MASTER, OLDER])):
         assert vault.knows_signature("session", "text", signature)
         assert not vault.knows_signature("form", "text", signature)
         assert not vault.knows_signature("session", "text2", signature)
         assert not vault.knows_signature("session", "text", signature + "x")
-    assert not Vault([MASTER]).knows_signature("session", "text", signature)
+    assert not SecretBox([MASTER]).knows_signature("session", "text", signature)
 
 
 def test_derived_values_stay_what_they_are_for_jobs_under_way_rely_on_them() -> None:
-    assert Vault([MASTER]).webhook_secret(JOB) == "Asap1NeE19kk9LsckgDw6OvR16dWKaHPxoKhpEvMeNk"
-    assert Vault([MASTER]).sign("session", "text") == "a5W4_V8vAYqfXjzTcoL3Uhlak_Bp8craowfpRiy6KZQ"
-    assert Vault([MASTER]).open(SEALED) == "whsec_abc"
+    assert SecretBox([MASTER]).webhook_secret(JOB) == "Asap1NeE19kk9LsckgDw6OvR16dWKaHPxoKhpEvMeNk"
+    assert SecretBox([MASTER]).sign("session", "text") == "a5W4_V8vAYqfXjzTcoL3Uhlak_Bp8craowfpRiy6KZQ"
+    assert SecretBox([MASTER]).open(SEALED) == "whsec_abc"
     assert hash_api_key("srk_abc") == hashlib.sha256(b"srk_abc").hexdigest()

@@ -2,11 +2,11 @@
 
 import asyncio
 
-from service.wakeups import Wakeups
+from service.db.notify import Notifier
 
 
 async def test_a_lane_that_sleeps_is_woken_by_its_own_bell_alone() -> None:
-    bells = Wakeups()
+    bells = Notifier()
     sleeping = asyncio.create_task(bells.wait("cleanup", 30))
     await asyncio.sleep(0)
     bells.ring("collect")
@@ -17,7 +17,7 @@ async def test_a_lane_that_sleeps_is_woken_by_its_own_bell_alone() -> None:
 
 
 async def test_many_rings_on_a_busy_lane_have_it_go_straight_on_once() -> None:
-    bells = Wakeups()
+    bells = Notifier()
     for _ in range(3):
         bells.ring("cleanup")
     assert await bells.wait("cleanup", 5)
@@ -25,7 +25,7 @@ async def test_many_rings_on_a_busy_lane_have_it_go_straight_on_once() -> None:
 
 
 async def test_what_was_rung_is_told_to_other_processes_once_and_what_came_from_them_is_not() -> None:
-    bells = Wakeups()
+    bells = Notifier()
     for lane in ("cleanup", "collect", "cleanup"):
         bells.ring(lane)
     bells.ring_here("notify")

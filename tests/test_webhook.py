@@ -14,11 +14,11 @@ import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from service import engines
 from service.api import middleware
+from service.crypto import SecretBox
+from service.db import engines
 from service.relay import Relay
 from service.tables import Webhook
-from service.vault import Vault
 from tests.support.metrics import figure, scrape
 from tests.support.postgres import execute
 from tests.support.relay_app import MASTER_SECRET, open_relay_app
@@ -79,13 +79,13 @@ class WebhookClient:
 
 def derived(job: str, master: str = MASTER_SECRET) -> str:
     """The header value of a job, or the master secret for none."""
-    return Vault([master.encode()]).webhook_secret(job) if job else master
+    return SecretBox([master.encode()]).webhook_secret(job) if job else master
 
 
 @pytest.fixture(autouse=True)
 def gives_up_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a file of SQLite that another program has locked."""
-    monkeypatch.setattr(engines, "LONGEST_LOCK_S", 0.3)
+    monkeypatch.setattr(engines, "LOCK_TIMEOUT_S", 0.3)
 
 
 @pytest.fixture

@@ -8,14 +8,13 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 
 from service.api.waiting import Endings
-from service.catalogue import Catalogue
+from service.crypto import hash_api_key
 from service.errors import PermissionDenied, TooManyRequests, Unauthenticated
-from service.figures import Figures
-from service.rate_limit import Limits, spend
+from service.rate_limits import AnonymousRateLimiter, RateLimiter, acquire, address_of
 from service.relay import Relay
+from service.services.model_cache import ModelCache
+from service.services.statistics import Statistics
 from service.store import keys
-from service.strangers import Strangers, address_of
-from service.vault import hash_api_key
 
 BOOTSTRAP = "bootstrap"  # the owner behind RELAY_API_KEY
 SCOPES = ("submit", "read", "admin")
@@ -44,12 +43,12 @@ class Caller:
 
 async def authenticate(request: Request, credentials: Credentials) -> Caller:
     """The caller behind the bearer key. Raises Unauthenticated, and TooManyRequests when its rate is spent."""
-    strangers: Strangers = request.state.strangers
+    strangers: AnonymousRateLimiter = request.state.strangers
     key = credentials.credentials if credentials else ""
     with strangers.visit(address_of(request.scope), key):
         caller = await identify(request.state.relay, key)
-    limits: Limits = request.state.limits
-    request.state.rate_limit, wait_s = spend(limits, caller.owner)
+    limits: RateLimiter = request.state.limits
+    request.state.rate_limit, wait_s = acquire(limits, caller.owner)
     if wait_s:
         raise TooManyRequests(f"the key may make {limits.per_minute} requests per minute", retry_after_s=wait_s)
     return caller
@@ -89,9 +88,9 @@ async def relay_of(request: Request) -> Relay:
     return relay
 
 
-async def catalogue_of(request: Request) -> Catalogue:
+async def catalogue_of(request: Request) -> ModelCache:
     """What Soniox can transcribe with."""
-    catalogue: Catalogue = request.state.catalogue
+    catalogue: ModelCache = request.state.catalogue
     return catalogue
 
 
@@ -101,9 +100,9 @@ async def endings_of(request: Request) -> Endings:
     return endings
 
 
-async def figures_of(request: Request) -> Figures:
+async def figures_of(request: Request) -> Statistics:
     """What stands where, and what happened."""
-    figures: Figures = request.state.figures
+    figures: Statistics = request.state.figures
     return figures
 
 
@@ -111,6 +110,6 @@ Submitter = Annotated[Caller, Security(permit, scopes=["submit"])]
 Reader = Annotated[Caller, Security(permit, scopes=["read"])]
 Admin = Annotated[Caller, Security(permit, scopes=["admin"])]
 RelayOf = Annotated[Relay, Depends(relay_of)]
-CatalogueOf = Annotated[Catalogue, Depends(catalogue_of)]
+CatalogueOf = Annotated[ModelCache, Depends(catalogue_of)]
 EndingsOf = Annotated[Endings, Depends(endings_of)]
-FiguresOf = Annotated[Figures, Depends(figures_of)]
+FiguresOf = Annotated[Statistics, Depends(figures_of)]

@@ -8,20 +8,20 @@ from pydantic import Field
 from sqlmodel import Session
 
 from service import tables
-from service.announce import ping
 from service.api.auth import Caller, Reader, RelayOf, Submitter
 from service.api.deliveries import Attempt, attempt_shown
 from service.api.documents import EVERYWHERE, refused
 from service.api.listing import NextCursor, PageOf, cut
 from service.api.subscription import ChangedEndpoint, NewEndpoint, Rotation, refuse_private
 from service.clock import iso
-from service.downstream.message import own_headers
+from service.crypto import new_endpoint_secret
+from service.downstream.messages import own_headers
 from service.errors import NotFound
 from service.ids import is_own_id, new_id
 from service.relay import Relay
 from service.schemas import MASK, Moment, Open, Shown
+from service.services.endpoints import send_ping
 from service.store import endpoints
-from service.vault import new_endpoint_secret
 
 router = APIRouter(prefix="/v1/endpoints", tags=["Endpoints"], responses=EVERYWHERE)
 
@@ -167,7 +167,7 @@ async def rotate_secret(
     responses=refused(409),
 )
 async def test(endpoint_id: str, caller: Submitter, relay: RelayOf) -> Ping:
-    delivery, attempt = await ping(relay, await owned(relay, endpoint_id, caller))
+    delivery, attempt = await send_ping(relay, await owned(relay, endpoint_id, caller))
     return Ping(
         delivered=delivery.delivered_at_ms is not None,
         event_id=delivery.event_id,

@@ -6,10 +6,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from service import __version__, telemetry
 from service.api.auth import RelayOf
+from service.db.schema import check_schema
 from service.errors import Unavailable
-from service.figures import age_s, quotas, signs_of_life, workers_of
 from service.relay import Relay
-from service.revisions import misfit
+from service.services.statistics import age_s, heartbeat_ages, quotas, worker_heartbeats
 from service.store import statistics, system
 from service.store.system import RECONCILER
 
@@ -52,7 +52,7 @@ async def _measure(relay: Relay) -> None:
     )
     if RECONCILER in beats:
         telemetry.reconciler_last_run.set(beats[RECONCILER].at_ms / 1000)
-    if workers := workers_of(beats):
+    if workers := worker_heartbeats(beats):
         telemetry.worker_last_seen.set(max(beat.at_ms for beat in workers) / 1000)
     for stage, standing in figures.stages.items():
         telemetry.transcriptions_open.labels(stage).set(standing.count)
@@ -70,12 +70,12 @@ async def _checks(relay: Relay) -> dict[str, str]:
         if relay.db.refused:  # reading works on a full disk, too: see whether writing does again
             await relay.db.write(lambda session: system.record_heartbeat(session, PROBE, relay.clock(), {}))
         found, beats = await relay.db.read(
-            lambda session: (misfit(session.connection()), system.heartbeats_of(session))
+            lambda session: (check_schema(session.connection()), system.heartbeats_of(session))
         )
     except Unavailable as error:
         return {"database": str(error)}
     return {
         "database": "ok",
         "migration": str(found or "ok"),
-        **signs_of_life(beats, relay.settings, relay.clock()),
+        **heartbeat_ages(beats, relay.settings, relay.clock()),
     }

@@ -5,7 +5,6 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Request, Response
 
 from service import tables
-from service.accept import Order, accept
 from service.api.auth import Caller, CatalogueOf, RelayOf, Submitter
 from service.api.documents import EVERYWHERE, carrying, form_of, ref_to, refused
 from service.api.etags import as_json
@@ -16,7 +15,8 @@ from service.api.uploads import Incoming, forget, receive_form
 from service.errors import InvalidRequest, UnsupportedMediaType
 from service.relay import Relay
 from service.schemas import Transcription
-from service.traces import sane_traceparent
+from service.services.transcriptions import CreateRequest, create_transcription
+from service.tracing import sane_traceparent
 
 router = APIRouter(prefix="/v1/transcriptions", tags=["Transcriptions"], responses=EVERYWHERE)
 
@@ -46,7 +46,7 @@ async def create(
         job, is_new = await _accept_form(relay, request, caller, models, idempotency_key)
     elif kind == "application/json" or kind.endswith("+json"):
         submission = _checked(relay, await request.body(), models, brings_file=False)
-        job, is_new = await accept(relay, _order(request, submission, caller, idempotency_key))
+        job, is_new = await create_transcription(relay, _order(request, submission, caller, idempotency_key))
     else:
         raise UnsupportedMediaType("send application/json or multipart/form-data")
     return _created(job, is_new=is_new)
@@ -69,7 +69,7 @@ async def _accept_form(
             problem = ("body.request", "Field required", "missing")
             raise InvalidRequest("the part `request` is missing", problems=(problem,))
         submission = _checked(relay, form.fields["request"], models, brings_file=True)
-        return await accept(relay, _order(request, submission, caller, idempotency_key, incoming))
+        return await create_transcription(relay, _order(request, submission, caller, idempotency_key, incoming))
     except BaseException:
         await forget(relay, form)
         raise
@@ -89,8 +89,8 @@ def _order(
     caller: Caller,
     idempotency_key: str | None,
     incoming: Incoming | None = None,
-) -> Order:
-    return Order(
+) -> CreateRequest:
+    return CreateRequest(
         owner=caller.owner,
         sees=caller.sees,
         request=submission.soniox_fields(),

@@ -8,13 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.api.auth import Admin, RelayOf
 from service.api.documents import EVERYWHERE, carrying
 from service.api.listing import Text
+from service.crypto import hash_api_key, new_api_key
 from service.errors import NotFound
 from service.ids import new_id
 from service.relay import Relay
 from service.schemas import Moment, Open, Shown
 from service.store import keys
 from service.tables import ApiKey
-from service.vault import hash_api_key, new_api_key
 
 router = APIRouter(prefix="/v1/keys", tags=["Keys"], responses=EVERYWHERE)
 

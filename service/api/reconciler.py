@@ -8,7 +8,7 @@ from service.api.documents import EVERYWHERE
 from service.api.transcriptions import owned
 from service.clock import iso
 from service.lifecycle import Stage
-from service.reconcile import ask_one, record
+from service.reconcile.sweep import ask_one, record
 from service.schemas import Moment, Open, Shown, Uuid
 from service.store import reconciler, system
 

@@ -4,11 +4,10 @@ import asyncio
 from typing import TypedDict
 
 from service.api.waiting import Endings
-from service.catalogue import Catalogue
-from service.figures import Figures
-from service.rate_limit import Limits
+from service.rate_limits import AnonymousRateLimiter, RateLimiter
 from service.relay import Relay
-from service.strangers import Strangers
+from service.services.model_cache import ModelCache
+from service.services.statistics import Statistics
 from service.webhook import RecentCalls
 
 
@@ -16,10 +15,10 @@ class AppState(TypedDict):
     """`draining` is set when the process begins to stop: then streams end, and /readyz says so."""
 
     relay: Relay
-    catalogue: Catalogue
+    catalogue: ModelCache
     endings: Endings
-    figures: Figures
-    limits: Limits
-    strangers: Strangers
+    figures: Statistics
+    limits: RateLimiter
+    strangers: AnonymousRateLimiter
     webhook_calls: RecentCalls
     draining: asyncio.Event

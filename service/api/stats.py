@@ -6,8 +6,8 @@ from fastapi import APIRouter, Query
 
 from service.api.auth import FiguresOf, Reader
 from service.api.documents import EVERYWHERE
-from service.figures import Length
 from service.schemas import Moment, Open
+from service.services.statistics import Length
 
 router = APIRouter(prefix="/v1", tags=["Operations"], responses=EVERYWHERE)
 

@@ -10,7 +10,7 @@ import msgspec
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from service.api.parts import BRANCHES, LONGEST_CONTEXT, AnyContext, Context, Language, Lenient, Translation
-from service.downstream.headers import mistakes_in
+from service.downstream.messages import header_mistakes
 from service.errors import InvalidRequest
 
 HTTP_URL = r"^https?://[^\s\x00-\x1f\x7f]+$"
@@ -89,7 +89,7 @@ class Submission(Lenient):
     @field_validator("webhook_auth_header_name")
     @classmethod
     def _header_is_free(cls, name: str | None) -> str | None:
-        if name and (mistakes := mistakes_in({name: "x"})):
+        if name and (mistakes := header_mistakes({name: "x"})):
             raise ValueError(mistakes[0])
         return name
 

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from service.api.listing import Moment
 from service.api.submission import HTTP_URL
-from service.downstream.guard import Guard, Refused
-from service.downstream.headers import mistakes_in
+from service.downstream.messages import header_mistakes
+from service.downstream.ssrf import AddressGuard, AddressRefusedError
 from service.errors import InvalidRequest
 from service.schemas import EVENT_TYPES
 
@@ -49,7 +49,7 @@ class ChangedEndpoint(BaseModel):
     @field_validator("headers")
     @classmethod
     def _are_allowed(cls, headers: dict[str, str]) -> dict[str, str]:
-        if mistakes := mistakes_in(headers):
+        if mistakes := header_mistakes(headers):
             raise ValueError("; ".join(mistakes[:5]))
         return headers
 
@@ -93,9 +93,9 @@ class RecoveryOrder(BaseModel):
     dry_run: bool = False
 
 
-def refuse_private(guard: Guard, url: str, location: str) -> None:
+def refuse_private(guard: AddressGuard, url: str, location: str) -> None:
     """Raise InvalidRequest for a URL that no try could ever reach."""
     try:
         guard.vet_url(url)
-    except Refused as error:
+    except AddressRefusedError as error:
         raise InvalidRequest(f"The URL is refused: {error}.", problems=((location, str(error)),)) from None

@@ -10,12 +10,12 @@ from service.api.auth import Caller, EndingsOf, Reader, RelayOf, Submitter
 from service.api.documents import EVERYWHERE, NOT_CHANGED, refused
 from service.api.etags import answer_once
 from service.api.listing import Count, NextCursor, PageOf, WantedOf, counted, cut
-from service.discard import discard, retry
 from service.errors import NotFound
 from service.ids import is_uuid
 from service.lifecycle import OPEN_STAGES, Stage
 from service.relay import Relay
 from service.schemas import Open, TimelineStep, Transcription, TranscriptionWithSummary, TranscriptionWithTimeline
+from service.services.transcriptions import delete_transcription, retry_transcription
 from service.store import transcription_queries, transcriptions, transcripts
 
 router = APIRouter(prefix="/v1/transcriptions", tags=["Transcriptions"], responses=EVERYWHERE)
@@ -77,13 +77,13 @@ async def read(
 
 @router.post("/{transcription_id}/retry", summary="Try a failed transcription again", responses=refused(409))
 async def retry_one(transcription_id: str, caller: Submitter, relay: RelayOf) -> Transcription:
-    await retry(relay, await owned(relay, transcription_id, caller))
+    await retry_transcription(relay, await owned(relay, transcription_id, caller))
     return Transcription.of(await owned(relay, transcription_id, caller))
 
 
 @router.delete("/{transcription_id}", status_code=204, summary="Delete a transcription here and at Soniox")
 async def delete(transcription_id: str, caller: Submitter, relay: RelayOf) -> Response:
-    await discard(relay, await owned(relay, transcription_id, caller))
+    await delete_transcription(relay, await owned(relay, transcription_id, caller))
     return Response(status_code=204)
 
 

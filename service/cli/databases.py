@@ -13,23 +13,23 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.app import refuse_old_schema
 from service.cli.problems import Problem
+from service.db.engines import single_process_lock
+from service.db.schema import HEAD
 from service.errors import ConfigurationError
-from service.locks import only_process
 from service.relay import Relay, open_relay
-from service.revisions import HEAD
 from service.settings import Settings
 
 
 def set_up_if_new(settings: Settings) -> None:
     """Create the schema in a SQLite file that has none, so that a first start needs one command."""
     if settings.is_sqlite and _has_no_tables(_file(settings)):
-        with only_process(settings):
+        with single_process_lock(settings):
             _set_up(settings)
 
 
 def bring_up_to_date(settings: Settings, revision: str = HEAD) -> None:
     """Run the migrations that are missing. Raises Problem when the database does not let us."""
-    from service.migrate import upgrade
+    from service.db.schema import upgrade
 
     if settings.is_sqlite:
         _file(settings)

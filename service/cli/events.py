@@ -59,7 +59,7 @@ def listen(
     from service.cli.following import follow
     from service.cli.forwarding import open_forwarder
     from service.cli.output import print_line
-    from service.vault import new_endpoint_secret
+    from service.crypto import new_endpoint_secret
 
     if not forward_to.startswith(("http://", "https://")):
         raise Misused("--forward-to is not an http:// or https:// URL")

@@ -10,14 +10,14 @@ from urllib.parse import urlsplit
 import httpx
 
 from service.clock import wall_ms
+from service.crypto import SecretBox
+from service.db.schema import HEAD, check_schema
 from service.errors import ConfigurationError, RelayError, SonioxKeyTrouble
 from service.ids import new_uuid
 from service.relay import Relay, open_relay
-from service.revisions import HEAD, misfit
 from service.settings import SECRETS, Settings, load_settings, misspelled
 from service.store import system
 from service.telemetry import configure_logs
-from service.vault import Vault
 
 WITHIN_S = 20
 CLOCKS_APART_MS = 2_000
@@ -112,7 +112,7 @@ async def _of_database(relay: Relay) -> AsyncIterator[Finding]:
 async def _read(relay: Relay) -> tuple[bool, Finding]:
     try:
         async with asyncio.timeout(WITHIN_S):
-            found = await relay.db.read(lambda session: misfit(session.connection()))
+            found = await relay.db.read(lambda session: check_schema(session.connection()))
     except (RelayError, TimeoutError) as error:
         why = str(error) or f"no answer within {WITHIN_S} s"
         return True, Finding("database", why, "start it, or see to DATABASE_URL")
@@ -170,7 +170,7 @@ async def _round_trip(settings: Settings) -> str:
     if _is_loopback(settings.base_url) and not _is_loopback(settings.soniox_url):
         raise Bad(f"{settings.base_url} is this machine itself; Soniox cannot call it", SET_URL)
     job_id = new_uuid(wall_ms())
-    header = {settings.soniox_api_webhook_header: Vault(settings.master_secrets).webhook_secret(job_id)}
+    header = {settings.soniox_api_webhook_header: SecretBox(settings.master_secrets).webhook_secret(job_id)}
     try:
         async with httpx.AsyncClient(timeout=WITHIN_S, trust_env=False) as http:
             alive = await http.get(f"{settings.base_url}/livez")

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from service.downstream.sign import signed_headers
+from service.downstream.messages import signed_headers
 
 ANSWER_WITHIN_S = 15
 

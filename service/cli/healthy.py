@@ -69,12 +69,12 @@ async def _silence_ms(database_url: str) -> int | None:
     """Since when no worker of this host has given a sign of life; None when none ever did."""
     import socket
 
-    from service.db import open_database
+    from service.db.database import open_database
+    from service.db.notify import Notifier
     from service.store import system
-    from service.wakeups import Wakeups
 
     mark = f"worker:{socket.gethostname()}:"
-    async with open_database(database_url, Wakeups()) as db:
+    async with open_database(database_url, Notifier()) as db:
         beats = await db.read(system.heartbeats_of)
         newest = max((beat.at_ms for name, beat in beats.items() if name.startswith(mark)), default=None)
         return None if newest is None else await db.now_ms() - newest

@@ -21,10 +21,10 @@ def migrate(
     Safe to run again, and by several at once on PostgreSQL.
     """
     from service.cli.databases import bring_up_to_date
-    from service.revisions import HEAD, NEEDED
+    from service.db.schema import HEAD, REQUIRED
     from service.settings import load_settings
 
-    wanted = HEAD if post_deploy else NEEDED
+    wanted = HEAD if post_deploy else REQUIRED
     bring_up_to_date(load_settings(), wanted)
     print(f"the schema is up to date ({wanted})")
     if wanted != HEAD:

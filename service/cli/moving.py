@@ -29,14 +29,14 @@ def migrate_data(
 
     from service.cli.databases import bring_up_to_date, refused_is_a_problem
     from service.cli.output import print_json, print_rows
-    from service.locks import only_process
-    from service.moving import move
-    from service.revisions import HEAD
+    from service.db.engines import single_process_lock
+    from service.db.schema import HEAD
+    from service.services.maintenance import move_data
 
     old, new = _database("--from", source, "sqlite"), _database("--to", target, "postgres")
-    with only_process(old), refused_is_a_problem():
+    with single_process_lock(old), refused_is_a_problem():
         bring_up_to_date(new, HEAD)
-        rows = asyncio.run(move(source, target))
+        rows = asyncio.run(move_data(source, target))
     if as_json:
         print_json(rows)
         return

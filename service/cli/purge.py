@@ -40,10 +40,10 @@ def purge(as_json: AsJson = False) -> None:
 
 async def _purge(settings: "Settings") -> int:
     from service.cli.databases import open_here
-    from service.purge import purge_once, remove_cut_off_uploads, scrub
+    from service.services.maintenance import erase_deleted, purge_expired, remove_incomplete_uploads
 
     async with open_here(settings) as relay:
-        count = await purge_once(relay)
-        await remove_cut_off_uploads(relay)
-        await scrub(relay)
+        count = await purge_expired(relay)
+        await remove_incomplete_uploads(relay)
+        await erase_deleted(relay)
     return count

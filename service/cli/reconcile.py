@@ -8,7 +8,7 @@ from service.cli.options import AsJson
 from service.cli.problems import Misused, Problem
 
 if TYPE_CHECKING:
-    from service.reconcile import Find
+    from service.reconcile.sweep import Finding
     from service.settings import Settings
 
 COLUMNS = {
@@ -51,10 +51,10 @@ def reconcile(
         _print(rows)
 
 
-async def _sweep(settings: "Settings", *, dry_run: bool) -> "list[Find]":
+async def _sweep(settings: "Settings", *, dry_run: bool) -> "list[Finding]":
     from service.cli.databases import open_here
     from service.errors import SonioxError
-    from service.reconcile import sweep
+    from service.reconcile.sweep import sweep
 
     async with open_here(settings) as relay:
         try:
@@ -63,7 +63,7 @@ async def _sweep(settings: "Settings", *, dry_run: bool) -> "list[Find]":
             raise Problem(f"Soniox cannot be asked: {error.message}") from error
 
 
-def _row(find: "Find", *, dry_run: bool) -> dict[str, str | None]:
+def _row(find: "Finding", *, dry_run: bool) -> dict[str, str | None]:
     return {
         "id": find.job.id,
         "we_think": find.job.stage,

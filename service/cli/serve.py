@@ -30,7 +30,7 @@ def serve(
 
     from service.app import create_app
     from service.cli.databases import set_up_if_new
-    from service.cli.serving import serve_app
+    from service.server import serve_app
 
     settings = _settings({"host": host, "port": port})
     set_up_if_new(settings)
@@ -47,12 +47,12 @@ def worker() -> None:
     import uvloop
 
     from service.cli.databases import set_up_if_new
-    from service.cli.serving import work
+    from service.server import run_worker
 
     settings = _settings({})
     set_up_if_new(settings)
     port = settings.relay_worker_port
-    uvloop.run(work(settings, None if port is None else listen(settings.host, port)))
+    uvloop.run(run_worker(settings, None if port is None else listen(settings.host, port)))
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -39,7 +39,7 @@ def init(
     """Write a `.env` with fresh secrets, readable only by you."""
     import secrets
 
-    from service.vault import new_api_key
+    from service.crypto import new_api_key
 
     text = FIRST_SETTINGS.format(
         soniox_key=soniox_key, webhook_secret=secrets.token_urlsafe(32), relay_key=new_api_key()
@@ -51,8 +51,7 @@ def init(
 def config(as_json: AsJson = False) -> None:
     """Show the settings that hold, secrets masked, and where each comes from."""
     from service.cli.output import print_json, print_rows
-    from service.origins import settings_in_force
-    from service.settings import load_settings
+    from service.settings import load_settings, settings_in_force
 
     settings = settings_in_force(load_settings())
     if as_json:

@@ -50,8 +50,8 @@ def sandbox(
     import uvloop
 
     from service.cli.serve import listen
-    from service.cli.serving import serve_app
     from service.sandbox import SandboxConfig, create_sandbox
+    from service.server import serve_app
     from service.telemetry import configure_logs
 
     configure_logs("info", "console")

@@ -6,7 +6,7 @@ import hmac
 import time
 from dataclasses import dataclass
 
-from service.downstream.sign import signed_headers
+from service.downstream.messages import signed_headers
 
 PREFIX = "whsec_"
 DIGEST_BYTES = 32

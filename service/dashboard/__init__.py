@@ -22,6 +22,4 @@ No inline script or style, not even a `style=` attribute: the policy in `page.py
 SVG attributes. Nothing is marked safe: every value is escaped by Jinja.
 """
 
-from service.dashboard.site import create_dashboard
-
 __all__ = ["create_dashboard"]

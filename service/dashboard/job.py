@@ -15,9 +15,9 @@ from service.dashboard.posts import Submitted, back
 from service.dashboard.reasons import Seen, why_not_done
 from service.dashboard.render import render
 from service.dashboard.visitors import Reader
-from service.discard import discard, retry
 from service.lifecycle import DeliveryStatus, Stage
 from service.relay import Relay
+from service.services.transcriptions import delete_transcription, retry_transcription
 from service.store import deliveries, endpoints, inbox, system, transcription_queries, transcripts
 from service.store import quotas as store_quotas
 from service.tables import Delivery, Heartbeat, Transcription
@@ -43,7 +43,7 @@ async def read(job_id: str, request: Request, relay: RelayOf, visitor: Reader) -
 
 @router.post("/jobs/{job_id}/retry")
 async def retry_one(job_id: str, request: Request, relay: RelayOf, post: Submitted) -> Response:
-    await retry(relay, await owned(relay, job_id, post.visitor.caller))
+    await retry_transcription(relay, await owned(relay, job_id, post.visitor.caller))
     return back(request, f"/ui/jobs/{job_id}", "It is being tried again.")
 
 
@@ -55,7 +55,7 @@ async def reconcile(job_id: str, request: Request, relay: RelayOf, post: Submitt
 
 @router.post("/jobs/{job_id}/delete")
 async def delete(job_id: str, request: Request, relay: RelayOf, post: Submitted) -> Response:
-    await discard(relay, await owned(relay, job_id, post.visitor.caller))
+    await delete_transcription(relay, await owned(relay, job_id, post.visitor.caller))
     return back(request, "/ui/jobs", f"Deleted job {job_id}.")
 
 

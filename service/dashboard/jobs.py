@@ -18,11 +18,11 @@ from service.dashboard.links import Blank, first_page, page_after
 from service.dashboard.posts import Submitted, back
 from service.dashboard.render import render
 from service.dashboard.visitors import Reader
-from service.discard import discard, retry
 from service.errors import CallerError, InvalidRequest
 from service.ids import is_uuid
 from service.lifecycle import SonioxStatus, Stage
 from service.relay import Relay
+from service.services.transcriptions import delete_transcription, retry_transcription
 from service.store import deliveries, transcription_queries, transcriptions, transcripts
 from service.store.transcription_queries import Page, TranscriptionFilter
 from service.tables import Transcription
@@ -124,9 +124,9 @@ async def do_many(request: Request, relay: RelayOf, post: Submitted) -> Response
 def _deed(relay: Relay, action: str) -> tuple[Callable[[Transcription], Awaitable[object]], str]:
     match action:
         case "retry":
-            return lambda job: retry(relay, job), "Retried"
+            return lambda job: retry_transcription(relay, job), "Retried"
         case "delete":
-            return lambda job: discard(relay, job), "Deleted"
+            return lambda job: delete_transcription(relay, job), "Deleted"
         case _:
             raise InvalidRequest("Choose what to do with the jobs.")
 

@@ -12,7 +12,7 @@ from service.dashboard.posts import Submitted, back
 from service.dashboard.render import render
 from service.dashboard.visitors import HOME, Reader
 from service.errors import CallerError, InvalidRequest
-from service.figures import WINDOWS, Length
+from service.services.statistics import WINDOWS, Length
 
 router = APIRouter()
 

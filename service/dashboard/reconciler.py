@@ -11,7 +11,7 @@ from service.dashboard.posts import SubmittedByAdmin
 from service.dashboard.render import render
 from service.dashboard.visitors import Admin
 from service.errors import SonioxUnreachable
-from service.reconcile import Find, sweep
+from service.reconcile.sweep import Finding, sweep
 from service.relay import Relay
 from service.store import reconciler as store_reconciler
 from service.store import system
@@ -58,7 +58,7 @@ async def _record(relay: Relay) -> dict[str, Any]:
     }
 
 
-def _row(find: Find) -> dict[str, Any]:
+def _row(find: Finding) -> dict[str, Any]:
     return {
         "id": find.job.id,
         "filename": find.job.filename,

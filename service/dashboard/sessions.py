@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from fastapi import Request, Response
 
 from service.api.auth import BOOTSTRAP, SCOPES, Caller
+from service.crypto import SecretBox, hash_api_key
 from service.errors import Unauthenticated
 from service.relay import Relay
 from service.store import keys
-from service.vault import Vault, hash_api_key
 
 COOKIE = "relay_session"
 LASTS_S = 12 * 3600
@@ -66,7 +66,7 @@ async def read_session(relay: Relay, cookie: str) -> Session | None:
     return Session(holder.caller, holder.name, relay.vault.sign(TOKEN_PURPOSE, cookie))
 
 
-def is_token_of(vault: Vault, cookie: str, token: str) -> bool:
+def is_token_of(vault: SecretBox, cookie: str, token: str) -> bool:
     """True for the token of this session's forms."""
     return vault.knows_signature(TOKEN_PURPOSE, cookie, token)
 

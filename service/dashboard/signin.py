@@ -11,7 +11,7 @@ from service.dashboard.render import render
 from service.dashboard.sessions import COOKIE, LASTS_S, open_session, read_session, set_cookie
 from service.dashboard.visitors import HOME, SIGN_IN
 from service.errors import Unauthenticated
-from service.strangers import Strangers, address_of
+from service.rate_limits import AnonymousRateLimiter, address_of
 
 router = APIRouter()
 
@@ -27,7 +27,7 @@ async def form(request: Request, relay: RelayOf, next: str = HOME) -> Response:
 async def sign_in(request: Request, relay: RelayOf) -> Response:
     fields = await read_form(request)
     wanted = _own_page(str(fields.get("next", "")))
-    strangers: Strangers = request.state.strangers
+    strangers: AnonymousRateLimiter = request.state.strangers
     given = str(fields.get("key", "")).strip()
     try:
         with strangers.visit(address_of(request.scope), given):

@@ -8,10 +8,10 @@ from sqlmodel import Session
 from service.api.auth import RelayOf
 from service.dashboard.render import render
 from service.dashboard.visitors import Admin
-from service.figures import quotas, signs_of_life
-from service.origins import settings_in_force
+from service.db.schema import HEAD, check_schema, current_revision
 from service.relay import Relay
-from service.revisions import HEAD, current_revision, misfit
+from service.services.statistics import heartbeat_ages, quotas
+from service.settings import settings_in_force
 from service.store import reconciler
 from service.store import system as store_system
 from service.tables import Heartbeat
@@ -32,8 +32,8 @@ def _facts(relay: Relay, session: Session) -> dict[str, Any]:
         "database": {"sqlite": "SQLite", "postgresql": "PostgreSQL"}[relay.db.dialect.name],
         "revision": current_revision(session.connection()),
         "newest": HEAD,
-        "misfit": misfit(session.connection()),
-        "life": signs_of_life(beats, relay.settings, now_ms),
+        "misfit": check_schema(session.connection()),
+        "life": heartbeat_ages(beats, relay.settings, now_ms),
         "beats": sorted(beats.values(), key=lambda beat: -beat.at_ms),
         "saying": {beat.name: _said(beat) for beat in beats.values()},
         "stalled": reconciler.stalled(session, now_ms, now_ms - reconciler.STALLED_AFTER_MS),

@@ -11,8 +11,8 @@ from sqlmodel import Session
 
 from service.errors import SonioxError
 from service.lifecycle import backoff_ms
-from service.marks import job_of_reference
 from service.relay import Relay
+from service.soniox.models import job_of_reference
 from service.store import claims, reconciler
 from service.tables import Removal
 

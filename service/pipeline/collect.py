@@ -1,31 +1,71 @@
-"""Collect: from a row of the inbox to a stored result.
-
-The row is a hint. What is stored is what Soniox says when asked with the key; and a transcription counts as a
-job's own only if its `webhook_url` names the job, so that a leaked header cannot bring in a stranger's result.
-"""
+"""Collect: from a row of the inbox to a stored result."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
 
 from opentelemetry.trace import SpanKind
 from sqlmodel import Session
 
 from service.errors import SonioxError, SonioxNotFound, SonioxNotReady
+from service.ids import new_uuid
 from service.lifecycle import OPEN_STAGES, Stage, backoff_ms
-from service.marks import STUCK
-from service.pipeline.adopt import adopted
 from service.pipeline.results import Result, overdue, store_result, unreadable, vanished
 from service.relay import Relay
-from service.soniox import RemoteTranscription
-from service.soniox.models import FINISHED_BADLY, FINISHED_WELL
-from service.store import claims, inbox, reconciler
+from service.soniox.models import FINISHED_BADLY, FINISHED_WELL, STUCK_TRANSCRIPTION, RemoteTranscription
+from service.store import claims, inbox, reconciler, transcription_queries, transcriptions
 from service.store.inbox import ClaimedEntry
-from service.tables import Transcription, Webhook
+from service.tables import TimelineEntry, Transcription, Webhook
 from service.transcripts.codec import MalformedTranscript, pack
 
-LOOKS_AT_A_LAGGARD = 8  # Soniox may say "processing" for a moment after its webhook; then the reconciler's turn
-LOOKS_AT_A_MALFORMED_ONE = 6  # an answer cut on the way is malformed too
-LOOKS_FOR_A_LOST_ONE = 3  # a 404 may be a replica that lags
+OWNER = "adopted"  # no key has this id: only admin keys see what was adopted
+
+
+async def adopt(relay: Relay, remote: RemoteTranscription) -> Transcription | None:
+    """A new row in stage submitted, or the one another row of the inbox made meanwhile."""
+    job = _adopted_row(relay, remote)
+
+    def adopt(session: Session) -> Transcription | None:
+        present = transcriptions.with_soniox_id(session, remote.id)
+        if present is None and remote.job():
+            present = transcriptions.get(session, remote.job(), None)
+        if present is None:
+            transcriptions.accept(session, [job])
+            entry = TimelineEntry(
+                transcription_id=job.id, at_ms=job.created_at_ms, step="adopted", source="webhook"
+            )
+            transcription_queries.add_timeline_entries(session, entry)
+        return present or job
+
+    return await relay.db.write(adopt)
+
+
+def _adopted_row(relay: Relay, remote: RemoteTranscription) -> Transcription:
+    now_ms = relay.clock()
+    request: dict[str, Any] = {"model": remote.model}
+    request |= {name: value for name in ("audio_url", "file_id") if (value := getattr(remote, name))}
+    name = remote.filename or urlsplit(remote.audio_url or "").path.rsplit("/", 1)[-1]
+    return Transcription(
+        id=new_uuid(now_ms),
+        owner=OWNER,
+        stage=Stage.SUBMITTED,
+        created_at_ms=now_ms,
+        submitted_at_ms=now_ms,
+        check_at_ms=now_ms + int(relay.settings.relay_reconcile_grace_s * 1000),
+        request=request,
+        client_reference_id=remote.client_reference_id,
+        filename=name or "audio",
+        model=remote.model,
+        soniox_id=remote.id,
+        soniox_status=remote.status,
+        adopted=True,
+    )
+
+
+MAX_POLLS_UNFINISHED = 8  # Soniox may say "processing" for a moment after its webhook; then the reconciler's turn
+MAX_POLLS_MALFORMED = 6  # an answer cut on the way is malformed too
+MAX_POLLS_NOT_FOUND = 3  # a 404 may be a replica that lags
 
 
 async def collect(relay: Relay, heard: ClaimedEntry) -> None:
@@ -39,9 +79,9 @@ async def collect(relay: Relay, heard: ClaimedEntry) -> None:
             remote = await relay.soniox.get_transcription(row.soniox_id)
             await _collect_from(relay, row, job, remote)
     except SonioxNotFound:
-        await _gone(relay, row, job)
+        await _not_found(relay, row, job)
     except SonioxError as error:
-        await _again(relay, row, error.message)
+        await _retry_later(relay, row, error.message)
 
 
 @contextmanager
@@ -60,13 +100,13 @@ async def _collect_from(
     relay: Relay, row: Webhook, job: Transcription | None, remote: RemoteTranscription
 ) -> None:
     if job is None and not row.job:
-        job = await adopted(relay, remote)
+        job = await adopt(relay, remote)
     if job is None or not _belongs(job, row, remote):
-        await _turn_away(relay, row, remote)
+        await _reject(relay, row, remote)
     elif remote.status == FINISHED_WELL:
         await _complete(relay, row, job, remote)
-    elif remote.status in FINISHED_BADLY or row.status == STUCK:
-        await _fail(relay, row, job, overdue(remote) if row.status == STUCK else remote)
+    elif remote.status in FINISHED_BADLY or row.status == STUCK_TRANSCRIPTION:
+        await _fail(relay, row, job, overdue(remote) if row.status == STUCK_TRANSCRIPTION else remote)
     else:
         await _not_finished(relay, row, job, remote)
 
@@ -78,7 +118,7 @@ def _belongs(job: Transcription, row: Webhook, remote: RemoteTranscription) -> b
     return remote.id not in job.past_soniox_ids and (remote.job() == job.id or not row.job)
 
 
-async def _turn_away(relay: Relay, row: Webhook, remote: RemoteTranscription) -> None:
+async def _reject(relay: Relay, row: Webhook, remote: RemoteTranscription) -> None:
     """A second transcription of a job, or one of a deleted job: ours by its mark, so it is removed at Soniox."""
     ours = bool(row.job) and remote.job() == row.job
 
@@ -96,7 +136,7 @@ async def _complete(relay: Relay, row: Webhook, job: Transcription, remote: Remo
     try:
         packed = await pack(await relay.soniox.get_transcript(remote.id))
     except MalformedTranscript as error:
-        if row.tries < LOOKS_AT_A_MALFORMED_ONE:
+        if row.tries < MAX_POLLS_MALFORMED:
             raise SonioxNotReady(f"the transcript cannot be read: {error}") from error
         await store_result(relay, row, job, Stage.FAILED, Result(unreadable(remote, error), keep_there=True))
         return
@@ -108,24 +148,24 @@ async def _fail(relay: Relay, row: Webhook, job: Transcription, remote: RemoteTr
     await store_result(relay, row, job, Stage.FAILED, Result(remote))
 
 
-async def _gone(relay: Relay, row: Webhook, job: Transcription | None) -> None:
+async def _not_found(relay: Relay, row: Webhook, job: Transcription | None) -> None:
     """Soniox does not know the id: a job that has it has lost its result, after a few looks."""
     if job is None or job.soniox_id != row.soniox_id:
         await _close(relay, row, "not_at_soniox")
-    elif row.tries < LOOKS_FOR_A_LOST_ONE:
-        await _again(relay, row, "Soniox does not have it")
+    elif row.tries < MAX_POLLS_NOT_FOUND:
+        await _retry_later(relay, row, "Soniox does not have it")
     else:
         await _fail(relay, row, job, vanished(row.soniox_id))
 
 
 async def _not_finished(relay: Relay, row: Webhook, job: Transcription, remote: RemoteTranscription) -> None:
-    if row.tries < LOOKS_AT_A_LAGGARD:
-        await _again(relay, row, f"Soniox says {remote.status}")
+    if row.tries < MAX_POLLS_UNFINISHED:
+        await _retry_later(relay, row, f"Soniox says {remote.status}")
         return
     await _close(relay, row, "not_finished")
 
 
-async def _again(relay: Relay, row: Webhook, reason: str) -> None:
+async def _retry_later(relay: Relay, row: Webhook, reason: str) -> None:
     due_at_ms = relay.clock() + backoff_ms(row.tries, first_ms=250, chance=relay.chance)
 
     def postpone(session: Session) -> None:

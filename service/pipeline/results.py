@@ -1,20 +1,134 @@
-"""Results: what Soniox has said of a job, or what we conclude where it says nothing, and how that is stored."""
+"""Results: what ended a transcription, and the one transaction that stores it."""
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import msgspec
 import structlog
+from sqlmodel import Session
 
 from service import telemetry
+from service.ids import new_id
 from service.lifecycle import Stage
-from service.pipeline.finish import NEXT_LANES, End, count_finished, finish
-from service.pipeline.keep import parts_of
 from service.relay import Relay
-from service.soniox import RemoteTranscription
+from service.schemas import transcription_event_body
+from service.soniox.models import RemoteTranscription
+from service.store import events, files, inbox, reconciler, transcription_queries, transcriptions, transcripts
+from service.store.events import EventDraft
 from service.store.transcriptions import JobResult
-from service.tables import TimelineEntry, Transcription, Webhook
-from service.transcripts.codec import MalformedTranscript, Packed
+from service.store.transcripts import Parts
+from service.tables import Event, TimelineEntry, Transcript, TranscriptChunk, Transcription, Webhook
+from service.transcripts.codec import Chunk, MalformedTranscript, Packed
+
+
+def transcript_rows(owner: str, transcription_id: str, packed: Packed, now_ms: int) -> Parts:
+    """The rows, to be stored in the transaction that finishes the transcription."""
+    head = Transcript(
+        transcription_id=transcription_id,
+        envelope=packed.envelope,
+        digest=_digest(packed),
+        token_count=packed.token_count,
+        summary=msgspec.to_builtins(packed.summary),
+        stored_at_ms=now_ms,
+    )
+    return Parts(owner, head, [_chunk_row(transcription_id, chunk) for chunk in packed.chunks], packed.passages)
+
+
+def _chunk_row(transcription_id: str, chunk: Chunk) -> TranscriptChunk:
+    return TranscriptChunk(
+        transcription_id=transcription_id,
+        position=chunk.position,
+        token_count=chunk.token_count,
+        start_ms=chunk.start_ms,
+        end_ms=chunk.end_ms,
+        min_confidence=chunk.min_confidence,
+        data=chunk.data,
+    )
+
+
+def _digest(packed: Packed) -> str:
+    digest = hashlib.blake2b(packed.envelope, digest_size=16)
+    for chunk in packed.chunks:
+        digest.update(chunk.data)
+    return digest.hexdigest()
+
+
+EVENT_OF = {Stage.COMPLETED: "transcription.completed", Stage.FAILED: "transcription.failed"}
+# Deliveries are due, the log grew, requests may wait for the end, Soniox's objects may go, there is room again.
+WOKEN_QUEUES = ("notify", "events", "ended", "cleanup", "submit")
+
+
+@dataclass(frozen=True)
+class Completion:
+    """The end of a transcription, and all that is written in the same moment.
+
+    `job` is as it was when its end was looked up; `base_url` is the relay's, for the event; `told_by` is the row
+    of the inbox that led there; `parts` are the transcript; `entries` tell in the timeline what came before;
+    `remove` has Soniox's copies removed.
+    """
+
+    job: Transcription
+    ending: JobResult
+    base_url: str
+    told_by: Webhook | None = None
+    parts: Parts | None = None
+    entries: Sequence[TimelineEntry] = ()
+    remove: bool = True
+
+
+def finish(session: Session, end: Completion) -> bool:
+    """Moves e, f and g. False where that attempt was finished already or is gone."""
+    ending = end.ending
+    job = transcriptions.mark_finished(session, ending)
+    if end.told_by:
+        outcome = "stored" if job is not None else "already_finished"
+        inbox.close(session, end.told_by, outcome, ending.finished_at_ms)
+    if job is None:
+        return False
+    if job.stage == Stage.COMPLETED and job.file_id is not None:
+        files.remove_of_transcriptions(session, [job.id])  # a failed one keeps it, for another attempt
+    if end.parts:
+        transcripts.store(session, end.parts)
+    events.append(session, EventDraft(_event(end, job), job.callback_url))
+    if end.remove and not job.adopted:
+        reconciler.add_removals(
+            session, reconciler.removal_of(job.id, job.soniox_id, job.soniox_file_id, ending.finished_at_ms)
+        )
+    transcription_queries.add_timeline_entries(session, *end.entries, _final_entry(ending, job))
+    return True
+
+
+def count_finished(job: Transcription, ending: JobResult) -> None:
+    """Tell the metrics, once the transaction is on disk."""
+    telemetry.transcriptions_finished.labels(str(ending.stage), ending.learned_from).inc()
+    telemetry.turnaround_seconds.observe((ending.finished_at_ms - job.created_at_ms) / 1000)
+
+
+def _final_entry(ending: JobResult, job: Transcription) -> TimelineEntry:
+    return TimelineEntry(
+        transcription_id=job.id,
+        at_ms=ending.finished_at_ms,
+        step=ending.stage,
+        source=ending.learned_from,
+        detail=job.error_message,
+    )
+
+
+def _event(end: Completion, job: Transcription) -> Event:
+    kind, now_ms = EVENT_OF[end.ending.stage], end.ending.finished_at_ms
+    summary = end.parts.head.summary if end.parts else None
+    return Event(
+        id=new_id("evt", now_ms),
+        type=kind,
+        owner=job.owner,
+        transcription_id=job.id,
+        created_at_ms=now_ms,
+        body=transcription_event_body(kind, now_ms, job, end.base_url, summary),
+        traceparent=job.traceparent,
+    )
+
 
 log = structlog.get_logger(__name__)
 
@@ -53,16 +167,16 @@ async def store_result(relay: Relay, row: Webhook, job: Transcription, stage: St
     """One transaction: result, event, deliveries, removal, and the inbox row."""
     now_ms = relay.clock()
     ending = _ending(job, stage, result.remote, row.source, now_ms)
-    end = End(
+    end = Completion(
         job,
         ending,
         relay.settings.base_url,
         told_by=row,
-        parts=parts_of(job.owner, job.id, result.packed, now_ms) if result.packed else None,
+        parts=transcript_rows(job.owner, job.id, result.packed, now_ms) if result.packed else None,
         entries=_entries(row, job, result, now_ms),
         remove=not result.keep_there,
     )
-    if await relay.db.write(partial(finish, end=end), wake=NEXT_LANES):
+    if await relay.db.write(partial(finish, end=end), wake=WOKEN_QUEUES):
         count_finished(job, ending)
         telemetry.audio_seconds.inc((result.remote.audio_duration_ms or 0) / 1000 if result.packed else 0)
         log.info("transcription_finished", job_id=job.id, stage=str(stage), source=row.source)

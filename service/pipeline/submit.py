@@ -1,12 +1,8 @@
-"""Submit: bring a waiting transcription to Soniox, at most once.
-
-Soniox takes no idempotency key. So a call whose outcome is unknown is never repeated: the row stays unsettled,
-and after a pause a listing of Soniox's own tells whether our mark is there (the job id in `webhook_url`, or the
-reference of the file). Only then is it adopted, or created again.
-"""
+"""Submit: bring a waiting transcription and its file to Soniox, at most once."""
 
 import functools
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import structlog
@@ -22,19 +18,20 @@ from service.errors import (
     SonioxRefused,
     SonioxUncertain,
 )
-from service.lifecycle import Stage, backoff_ms
-from service.pipeline.finish import NEXT_LANES, End, count_finished, finish
-from service.pipeline.upload import find_or_upload, is_still_mine, unclear_since_ms
+from service.lifecycle import OPEN_STAGES, Stage, backoff_ms
+from service.pipeline.results import WOKEN_QUEUES, Completion, count_finished, finish
 from service.relay import Relay
-from service.store import reconciler, transcription_queries, transcriptions
+from service.soniox.client import Upload
+from service.soniox.models import file_reference
+from service.store import files, reconciler, transcription_queries, transcriptions
 from service.store.transcriptions import JobResult
-from service.tables import TimelineEntry, Transcription
-from service.traces import attributes
+from service.tables import File, TimelineEntry, Transcription
+from service.tracing import attributes
 
 log = structlog.get_logger(__name__)
 
 SETTLE_AFTER_MS = 5_000  # a request under way at Soniox shows in its listing by then
-AGAIN_AFTER_MS = 5_000  # when Soniox has no room or refuses the key; the governor holds the lane meanwhile
+RETRY_AFTER_MS = 5_000  # when Soniox has no room or refuses the key; the governor holds the lane meanwhile
 
 
 async def submit(relay: Relay, job: Transcription) -> None:
@@ -52,19 +49,19 @@ async def submit(relay: Relay, job: Transcription) -> None:
 
 async def _find_or_create(relay: Relay, job: Transcription) -> str:
     if job.unsettled:
-        found = await _find(relay, job)
+        found = await _find_transcription(relay, job)
         if found:
             return found
     soniox_file_id = job.soniox_file_id or await find_or_upload(relay, job)
     created = await relay.soniox.create_transcription(
-        _payload(relay, job, soniox_file_id), functools.partial(is_still_mine, relay, job)
+        _payload(relay, job, soniox_file_id), functools.partial(still_holds_lease, relay, job)
     )
     return created.id
 
 
-async def _find(relay: Relay, job: Transcription) -> str | None:
+async def _find_transcription(relay: Relay, job: Transcription) -> str | None:
     """The transcription that an earlier call made, if it did."""
-    listed = await relay.listing.transcriptions(since_ms=unclear_since_ms(job))
+    listed = await relay.listing.transcriptions(since_ms=unknown_since_ms(job))
     return next((remote.id for remote in listed.get(job.id, ()) if remote.id not in job.past_soniox_ids), None)
 
 
@@ -116,7 +113,7 @@ async def _give_back(relay: Relay, job: Transcription, error: SonioxError) -> No
                 transcriptions.mark_unsettled, job=job, due_at_ms=due_at_ms, error=error.message
             )
         case SonioxRateLimited() | SonioxOutOfRoom() | SonioxKeyTrouble():
-            step = _waiting(job, now_ms + AGAIN_AFTER_MS, error, spend_try=False)
+            step = _waiting(job, now_ms + RETRY_AFTER_MS, error, spend_try=False)
         case _:
             step = _waiting(job, now_ms + wait_ms, error, spend_try=True)
     entry = TimelineEntry(
@@ -158,6 +155,60 @@ async def _fail(relay: Relay, job: Transcription, error: SonioxError) -> None:
         error_type=error_type,
         error_message=error.message,
     )
-    end = End(job, ending, relay.settings.base_url)
-    if await relay.db.write(functools.partial(finish, end=end), wake=NEXT_LANES):
+    end = Completion(job, ending, relay.settings.base_url)
+    if await relay.db.write(functools.partial(finish, end=end), wake=WOKEN_QUEUES):
         count_finished(job, ending)
+
+
+async def find_or_upload(relay: Relay, job: Transcription) -> str | None:
+    """The id of the job's file at Soniox; None when the job needs no file of ours. Raises SonioxError."""
+    if job.file_id is None:
+        return None
+    file = await relay.db.read(partial(files.get, file_id=job.file_id))
+    if file is None:
+        raise SonioxRefused("the file was deleted before the transcription started", error_type="file_not_found")
+    soniox_file_id = await _find_file(relay, job) if job.unsettled else None
+    if soniox_file_id is None:
+        soniox_file_id = await _upload(relay, job, file)
+    await _remember(relay, job, soniox_file_id)
+    return soniox_file_id
+
+
+async def still_holds_lease(relay: Relay, job: Transcription) -> bool:
+    """The last look before a call that cannot be undone: at the row, then at the lease.
+
+    While the step waited for its turn, a webhook may have brought the result of an earlier call of this job. Its
+    transcription is then gone from Soniox's listing, which is why that alone does not tell.
+    """
+    held = await relay.db.read(lambda session: transcriptions.is_held(session, job))
+    return held and relay.leases.holds(job.id)
+
+
+def unknown_since_ms(job: Transcription) -> int:
+    """An older listing may miss what was under way: the row became due only after that had time to show."""
+    return job.due_at_ms or 0
+
+
+async def _find_file(relay: Relay, job: Transcription) -> str | None:
+    """The file that an earlier call brought there, if it did."""
+    return (await relay.listing.files(since_ms=unknown_since_ms(job))).get(file_reference(job))
+
+
+async def _upload(relay: Relay, job: Transcription, file: File) -> str:
+    upload = Upload(file.filename, file.size, file_reference(job), lambda: files.read_chunks(relay.db, file))
+    return (await relay.soniox.upload_file(upload, partial(still_holds_lease, relay, job))).id
+
+
+async def _remember(relay: Relay, job: Transcription, soniox_file_id: str) -> None:
+    """Before the create, so that a crash in between leaks no file."""
+
+    def remember(session: Session) -> bool:
+        if transcriptions.mark_uploaded(session, job, soniox_file_id):
+            return True
+        present = transcriptions.get(session, job.id, None)
+        if present is None or present.stage not in OPEN_STAGES:
+            reconciler.add_removals(session, reconciler.removal_of(job.id, None, soniox_file_id, relay.clock()))
+        return False  # whoever claimed it since may find and use the file; if not, the reconciler removes it
+
+    if not await relay.db.write(remember, wake=("cleanup",)):
+        raise SonioxUncertain("the claim ended while the file was being uploaded")

@@ -14,10 +14,8 @@ from sqlmodel import Session
 from service import telemetry
 from service.ids import new_uuid
 from service.lifecycle import OPEN_STAGES
-from service.marks import job_of_reference
 from service.relay import Relay
-from service.soniox import RemoteTranscription
-from service.soniox.models import FINISHED_BADLY, FINISHED_WELL
+from service.soniox.models import FINISHED_BADLY, FINISHED_WELL, RemoteTranscription, job_of_reference
 from service.store import inbox, reconciler, transcriptions
 from service.store.quotas import QuotaUsage
 
@@ -56,7 +54,7 @@ async def find_leaks(relay: Relay, remotes: Sequence[RemoteTranscription]) -> Le
     return await relay.db.read(query)
 
 
-async def mend_leaks(relay: Relay, leaks: Leaks) -> None:
+async def remove_leaks(relay: Relay, leaks: Leaks) -> None:
     """Order the removals, and put what is to be adopted into the inbox."""
     now_ms = relay.clock()
 

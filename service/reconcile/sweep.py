@@ -1,6 +1,7 @@
-"""Ask Soniox about silent jobs: a few one by one, more through the listing, one call for each 1,000."""
+"""What a sweep may find, and what it follows from. Pure."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import structlog
 from sqlmodel import Session
@@ -8,17 +9,96 @@ from sqlmodel import Session
 from service import telemetry
 from service.errors import SonioxNotFound
 from service.ids import new_uuid
-from service.reconcile.finds import Find, next_look_ms
 from service.relay import Relay
-from service.soniox import RemoteTranscription
+from service.soniox.models import (
+    DELETED_FILE,
+    FINISHED_BADLY,
+    FINISHED_WELL,
+    STUCK_TRANSCRIPTION,
+    RemoteTranscription,
+)
 from service.store import inbox, transcription_queries, transcriptions
 from service.store.transcriptions import Seen
 from service.tables import TimelineEntry, Transcription
 
+DEADLINE_MS = 24 * 3600 * 1000  # the longest audio is 300 minutes, done in ten at Soniox's usual pace
+PACE = 30  # audio is transcribed at least so many times faster than it was spoken
+MAX_INTERVALS = 10  # however long the audio, a job is not left alone for longer
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One submitted job as we have it, and what Soniox says of it; None when Soniox does not have it."""
+
+    job: Transcription
+    remote: RemoteTranscription | None
+    now_ms: int
+
+    @property
+    def status(self) -> str:
+        """What goes into the inbox."""
+        if self.remote is None:
+            return DELETED_FILE
+        if self.remote.status in FINISHED_BADLY | {FINISHED_WELL}:
+            return self.remote.status
+        return STUCK_TRANSCRIPTION if self._is_overdue() else self.remote.status
+
+    @property
+    def is_news(self) -> bool:
+        """True when the collect stage has something to do."""
+        return self.status in {DELETED_FILE, STUCK_TRANSCRIPTION, FINISHED_WELL} | FINISHED_BADLY
+
+    @property
+    def kind(self) -> str:
+        """By what name it is counted."""
+        if self.status in {DELETED_FILE, STUCK_TRANSCRIPTION}:
+            return {DELETED_FILE: "vanished", STUCK_TRANSCRIPTION: "stuck"}[self.status]
+        code = self.remote.webhook_status_code if self.remote else None
+        return "webhook_rejected" if code is not None and not 200 <= code < 300 else "webhook_lost"
+
+    @property
+    def action(self) -> str:
+        """What is done about it, in one phrase."""
+        if not self.is_news:
+            return "wait"
+        return {DELETED_FILE: "look again, then fail it", STUCK_TRANSCRIPTION: "fail it"}.get(
+            self.status, "collect the result"
+        )
+
+    @property
+    def diagnosis(self) -> str:
+        """Why no webhook told, as far as Soniox knows."""
+        code = self.remote.webhook_status_code if self.remote else None
+        match code:
+            case None:
+                return "Soniox has sent no webhook, or got no answer to it"
+            case 401:
+                return "our webhook answered 401: the secret that Soniox sends is not the one expected here"
+            case 413 | 400:
+                return f"our webhook answered {code}: something between Soniox and the relay changes the body"
+            case code if 200 <= code < 300:
+                return f"something answered {code} in our place: does PUBLIC_BASE_URL lead to this relay?"
+            case _:
+                return f"our webhook answered {code}"
+
+    def _is_overdue(self) -> bool:
+        return self.now_ms - (self.job.submitted_at_ms or self.now_ms) > DEADLINE_MS
+
+
+def next_look_ms(find: Finding, interval_ms: int) -> int:
+    """When to ask again: each interval, later while long audio cannot be done yet or the inbox has the news."""
+    if find.is_news:
+        return find.now_ms + MAX_INTERVALS * interval_ms
+    audio_ms = find.remote.audio_duration_ms if find.remote else None
+    expected_ms = (find.job.submitted_at_ms or find.now_ms) + (audio_ms or 0) // PACE
+    wait_ms = min(max(interval_ms, expected_ms - find.now_ms), MAX_INTERVALS * interval_ms)
+    return find.now_ms + wait_ms
+
+
 log = structlog.get_logger(__name__)
 
-MOST_AT_ONCE = 10_000
-LONG_FROM_NOW_MS = 2**62
+MAX_PER_SWEEP = 10_000
+FAR_FUTURE_MS = 2**62
 FEW = 3  # up to so many are read one by one
 
 
@@ -28,29 +108,29 @@ async def sweep(
     dry_run: bool = False,
     all_submitted: bool = False,
     listed: Sequence[RemoteTranscription] | None = None,
-) -> list[Find]:
+) -> list[Finding]:
     """Look at all silent jobs, or at all submitted ones. Raises SonioxError when Soniox cannot be asked.
 
     `listed` is all that Soniox has, when that was read anyway; it must be no older than this call.
     """
-    before_ms = LONG_FROM_NOW_MS if all_submitted else relay.clock()
-    silent = await relay.db.read(lambda session: transcriptions.silent(session, before_ms, MOST_AT_ONCE))
+    before_ms = FAR_FUTURE_MS if all_submitted else relay.clock()
+    silent = await relay.db.read(lambda session: transcriptions.silent(session, before_ms, MAX_PER_SWEEP))
     finds = await _ask(relay, silent) if listed is None else _compare(relay, silent, listed)
     if finds and not dry_run:
         await record(relay, finds)
     return finds
 
 
-async def ask_one(relay: Relay, job: Transcription) -> Find:
+async def ask_one(relay: Relay, job: Transcription) -> Finding:
     """Ask about one submitted job, silent or not."""
     try:
         remote = await relay.soniox.look_at_transcription(job.soniox_id or "")
     except SonioxNotFound:
-        return Find(job, None, relay.clock())
-    return Find(job, remote, relay.clock())
+        return Finding(job, None, relay.clock())
+    return Finding(job, remote, relay.clock())
 
 
-async def record(relay: Relay, finds: list[Find]) -> None:
+async def record(relay: Relay, finds: list[Finding]) -> None:
     """Write news into the inbox, and note when to ask again about the rest."""
     news = [find for find in finds if find.is_news]
     now_ms = relay.clock()
@@ -68,15 +148,15 @@ async def record(relay: Relay, finds: list[Find]) -> None:
         log.warning("webhook_missed", job_id=find.job.id, kind=find.kind, status=find.status, why=find.diagnosis)
 
 
-async def _ask(relay: Relay, silent: list[Transcription]) -> list[Find]:
+async def _ask(relay: Relay, silent: list[Transcription]) -> list[Finding]:
     if len(silent) <= FEW:
         return [await ask_one(relay, job) for job in silent]
     return _compare(relay, silent, await _listed(relay, {job.soniox_id or "" for job in silent}))
 
 
-def _compare(relay: Relay, silent: list[Transcription], listed: Sequence[RemoteTranscription]) -> list[Find]:
+def _compare(relay: Relay, silent: list[Transcription], listed: Sequence[RemoteTranscription]) -> list[Finding]:
     remotes = {remote.id: remote for remote in listed}
-    return [Find(job, remotes.get(job.soniox_id or ""), relay.clock()) for job in silent]
+    return [Finding(job, remotes.get(job.soniox_id or ""), relay.clock()) for job in silent]
 
 
 async def _listed(relay: Relay, wanted: set[str]) -> list[RemoteTranscription]:
@@ -90,12 +170,12 @@ async def _listed(relay: Relay, wanted: set[str]) -> list[RemoteTranscription]:
     return found
 
 
-def _as_hint(find: Find, now_ms: int) -> inbox.InboxEntry:
+def _as_hint(find: Finding, now_ms: int) -> inbox.InboxEntry:
     job = find.job
     return inbox.InboxEntry(new_uuid(now_ms), job.id, job.soniox_id or "", find.status, "reconciler", now_ms)
 
 
-def _seen(find: Find, interval_ms: int) -> Seen:
+def _seen(find: Finding, interval_ms: int) -> Seen:
     remote = find.remote
     return Seen(
         transcription_id=find.job.id,
@@ -107,7 +187,7 @@ def _seen(find: Find, interval_ms: int) -> Seen:
     )
 
 
-def _entry(find: Find, now_ms: int) -> TimelineEntry:
+def _entry(find: Finding, now_ms: int) -> TimelineEntry:
     return TimelineEntry(
         transcription_id=find.job.id,
         at_ms=now_ms,

@@ -1,8 +1,4 @@
-"""The calls to Soniox.
-
-Retries here last seconds and repeat only what may be repeated: reads and deletes after any passing fault,
-create and upload only when nothing was sent. Every single request first asks the governor for a permit.
-"""
+"""The calls to Soniox, and the multipart body of an upload."""
 
 import time
 from collections import Counter
@@ -15,26 +11,65 @@ import msgspec
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from service.errors import SonioxError, SonioxNotFound, SonioxUncertain, SonioxUnreachable
-from service.http_client import FAILURES, Answer, Caps, exchange, new_client
-from service.soniox import refusals
+from service.http_client import FAILURES, HttpResponse, RequestLimits, new_client, send_request
+from service.soniox import models
 from service.soniox.models import Count, FilePage, RemoteFile, RemoteTranscription, TranscriptionPage
-from service.soniox.multipart import Upload, encode
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file to be sent. `chunks` opens its bytes anew on every call, so that a try can be repeated."""
+
+    filename: str
+    size: int
+    reference: str
+    chunks: Callable[[], AsyncIterator[bytes]]
+
+
+BOUNDARY = "soniox-relay-5b0f4c1e9a"
+
+
+def encode_multipart(upload: Upload) -> tuple[dict[str, str], AsyncIterator[bytes]]:
+    """Headers and body of the request."""
+    head = _form_field("client_reference_id", upload.reference) + _file_header(upload.filename)
+    tail = f"\r\n--{BOUNDARY}--\r\n".encode()
+    headers = {
+        "Content-Type": f"multipart/form-data; boundary={BOUNDARY}",
+        "Content-Length": str(len(head) + upload.size + len(tail)),
+    }
+    return headers, _multipart_body(head, upload, tail)
+
+
+async def _multipart_body(head: bytes, upload: Upload, tail: bytes) -> AsyncIterator[bytes]:
+    yield head
+    async for chunk in upload.chunks():
+        yield chunk
+    yield tail
+
+
+def _form_field(name: str, value: str) -> bytes:
+    return f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
+
+
+def _file_header(filename: str) -> bytes:
+    escaped = filename.replace("\\", "\\\\").replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+    disposition = f'Content-Disposition: form-data; name="file"; filename="{escaped}"'
+    return f"--{BOUNDARY}\r\n{disposition}\r\nContent-Type: application/octet-stream\r\n\r\n".encode()
+
 
 T = TypeVar("T")
 Permit = Callable[[str], Awaitable[None]]  # waits until a call of that share may be made
 Observe = Callable[[str, int | None, float], None]  # operation, HTTP status, seconds
-MayI = Callable[[], Awaitable[bool]]  # asked right before a request that cannot be undone is sent
-Hear = Callable[[SonioxError | None], None]  # learns what each request came to
+PreSendCheck = Callable[[], Awaitable[bool]]  # asked right before a request that cannot be undone is sent
+ResultObserver = Callable[[SonioxError | None], None]  # learns what each request came to
 
 PAGE = 1000  # Soniox's largest page
-CALL = Caps(deadline_s=30, bytes=16 * 2**20)
-TRANSCRIPT = Caps(deadline_s=120, bytes=128 * 2**20)
+CALL = RequestLimits(deadline_s=30, bytes=16 * 2**20)
+TRANSCRIPT = RequestLimits(deadline_s=120, bytes=128 * 2**20)
 JSON = {"Content-Type": "application/json"}
 REPEATABLE = (SonioxUnreachable, SonioxUncertain)
 TRIES = 3
 CONNECTIONS = 128  # more than all lanes that call Soniox have hands: waiting for one would count as no answer
-
-__all__ = ["Soniox", "Upload"]
 
 
 @dataclass(frozen=True)
@@ -45,11 +80,11 @@ class Call:
     method: str
     share: str
     repeatable: bool = True
-    caps: Caps = CALL
+    caps: RequestLimits = CALL
 
 
 CREATE = Call("create_transcription", "POST", "live", repeatable=False)
-UPLOAD = Call("upload_file", "POST", "live", repeatable=False, caps=Caps(deadline_s=3600, bytes=2**20))
+UPLOAD = Call("upload_file", "POST", "live", repeatable=False, caps=RequestLimits(deadline_s=3600, bytes=2**20))
 READ = Call("get_transcription", "GET", "live")
 LOOK = Call("get_transcription", "GET", "sweep")
 READ_TRANSCRIPT = Call("get_transcript", "GET", "live", caps=TRANSCRIPT)
@@ -64,7 +99,9 @@ DELETE_FILE = Call("delete_file", "DELETE", "clean")
 class Soniox:
     """A client for one Soniox project. Every method raises a SonioxError and nothing else."""
 
-    def __init__(self, base_url: str, api_key: str, permit: Permit, hear: Hear, observe: Observe) -> None:
+    def __init__(
+        self, base_url: str, api_key: str, permit: Permit, hear: ResultObserver, observe: Observe
+    ) -> None:
         self._base_url = base_url
         self._http = new_client(headers={"Authorization": f"Bearer {api_key}"}, connections=CONNECTIONS)
         self._permit = permit
@@ -72,16 +109,16 @@ class Soniox:
         self.made: Counter[str] = Counter()  # requests by share, since the start
         self._observe = observe
 
-    async def create_transcription(self, payload: dict[str, Any], may_i: MayI) -> RemoteTranscription:
+    async def create_transcription(self, payload: dict[str, Any], may_i: PreSendCheck) -> RemoteTranscription:
         """Create a job. SonioxUncertain means that it may exist: list before creating again."""
         answer = await self._call(
             CREATE, "/transcriptions", may_i, headers=JSON, body=msgspec.json.encode(payload)
         )
         return _decoded(answer, RemoteTranscription)
 
-    async def upload_file(self, upload: Upload, may_i: MayI) -> RemoteFile:
+    async def upload_file(self, upload: Upload, may_i: PreSendCheck) -> RemoteFile:
         """Upload in constant memory. SonioxUncertain means that the file may exist."""
-        headers, body = encode(upload)
+        headers, body = encode_multipart(upload)
         return _decoded(await self._call(UPLOAD, "/files", may_i, headers=headers, body=body), RemoteFile)
 
     async def get_transcription(self, soniox_id: str) -> RemoteTranscription:
@@ -148,7 +185,7 @@ class Soniox:
             if not cursor:
                 return
 
-    async def _call(self, call: Call, path: str, may_i: MayI | None = None, **request: Any) -> bytes:
+    async def _call(self, call: Call, path: str, may_i: PreSendCheck | None = None, **request: Any) -> bytes:
         """The body of a 2xx answer; failures that another try may cure are repeated where that is safe."""
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(REPEATABLE if call.repeatable else SonioxUnreachable),
@@ -160,7 +197,7 @@ class Soniox:
                 return await self._try(call, path, may_i, request)
         raise AssertionError("tenacity gives back a result or raises")
 
-    async def _try(self, call: Call, path: str, may_i: MayI | None, request: dict[str, Any]) -> bytes:
+    async def _try(self, call: Call, path: str, may_i: PreSendCheck | None, request: dict[str, Any]) -> bytes:
         await self._permit(call.share)
         if may_i and not await may_i():
             raise SonioxUnreachable("the claim ended before the request was sent")
@@ -168,21 +205,21 @@ class Soniox:
         try:
             answer = await self._exchange(call, path, request)
             if not answer.is_success:
-                raise refusals.from_answer(answer)
+                raise models.error_from_response(answer)
         except SonioxError as error:
             self._hear(error)
             raise
         self._hear(None)
         return answer.content
 
-    async def _exchange(self, call: Call, path: str, request: dict[str, Any]) -> Answer:
+    async def _exchange(self, call: Call, path: str, request: dict[str, Any]) -> HttpResponse:
         started = time.monotonic()
         status: int | None = None
         try:
-            answer = await exchange(self._http, call.method, self._base_url + path, call.caps, **request)
+            answer = await send_request(self._http, call.method, self._base_url + path, call.caps, **request)
             status = answer.status_code
         except FAILURES as error:
-            raise refusals.from_failure(error) from error
+            raise models.error_from_failure(error) from error
         finally:
             self._observe(call.name, status, time.monotonic() - started)
         return answer

@@ -1,8 +1,23 @@
-"""What Soniox answers, read leniently: unknown fields are ignored, status words are kept as they come."""
+"""What Soniox answers, as models and as errors; and the tags that mark what is ours."""
 
+from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
+
+from service.errors import (
+    SonioxError,
+    SonioxKeyTrouble,
+    SonioxNotFound,
+    SonioxNotReady,
+    SonioxOutOfRoom,
+    SonioxRateLimited,
+    SonioxRefused,
+    SonioxUncertain,
+    SonioxUnreachable,
+)
+from service.http_client import HttpResponse, not_sent, retry_after_s
+from service.tables import Transcription
 
 FINISHED_WELL = "completed"
 FINISHED_BADLY = frozenset({"error", "failed"})  # the API says error, its error page says failed
@@ -74,3 +89,81 @@ class ErrorBody(msgspec.Struct, kw_only=True):
     message: str = ""
     request_id: str = ""
     validation_errors: list[Problem] = []
+
+
+FILE_MARK = "soniox-relay:"
+DELETED_FILE = "gone"  # the reconciler's own words in the inbox: Soniox does not have it,
+STUCK_TRANSCRIPTION = (
+    "stuck"  # or has not finished it within the deadline; the collect stage looks again and ends it
+)
+
+
+def file_reference(job: Transcription) -> str:
+    """The `client_reference_id` of the file uploaded for one attempt of a job."""
+    return f"{FILE_MARK}{job.id}:{job.attempt}"
+
+
+def job_of_reference(reference: str) -> str | None:
+    """The job that such a reference names; None for anybody else's."""
+    if not reference.startswith(FILE_MARK):
+        return None
+    return reference.removeprefix(FILE_MARK).rsplit(":", 1)[0]
+
+
+TRANSIENT_STATUS = frozenset({408, 425, 500, 502, 503, 504})
+MAX_RETRY_AFTER_S = 3600.0
+
+
+def error_from_failure(error: Exception) -> SonioxError:
+    """For a call that brought no answer: did anything leave this machine?"""
+    kind = SonioxUnreachable if not_sent(error) else SonioxUncertain
+    return kind(f"no answer from Soniox ({type(error).__name__})")
+
+
+def error_from_response(answer: HttpResponse) -> SonioxError:
+    """For an answer outside 2xx; HTML and empty bodies of proxies included."""
+    body = _error_body(answer.content)
+    return _kind_of(answer.status_code, body)(
+        _message_of(body) or f"Soniox answered {answer.status_code}",
+        status_code=answer.status_code,
+        error_type=body.error_type,
+        request_id=body.request_id,
+        retry_after_s=retry_after_s(answer.headers.get("retry-after"), datetime.now(UTC), MAX_RETRY_AFTER_S),
+    )
+
+
+def _message_of(body: ErrorBody) -> str:
+    """Soniox's message with the places it names."""
+    places = [f"{problem.location}: {problem.message}" for problem in body.validation_errors]
+    return " ".join([body.message, *places]).strip()
+
+
+def _error_body(content: bytes) -> ErrorBody:
+    try:
+        return msgspec.json.decode(content, type=ErrorBody)
+    except msgspec.MsgspecError:
+        return ErrorBody()
+
+
+def _kind_of(status_code: int, body: ErrorBody) -> type[SonioxError]:
+    match status_code:
+        case 401 | 402 | 403:
+            return SonioxKeyTrouble
+        case 404:
+            return SonioxNotFound
+        case 409:
+            return SonioxNotReady
+        case 429:
+            return SonioxOutOfRoom if _is_quota(body.message) else SonioxRateLimited
+        case code if code in TRANSIENT_STATUS:
+            return SonioxUncertain
+        case _:
+            return SonioxRefused
+
+
+def _is_quota(message: str) -> bool:
+    """All of Soniox's 429s share one error_type; only the text tells a full quota from a fast caller."""
+    text = message.lower()
+    return "per minute" not in text and any(
+        word in text for word in ("count", "pending", "total", "storage", "bytes")
+    )

@@ -6,7 +6,7 @@ from functools import partial
 from sqlalchemy import ColumnElement, delete, func, update
 from sqlmodel import Session, select
 
-from service.db import Database
+from service.db.database import Database
 from service.store.statements import insert_all
 from service.store.transcription_queries import Page, keyset_page
 from service.tables import File, FileChunk, table_of

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from service.migrate import upgrade
+from service.db.schema import upgrade
 from tests.chaos.points import POINTS
 from tests.support.postgres import own_server
 from tests.support.relay_processes import Account, RelayProcesses, open_relay_processes

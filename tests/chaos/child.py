@@ -23,7 +23,7 @@ PRELOADED = [
     "service.app",
     "service.cli.main",
     "service.cli.databases",
-    "service.cli.serving",
+    "service.server",
     "asyncpg",
     "sqlalchemy.dialects.postgresql.asyncpg",
     "sqlalchemy.dialects.sqlite.pysqlite",
@@ -34,7 +34,7 @@ PRELOADED = [
 LEASE_MS = 1_500
 SHORT_TIMES: dict[str, dict[str, float]] = {
     "service.worker": {"LEASE_MS": LEASE_MS, "RENEW_EVERY_S": 0.3},
-    "service.leases": {"SENDING_MS": 300},
+    "service.relay": {"SENDING_MS": 300},
     "service.store.quotas": {"SHOWS_AFTER_MS": 1_000},
 }
 

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from service.vault import Vault
+from service.crypto import SecretBox
 
 MASTER = secrets.token_bytes(32)
 JOB = "0197a1b2-0000-7000-8000-000000000001"
@@ -79,7 +79,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--compares", type=int, default=1_000_000)
     arguments = parser.parse_args()
-    vault = Vault([MASTER])
+    vault = SecretBox([MASTER])
     right = vault.webhook_secret(JOB).encode()
     seen = examine("header check", lambda given: vault.knows_webhook_secret(given, JOB), right, arguments.compares)
     control = examine(

@@ -18,11 +18,11 @@ import httpx
 from fastapi import FastAPI
 
 from service.app import create_app
-from service.cli.connections import BoundedHttp
-from service.migrate import upgrade
+from service.db.schema import upgrade
 from service.relay import Relay
 from service.sandbox import SandboxConfig, create_sandbox
 from service.sandbox.desk import Desk
+from service.server import TimeoutHttpProtocol
 from service.settings import Settings
 from tests.support.postgres import aside
 from tests.support.receiver import Receiver
@@ -190,7 +190,7 @@ async def serving_relay(app: FastAPI, listener: socket.socket) -> AsyncIterator[
     """The relay's application under its own server, with a client that holds the admin key."""
     headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
     async with (
-        serving(app, listener=listener, http=BoundedHttp) as server,
+        serving(app, listener=listener, http=TimeoutHttpProtocol) as server,
         http_client(server.url, headers=headers, timeout=70) as client,
     ):
         yield server, client

@@ -22,12 +22,12 @@ from typing import Any, Protocol
 import httpx
 
 from service.clock import wall_ms
-from service.db import open_database
+from service.crypto import SecretBox, new_endpoint_secret
+from service.db.database import open_database
+from service.db.notify import Notifier
 from service.sandbox import SandboxConfig
 from service.store import endpoints
 from service.tables import Endpoint
-from service.vault import Vault, new_endpoint_secret
-from service.wakeups import Wakeups
 from tests.chaos.forking import fork
 from tests.support.relay_app import ADMIN_KEY, AUDIO, MASTER_SECRET, MODEL, Neighbours, open_neighbours
 from tests.support.servers import http_client
@@ -367,10 +367,10 @@ async def _subscribe(database_url: str, url: str) -> None:
         owner="bootstrap",
         sees_all=True,
         url=url,
-        secret_sealed=Vault([MASTER_SECRET.encode()]).seal(new_endpoint_secret()),
+        secret_sealed=SecretBox([MASTER_SECRET.encode()]).seal(new_endpoint_secret()),
         created_at_ms=wall_ms(),
     )
-    async with open_database(database_url, Wakeups()) as database:
+    async with open_database(database_url, Notifier()) as database:
         await database.write(lambda session: endpoints.add(session, endpoint))
 
 

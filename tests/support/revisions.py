@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from service.revisions import scripts_folder
+from service.db.schema import scripts_folder
 
 PHASE = re.compile(r'^phase = "(pre|post)-deploy"$', re.MULTILINE)
 SCRIPTS = sorted(scripts_folder().glob("versions/[0-9]*.py"))

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 from sqlalchemy import text
 from sqlmodel import Session, SQLModel, select
 
-from service.db import Database
+from service.db.database import Database
 
 M = TypeVar("M", bound=SQLModel)
 

@@ -7,7 +7,7 @@ from sqlmodel import Session
 
 from service.ids import new_uuid
 from service.lifecycle import Stage
-from service.pipeline.keep import parts_of
+from service.pipeline.results import transcript_rows
 from service.relay import Relay
 from service.store import transcriptions, transcripts
 from service.tables import Transcription
@@ -56,7 +56,7 @@ async def put(relay: Relay, body: bytes | dict[str, Any], **fields: Any) -> str:
         "model": "stt-async-v5",
     }
     job = Transcription(**values | fields)
-    parts = parts_of(job.owner, job.id, packed, now_ms)
+    parts = transcript_rows(job.owner, job.id, packed, now_ms)
 
     def keep(session: Session) -> None:
         transcriptions.accept(session, [job])

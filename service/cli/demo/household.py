@@ -15,8 +15,8 @@ import httpx
 
 from service.cli.client import RelayClient, open_client
 from service.cli.demo.child import Child
+from service.crypto import new_api_key
 from service.settings import Settings
-from service.vault import new_api_key
 
 HERE = "127.0.0.1"
 FIRST_EPHEMERAL = 32_768  # Linux takes ports from here on for outgoing connections

@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 from sqlalchemy import text
 from sqlmodel import Session, SQLModel, select
 
-from service.downstream.guard import Guard
-from service.downstream.send import Sender
+from service.crypto import new_endpoint_secret
+from service.downstream.client import DeliveryClient
+from service.downstream.ssrf import AddressGuard
 from service.ids import new_id
-from service.pipeline.notify import notify
-from service.pipeline.recover import recover
+from service.pipeline.deliver import deliver, recover
 from service.relay import Relay, open_relay
 from service.schemas import Open, event_body
 from service.store import claims, deliveries, delivery_queue, endpoints, events
@@ -23,7 +23,6 @@ from service.store.claims import Claimant
 from service.store.delivery_queue import ClaimedDelivery
 from service.store.events import EventDraft
 from service.tables import Attempt, Delivery, Endpoint, Event, Recovery
-from service.vault import new_endpoint_secret
 from tests.support.relay_app import settings_for
 
 M = TypeVar("M", bound=SQLModel)
@@ -93,7 +92,7 @@ class DeliverySimulation:
         """Claim and send until nothing is due; how many tries that were."""
         tries = 0
         while parcels := await self.claim():
-            await asyncio.gather(*(notify(self.relay, parcel) for parcel in parcels))
+            await asyncio.gather(*(deliver(self.relay, parcel) for parcel in parcels))
             tries += len(parcels)
         return tries
 
@@ -120,7 +119,7 @@ class DeliverySimulation:
 
     async def notify(self, parcel: ClaimedDelivery) -> None:
         """Send one that was claimed."""
-        await notify(self.relay, parcel)
+        await deliver(self.relay, parcel)
 
     async def send_again(self, delivery_id: str) -> None:
         """What the retry of a delivery does."""
@@ -190,7 +189,9 @@ async def open_deliveries(database_url: str, **changes: Any) -> AsyncIterator[De
     settings = settings_for(database_url, "http://127.0.0.1:9", 0, **changes)
     async with open_relay(settings) as relay:
         clock = Moment(relay.clock())
-        sender = Sender(Guard(settings.relay_allowed_destinations), settings.relay_delivery_timeout_s)
+        sender = DeliveryClient(
+            AddressGuard(settings.relay_allowed_destinations), settings.relay_delivery_timeout_s
+        )
         try:
             yield DeliverySimulation(dataclasses.replace(relay, clock=clock, sender=sender), clock)
         finally:

@@ -21,21 +21,21 @@ from starlette.types import Receive, Scope, Send
 from service import webhook
 from service.api import errors
 from service.api.middleware import RequestMiddleware
-from service.db import Database, open_database
-from service.downstream.guard import Guard
-from service.downstream.send import Sender
+from service.crypto import new_endpoint_secret
+from service.db.database import Database, open_database
+from service.db.notify import Notifier
+from service.downstream.client import DeliveryClient
+from service.downstream.ssrf import AddressGuard
 from service.http_client import new_client
-from service.lanes import lanes_of
+from service.queues import queues_of
+from service.rate_limits import AnonymousRateLimiter
 from service.sandbox import SandboxConfig
 from service.sandbox.desk import Desk
 from service.sandbox.faults import Faults
 from service.settings import WEBHOOK_PATH, Settings
 from service.store import claims, endpoints
 from service.store.claims import Claimant
-from service.strangers import Strangers
 from service.tables import Endpoint, Event, File, Passage, Transcript, TranscriptChunk, Transcription, table_of
-from service.vault import new_endpoint_secret
-from service.wakeups import Wakeups
 from service.worker import LEASE_MS, Lane
 from tests.support.receiver import Received
 from tests.support.relay_app import Neighbours, settings_for
@@ -80,7 +80,7 @@ class Simulation:
     settings: Settings
     db: Database
     clock: Ticking
-    sender: Sender
+    sender: DeliveryClient
     hook: httpx.AsyncClient
     state: dict[str, Any]  # what the webhook route finds
     sleepers: list[Sleeper] = field(default_factory=list)
@@ -143,7 +143,7 @@ class Simulation:
     async def claim(self, name: str, limit: int) -> tuple[Lane, list[Any]]:
         """What the worker's own lane would take now."""
         relay = self.process.relay
-        lane = next(lane for lane in lanes_of(relay) if lane.name == name)
+        lane = next(lane for lane in queues_of(relay) if lane.name == name)
         if not lane.may_claim():
             return lane, []
         claimant = Claimant(relay.name, self.clock(), LEASE_MS)
@@ -168,7 +168,7 @@ class Simulation:
 
     async def end_leases(self) -> None:
         """What the only process does when it starts: whoever held a lease is dead."""
-        for model in {lane.model for lane in lanes_of(self.process.relay)}:
+        for model in {lane.model for lane in queues_of(self.process.relay)}:
             await self.db.write(lambda session: claims.release(session, model, None, self.clock()))  # noqa: B023  # awaited at once
 
     async def soniox_is_idle(self) -> None:
@@ -251,7 +251,7 @@ async def open_simulation(neighbours: Neighbours, database_url: str, clock: Tick
     )
     await neighbours.reset()
     app = FastAPI()
-    state: dict[str, Any] = {"strangers": Strangers(0), "webhook_calls": webhook.recent_calls()}
+    state: dict[str, Any] = {"strangers": AnonymousRateLimiter(0), "webhook_calls": webhook.recent_calls()}
     app.add_middleware(RequestMiddleware)
     errors.install(app)
     app.add_route(WEBHOOK_PATH, webhook.receive, methods=["POST"])
@@ -261,8 +261,8 @@ async def open_simulation(neighbours: Neighbours, database_url: str, clock: Tick
 
     transport = httpx.ASGITransport(with_state, raise_app_exceptions=False)
     hook = httpx.AsyncClient(transport=transport, base_url="http://relay")
-    sender = Sender(Guard(settings.relay_allowed_destinations), settings.relay_delivery_timeout_s)
-    async with open_database(database_url, Wakeups()) as db:
+    sender = DeliveryClient(AddressGuard(settings.relay_allowed_destinations), settings.relay_delivery_timeout_s)
+    async with open_database(database_url, Notifier()) as db:
         simulation = Simulation(neighbours, settings, db, clock, sender, hook, state)
         neighbours.receiver.answer = simulation.answer
         simulation.faults()

@@ -11,21 +11,19 @@ from typing import Any, Literal, TypeVar
 
 from typing_extensions import override
 
-from service.db import Database
-from service.downstream.send import Sender
+from service.crypto import SecretBox
+from service.db.database import Database
+from service.db.notify import Notifier
+from service.downstream.client import DeliveryClient
 from service.governor import Governor
-from service.http_client import Answer
-from service.leases import Leases
-from service.listing import Listing
-from service.reconcile.clock import Rhythm
-from service.relay import Relay
+from service.http_client import HttpResponse
+from service.reconcile.scheduler import SchedulerState
+from service.relay import Leases, Relay
 from service.settings import Settings
-from service.soniox import Soniox
-from service.soniox.client import Call
+from service.soniox.client import Call, Soniox
+from service.soniox.listing import Listing
 from service.store.quotas import Quotas
-from service.traces import open_traces
-from service.vault import Vault
-from service.wakeups import Wakeups
+from service.tracing import open_traces
 
 T = TypeVar("T")
 
@@ -105,7 +103,7 @@ class MortalSoniox(Soniox):
     fuse: Fuse
 
     @override
-    async def _exchange(self, call: Call, path: str, request: dict[str, Any]) -> Answer:
+    async def _exchange(self, call: Call, path: str, request: dict[str, Any]) -> HttpResponse:
         exchange = super()._exchange
         can_be_undone = call.method != "POST"
         return await self.fuse.burn(lambda: exchange(call, path, request), may_stop_before=can_be_undone)
@@ -118,10 +116,10 @@ class Process:
     name: str
     relay: Relay
     fuse: Fuse
-    rhythm: Rhythm = field(default_factory=Rhythm)
+    rhythm: SchedulerState = field(default_factory=SchedulerState)
 
 
-def new_process(name: str, settings: Settings, db: Database, clock: Ticking, sender: Sender) -> Process:
+def new_process(name: str, settings: Settings, db: Database, clock: Ticking, sender: DeliveryClient) -> Process:
     """A process that has just started."""
     fuse = Fuse()
     mortal: Any = MortalDatabase(db, fuse)
@@ -134,8 +132,8 @@ def new_process(name: str, settings: Settings, db: Database, clock: Ticking, sen
         settings=settings,
         db=mortal,
         clock=clock,
-        vault=Vault(settings.master_secrets),
-        wakeups=Wakeups(),
+        vault=SecretBox(settings.master_secrets),
+        wakeups=Notifier(),
         governor=governor,
         soniox=soniox,
         sender=sender,

@@ -21,14 +21,18 @@ from hypothesis.stateful import (
 )
 from typing_extensions import override
 
-from service.accept import Order, accept
-from service.discard import discard, retry
 from service.errors import InvalidState, SonioxError
 from service.ids import new_id, new_uuid
 from service.lifecycle import DeliveryStatus, Stage
-from service.reconcile.clock import run_when_due
+from service.reconcile.scheduler import run_when_due
 from service.reconcile.sweep import sweep
 from service.sandbox.script import scripted
+from service.services.transcriptions import (
+    CreateRequest,
+    create_transcription,
+    delete_transcription,
+    retry_transcription,
+)
 from service.store import deliveries, endpoints, files
 from service.tables import Delivery, Event, File, FileChunk, Recovery, Removal, Transcription, Webhook
 from service.worker import LEASE_MS
@@ -129,14 +133,14 @@ class Lifecycle(RuleBasedStateMachine):
     async def _submit(self, audio: str, way: str, callback: str | None) -> None:
         relay = self.simulation.process.relay
         request: dict[str, Any] = {"model": MODEL}
-        order = Order(OWNER, OWNER, request, audio, callback_url=callback)
+        order = CreateRequest(OWNER, OWNER, request, audio, callback_url=callback)
         if way == "url":
             request["audio_url"] = f"https://sandbox.invalid/{audio}"
         else:
             file = await self._keep_file(f"{audio}.wav", part_of_it=way == "file")
             order = replace(order, file=file if way == "file" else None, file_digest="00")
             request |= {"file_id": file.id} if way == "kept file" else {}
-        await accept(relay, order)
+        await create_transcription(relay, order)
 
     async def _keep_file(self, name: str, *, part_of_it: bool) -> File:
         now_ms = self.simulation.clock()
@@ -160,7 +164,7 @@ class Lifecycle(RuleBasedStateMachine):
             assert job.id not in {left.id for left in self.jobs()}
 
     async def _delete(self, job: Transcription) -> None:
-        await discard(self.simulation.process.relay, job)
+        await delete_transcription(self.simulation.process.relay, job)
 
     @precondition(lambda self: any(life.stage == Stage.FAILED for life in self.model.lives.values()))
     @rule(which=some, fuse=fuses, twice=st.booleans())
@@ -171,10 +175,10 @@ class Lifecycle(RuleBasedStateMachine):
             return
         job = failed[which % len(failed)]
         self.model.lives[job.id].retries_asked += 1
-        end = self.step(retry(self.simulation.process.relay, job), fuse)
+        end = self.step(retry_transcription(self.simulation.process.relay, job), fuse)
         if twice and end == "done":
             with pytest.raises(InvalidState):
-                self.run(retry(self.simulation.process.relay, job))
+                self.run(retry_transcription(self.simulation.process.relay, job))
 
     # the workers
 

@@ -1,0 +1,102 @@
+"""What runs beside the web routes, or alone in a worker process: the lanes and the reconciler's clock."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import structlog
+
+from service.errors import Unavailable
+from service.queues import queues_of
+from service.reconcile.scheduler import SchedulerState, run_when_due
+from service.relay import Relay
+from service.services.maintenance import erase_deleted, purge_expired, reencrypt, remove_incomplete_uploads
+from service.services.statistics import roll_up_hours
+from service.store import events
+from service.worker import Worker
+
+log = structlog.get_logger(__name__)
+
+MAX_PAUSE_S = 2.0  # between two ticks of the reconciler
+PURGE_EVERY_S = 600
+REENCRYPT_EVERY_S = 600
+ROLLUP_EVERY_S = 60
+SCRUB_EVERY_S = 86_400  # at the latest; a deletion has it done at once
+MIN_PAUSE_S = 20  # between two scrubs, however much is deleted
+
+
+@asynccontextmanager
+async def run_background(relay: Relay) -> AsyncIterator[None]:
+    """Run worker and reconciler until the block ends, then let them finish."""
+    await relay.db.write(events.adopt_restored)
+    stop = asyncio.Event()
+    tasks = [
+        asyncio.create_task(Worker(relay, queues_of(relay)).run(stop)),
+        asyncio.create_task(_run_reconciler(relay, stop)),
+        asyncio.create_task(_run_periodically(stop, lambda: _purge_step(relay))),
+        asyncio.create_task(_run_periodically(stop, lambda: _scrub_step(relay))),
+        asyncio.create_task(_run_periodically(stop, lambda: _reencrypt_step(relay))),
+        asyncio.create_task(_run_periodically(stop, lambda: _rollup_step(relay))),
+    ]
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.gather(*tasks)
+
+
+async def _run_reconciler(relay: Relay, stop: asyncio.Event) -> None:
+    rhythm = SchedulerState()
+    pause_s = min(relay.settings.relay_reconcile_interval_s / 4, MAX_PAUSE_S)
+    while not stop.is_set():
+        ticking = asyncio.create_task(_log_errors("sweep", run_when_due(relay, rhythm)))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({ticking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not stop.is_set():
+            await asyncio.wait({stopping}, timeout=pause_s)
+        ticking.cancel()
+        stopping.cancel()
+        await asyncio.gather(ticking, stopping, return_exceptions=True)
+
+
+async def _log_errors(part: str, work: Coroutine[Any, Any, object]) -> None:
+    """Do one piece of work; what goes wrong is logged, for the next time may do better."""
+    try:
+        await work
+    except Unavailable as error:
+        log.warning("worker_waits_for_database", part=part, reason=str(error))
+    except Exception:
+        log.exception("worker_part_broke", part=part)
+
+
+async def _run_periodically(stop: asyncio.Event, turn: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Take turns, which end with their own pause, until `stop`; the last one is cut short."""
+    stopping = asyncio.create_task(stop.wait())
+    while not stop.is_set():
+        taking = asyncio.create_task(turn())
+        await asyncio.wait({taking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        taking.cancel()
+        await asyncio.gather(taking, return_exceptions=True)
+
+
+async def _purge_step(relay: Relay) -> None:
+    await _log_errors("purge", purge_expired(relay))
+    await _log_errors("purge", remove_incomplete_uploads(relay))
+    await asyncio.sleep(PURGE_EVERY_S)
+
+
+async def _reencrypt_step(relay: Relay) -> None:
+    await _log_errors("reseal", reencrypt(relay))
+    await asyncio.sleep(REENCRYPT_EVERY_S)
+
+
+async def _rollup_step(relay: Relay) -> None:
+    await _log_errors("count", roll_up_hours(relay))
+    await asyncio.sleep(ROLLUP_EVERY_S)
+
+
+async def _scrub_step(relay: Relay) -> None:
+    await _log_errors("scrub", erase_deleted(relay))
+    await asyncio.sleep(MIN_PAUSE_S)
+    await relay.wakeups.wait("scrub", SCRUB_EVERY_S)

@@ -1,0 +1,82 @@
+"""The schema: which revision this code needs, which one a database has, and the upgrade."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, inspect, text
+from typing_extensions import override
+
+from service.db.engines import engine_url
+
+HEAD = "0006"  # the newest revision
+REQUIRED = "0006"  # the newest that comes before the new processes start
+
+
+@dataclass(frozen=True)
+class SchemaMismatch:
+    """Why this code cannot work on a database's schema, and what to do."""
+
+    reason: str
+    cure: str
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.reason}; {self.cure}"
+
+
+def scripts_folder() -> Path:
+    """The revisions: in the source tree beside this package, in an installed wheel inside it."""
+    here = Path(__file__).parent
+    return next(folder for folder in (here / "_migrations", here.parent / "migrations") if folder.is_dir())
+
+
+def check_schema(connection: Connection) -> SchemaMismatch | None:
+    """None when this code can work on the schema that is there."""
+    current = current_revision(connection)
+    if current is None or _number(current) < _number(REQUIRED):
+        return SchemaMismatch(
+            f"schema is at {current or 'nothing'}, needed is {REQUIRED}", "run `soniox-relay migrate`"
+        )
+    if _number(HEAD) < _oldest_compatible(current):
+        return SchemaMismatch(f"schema is at {current}, too new for this release ({HEAD})", "run a newer release")
+    return None
+
+
+def is_newer(connection: Connection) -> bool:
+    """True when a newer release has migrated this database."""
+    current = current_revision(connection)
+    return current is not None and _number(current) > _number(HEAD)
+
+
+def current_revision(connection: Connection) -> str | None:
+    """The revision that the database has; None when it has no schema."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    return found
+
+
+def _number(revision: str) -> int:
+    return int(revision.partition("-")[0])
+
+
+def _oldest_compatible(revision: str) -> int:
+    return int(revision.partition("-")[2] or 0)
+
+
+def configuration(database_url: str) -> Config:
+    """Alembic's, without a file."""
+    config = Config()
+    config.set_main_option("script_location", str(scripts_folder()))
+    config.set_main_option("sqlalchemy.url", engine_url(database_url).replace("%", "%%"))
+    return config
+
+
+def upgrade(database_url: str, revision: str = HEAD) -> None:
+    """Run the revisions that are missing, up to that one. Starts an event loop of its own.
+
+    A schema that a newer release made is left as it is.
+    """
+    command.upgrade(configuration(database_url), revision)

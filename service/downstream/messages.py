@@ -1,0 +1,104 @@
+"""What is sent to an endpoint: the bytes of the event, signed now, with the endpoint's own headers."""
+
+import base64
+import hmac
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+
+from service.crypto import SecretBox
+
+MAX_HEADERS = 20
+MAX_NAME = 256  # as Soniox takes for the header of its webhooks
+MAX_VALUE = 2048
+
+NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)  # RFC 9110: a token
+VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", re.ASCII)
+
+# The relay sets these, or HTTP does, or they would change where a request ends or how it is read.
+FORBIDDEN = frozenset(
+    (
+        *("accept-encoding", "connection", "content-encoding", "content-length", "content-type", "expect"),
+        *("forwarded", "host", "http2-settings", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"),
+        *("via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"),
+    )
+)
+FORBIDDEN_PREFIXES = ("webhook-", "proxy-", "sec-")
+
+
+def header_mistakes(headers: Mapping[str, str]) -> list[str]:
+    """One line for each mistake, without repeating a value."""
+    found = [f"at most {MAX_HEADERS} headers are allowed"] if len(headers) > MAX_HEADERS else []
+    if len({name.lower() for name in headers}) < len(headers):
+        found.append("a header is named twice; case makes no difference")
+    for name, value in headers.items():
+        if mistake := _header_mistake(name, value):
+            found.append(mistake)
+    return found
+
+
+def _header_mistake(name: str, value: str) -> str | None:
+    if len(name) > MAX_NAME or not NAME.fullmatch(name):
+        return f"a header's name must be a token of at most {MAX_NAME} characters: letters, digits, hyphens"
+    if name.lower() in FORBIDDEN or name.lower().startswith(FORBIDDEN_PREFIXES):
+        return f"`{name}` is set by the relay or by HTTP itself"
+    if len(value) > MAX_VALUE or not VALUE.fullmatch(value):
+        return f"the value of `{name}` must be visible ASCII of at most {MAX_VALUE} characters"
+    return None
+
+
+def signed_headers(event_id: str, at_s: int, body: bytes, secrets: list[str]) -> dict[str, str]:
+    """The three headers; one signature for each of `secrets` (`whsec_...`), so that a rotation has no gap."""
+    signatures = " ".join(_signature(event_id, at_s, body, secret) for secret in secrets)
+    return {"webhook-id": event_id, "webhook-timestamp": str(at_s), "webhook-signature": signatures}
+
+
+def _signature(event_id: str, at_s: int, body: bytes, secret: str) -> str:
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    signed = f"{event_id}.{at_s}.".encode() + body
+    return "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
+
+
+@dataclass(frozen=True)
+class Message:
+    """One POST, ready to go."""
+
+    url: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class Destination(Protocol):
+    """What an endpoint's row, or a row that carries it, tells."""
+
+    @property
+    def url(self) -> str | None: ...
+    @property
+    def headers_sealed(self) -> str | None: ...
+    @property
+    def secret_sealed(self) -> str | None: ...
+    @property
+    def past_secrets(self) -> Sequence[dict[str, Any]] | None: ...
+
+
+def build_message(destination: Destination, vault: SecretBox, event_id: str, body: bytes, at_ms: int) -> Message:
+    """Sign with every secret that is valid at `at_ms`. Raises ValueError when a secret cannot be opened."""
+    secrets = [vault.open(sealed) for sealed in valid_secrets(destination, at_ms)]
+    headers = {**own_headers(destination, vault), **signed_headers(event_id, at_ms // 1000, body, secrets)}
+    return Message(destination.url or "", headers, body)
+
+
+def valid_secrets(destination: Destination, at_ms: int) -> list[str]:
+    """Sealed, the current one first, then those replaced not long ago."""
+    past = [old["sealed"] for old in destination.past_secrets or () if old["until_ms"] > at_ms]
+    return [destination.secret_sealed or "", *past]
+
+
+def own_headers(destination: Destination, vault: SecretBox) -> dict[str, str]:
+    """The caller's own headers."""
+    if not destination.headers_sealed:
+        return {}
+    return msgspec.json.decode(vault.open(destination.headers_sealed), type=dict[str, str])

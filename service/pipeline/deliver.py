@@ -1,0 +1,219 @@
+"""Deliver: one attempt of one delivery, and when the next one is due."""
+
+from dataclasses import replace
+
+import msgspec
+import structlog
+from opentelemetry.trace import SpanKind
+from sqlmodel import Session
+
+from service import telemetry
+from service.downstream.client import Outcome
+from service.downstream.messages import Message, build_message
+from service.downstream.retry_policy import DeliveryHistory, RetryDecision, decide
+from service.lifecycle import DeliveryStatus
+from service.relay import Relay
+from service.services.endpoints import disabled_event_rows
+from service.store import deliveries, endpoints, transcripts
+from service.store.deliveries import Settlement
+from service.store.delivery_queue import ClaimedDelivery
+from service.store.endpoints import ReceiverFailure
+from service.tables import Attempt, Recovery, TimelineEntry
+from service.tracing import attributes, traceparent_of
+from service.transcripts.codec import json_body
+from service.transcripts.envelope import JOINED, read_envelope
+from service.transcripts.table import unpack_texts
+
+MAX_EMBEDDED = 1024 * 1024  # bytes of the whole message
+BODY_END = b"}}"
+EMBEDDING_EVENTS = "transcription.completed"
+
+
+async def with_transcript(relay: Relay, transcription_id: str, include: str, body: bytes) -> bytes:
+    """The event with the transcript in it, if there is one and it fits."""
+    stored, chunks = await relay.db.read(
+        lambda session: (
+            transcripts.get(session, transcription_id),
+            transcripts.read_chunks(session, transcription_id),
+        )
+    )
+    if stored is None or chunks is None:
+        return body
+    room = MAX_EMBEDDED - len(body) - 32
+    if include == "transcript":
+        piece = await _transcript_document(stored.envelope, chunks, transcription_id, room)
+    else:
+        piece = _transcript_text(stored.envelope, chunks)
+    if piece is None or len(piece) > room or not body.endswith(BODY_END):
+        return body
+    return body[: -len(BODY_END)] + b',"' + include.encode() + b'":' + piece + BODY_END
+
+
+async def _transcript_document(
+    envelope: bytes, chunks: list[bytes], transcription_id: str, room: int
+) -> bytes | None:
+    """Exactly what `GET .../transcript` gives; None as soon as it is too long."""
+    parts: list[bytes] = []
+    async for part in json_body(envelope, chunks, transcription_id):
+        parts.append(part)
+        room -= len(part)
+        if room < 0:
+            return None
+    return b"".join(parts)
+
+
+def _transcript_text(envelope: bytes, chunks: list[bytes]) -> bytes:
+    text = read_envelope(envelope)["text"]
+    if text is JOINED:
+        text = "".join("".join(unpack_texts(chunk)) for chunk in chunks)
+    return msgspec.json.encode(text)
+
+
+BATCH = 200
+PAUSE_MS = 200  # between batches: 1,000 deliveries a second at most, which its rate and windows slow further
+
+
+async def recover(relay: Relay, row: Recovery) -> None:
+    """Run one claimed recovery through its next batch."""
+    now_ms = relay.clock()
+    await relay.db.write(
+        lambda session: deliveries.run_recovery_batch(
+            session, row, size=BATCH, now_ms=now_ms, again_ms=now_ms + PAUSE_MS
+        ),
+        wake=("notify",),
+    )
+
+
+log = structlog.get_logger(__name__)
+
+STATUS_OF = {"transcription.completed": "completed", "transcription.failed": "error"}  # in Soniox's words
+OUTCOMES = {
+    DeliveryStatus.DELIVERED: "delivered",
+    DeliveryStatus.PENDING: "failed",
+    DeliveryStatus.EXHAUSTED: "exhausted",
+}
+DELETED = Outcome(None, "the receiver is gone", 0)
+
+
+async def deliver(relay: Relay, parcel: ClaimedDelivery) -> None:
+    """Run one claimed delivery through one try."""
+    at_ms = relay.clock()
+    outcome = await _attempt_delivery(relay, parcel, at_ms)
+    if outcome is DELETED:
+        await _settle(relay, parcel, DELETED, at_ms, RetryDecision(DeliveryStatus.EXHAUSTED))
+        return
+    past = DeliveryHistory(
+        parcel.tries, parcel.failures or 0, parcel.failing_since_ms, parcel.endpoint_id is not None
+    )
+    schedule = relay.settings.relay_delivery_schedule_s
+    ended_ms = at_ms + outcome.duration_ms
+    verdict = decide(outcome, past, ended_ms=ended_ms, schedule=schedule, chance=relay.chance.random())
+    await _settle(relay, parcel, outcome, at_ms, verdict)
+
+
+async def _attempt_delivery(relay: Relay, parcel: ClaimedDelivery, at_ms: int) -> Outcome:
+    try:
+        message = await _message(relay, parcel, at_ms)
+    except ValueError as error:
+        return Outcome(None, f"it cannot be signed: {error}", 0)
+    return DELETED if message is None else await _post(relay, parcel, message)
+
+
+async def _post(relay: Relay, parcel: ClaimedDelivery, message: Message) -> Outcome:
+    """Send it, with the trace it belongs to."""
+    ids = {
+        "job_id": parcel.transcription_id,
+        "event_id": parcel.event_id,
+        "delivery_id": parcel.id,
+        "endpoint_id": parcel.endpoint_id,
+    }
+    with relay.traces.span("deliver", parcel.traceparent, SpanKind.CLIENT, **ids) as span:
+        traceparent = traceparent_of(span)
+        headers = {**message.headers, "traceparent": traceparent} if traceparent else message.headers
+        outcome = await relay.sender.post(replace(message, headers=headers))
+        span.set_attributes(attributes(http_status=outcome.status_code, tries=parcel.tries + 1))
+    return outcome
+
+
+async def _message(relay: Relay, parcel: ClaimedDelivery, at_ms: int) -> Message | None:
+    """None when the event, the endpoint or the transcription is gone. Raises ValueError as `message_to`."""
+    if parcel.body is None:
+        return None
+    if parcel.endpoint_id is None:
+        return _callback(relay, parcel, at_ms)
+    if parcel.url is None:
+        return None
+    body = parcel.body
+    if parcel.include != "none" and parcel.event_type == EMBEDDING_EVENTS:
+        body = await with_transcript(relay, parcel.transcription_id or "", parcel.include or "", body)
+    return build_message(parcel, relay.vault, parcel.event_id, body, at_ms)
+
+
+def _callback(relay: Relay, parcel: ClaimedDelivery, at_ms: int) -> Message | None:
+    if parcel.callback_url is None:
+        return None
+    headers = {"webhook-id": parcel.event_id, "webhook-timestamp": str(at_ms // 1000)}
+    if parcel.callback_header and parcel.callback_secret_sealed:
+        headers[parcel.callback_header] = relay.vault.open(parcel.callback_secret_sealed)
+    body = {"id": parcel.transcription_id, "status": STATUS_OF[parcel.event_type or ""]}
+    return Message(parcel.callback_url, headers, msgspec.json.encode(body))
+
+
+async def _settle(
+    relay: Relay, parcel: ClaimedDelivery, outcome: Outcome, at_ms: int, verdict: RetryDecision
+) -> None:
+    settlement = _settlement(parcel, outcome, at_ms, verdict)
+    if verdict.disable:
+        await _settle_and_disable(relay, settlement, verdict.disable)
+    else:
+        await relay.db.write_many(deliveries.settle, settlement)
+    telemetry.delivery_attempts.labels("disabled" if verdict.disable else OUTCOMES[verdict.status]).inc()
+    telemetry.delivery_seconds.observe(outcome.duration_ms / 1000)
+    if not outcome.delivered:
+        log.warning("delivery_failed", delivery_id=parcel.id, endpoint_id=parcel.endpoint_id, reason=outcome.error)
+
+
+async def _settle_and_disable(relay: Relay, settlement: Settlement, reason: str) -> None:
+    now_ms = relay.clock()
+
+    def settle_and_disable(session: Session) -> bool:
+        deliveries.settle(session, [settlement])
+        endpoint_id = settlement.parcel.endpoint_id or ""
+        endpoint = endpoints.disable(session, endpoint_id, now_ms=now_ms, reason=reason)
+        if endpoint is not None:
+            disabled_event_rows(session, endpoint, now_ms)
+        return endpoint is not None
+
+    if await relay.db.write(settle_and_disable, wake=("notify", "events")):
+        log.warning("endpoint_disabled", endpoint_id=settlement.parcel.endpoint_id, reason=reason)
+
+
+def _settlement(parcel: ClaimedDelivery, outcome: Outcome, at_ms: int, verdict: RetryDecision) -> Settlement:
+    failed = not outcome.delivered and not verdict.disable and outcome is not DELETED
+    return Settlement(
+        parcel=parcel,
+        attempt=Attempt(
+            delivery_id=parcel.id,
+            at_ms=at_ms,
+            duration_ms=outcome.duration_ms,
+            status_code=outcome.status_code,
+            error=outcome.error,
+            answer=outcome.answer,
+        ),
+        status=verdict.status,
+        due_at_ms=verdict.due_at_ms,
+        failure=ReceiverFailure(parcel.receiver, at_ms, verdict.closed_until_ms) if failed else None,
+        entry=_entry(parcel, outcome, at_ms, verdict.status) if parcel.transcription_id else None,
+    )
+
+
+def _entry(parcel: ClaimedDelivery, outcome: Outcome, at_ms: int, status: DeliveryStatus) -> TimelineEntry:
+    return TimelineEntry(
+        transcription_id=parcel.transcription_id or "",
+        at_ms=at_ms + outcome.duration_ms,
+        step="delivered" if outcome.delivered else f"delivery_{status}",
+        source="worker",
+        http_status=outcome.status_code,
+        duration_ms=outcome.duration_ms,
+        detail=f"{parcel.endpoint_id or 'webhook_url'}: {outcome.error or 'accepted'}",
+    )

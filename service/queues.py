@@ -1,0 +1,62 @@
+"""Which rows are claimed how, and which step runs them: the table that ties the worker to the pipeline."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from sqlmodel import Session
+
+from service.pipeline.cleanup import cleanup
+from service.pipeline.collect import collect
+from service.pipeline.deliver import deliver, recover
+from service.pipeline.submit import submit
+from service.relay import Relay
+from service.store import claims, delivery_queue, inbox, quotas
+from service.store.claims import Claimant
+from service.store.delivery_queue import ClaimedDelivery
+from service.store.inbox import ClaimedEntry
+from service.tables import Delivery, Due, Recovery, Removal, Transcription, Webhook
+from service.worker import Lane
+
+D = TypeVar("D", bound=Due)
+R = TypeVar("R", bound=Due | ClaimedEntry)
+ClaimFunction = Callable[[Session, Claimant, int], Sequence[R]]
+
+
+def queues_of(relay: Relay) -> list[Lane]:
+    """All lanes, in the order of the flow."""
+
+    def claim_submissions(session: Session, claimant: Claimant, limit: int) -> Sequence[Transcription]:
+        return quotas.claim_submissions(session, relay.governor.quotas, claimant, limit)
+
+    return [
+        Lane("submit", Transcription, claim_submissions, submit, 16, _own_id, relay.governor.may_submit),
+        Lane("collect", Webhook, inbox.claim, collect, 64, _transcription_id),
+        Lane("notify", Delivery, delivery_queue.claim, deliver, 256, _delivery_transcription_id),
+        Lane("recover", Recovery, oldest_due(Recovery), recover, 2, _no_transcription),
+        Lane("cleanup", Removal, oldest_due(Removal), cleanup, 8, _delivery_transcription_id),
+    ]
+
+
+def _own_id(row: Transcription) -> str | None:
+    return row.id
+
+
+def _transcription_id(row: ClaimedEntry) -> str | None:
+    return row.row.job or None
+
+
+def _delivery_transcription_id(row: Removal | ClaimedDelivery) -> str | None:
+    return row.transcription_id
+
+
+def _no_transcription(_row: Recovery) -> str | None:
+    return None
+
+
+def oldest_due(model: type[D]) -> ClaimFunction[D]:
+    """Claims rows of one table, the longest due first."""
+
+    def take(session: Session, claimant: Claimant, limit: int) -> Sequence[D]:
+        return claims.claim(session, model, claimant, limit=limit)
+
+    return take

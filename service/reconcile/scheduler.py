@@ -1,0 +1,131 @@
+"""When a sweep runs, and in which process: one holds the office and sweeps each interval for all.
+
+Between sweeps it looks whether new work waits for room at Soniox. Then an early look at the list tells which
+jobs are pending no more, so that the quota of pending ones is used to the full.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import structlog
+from sqlmodel import Session
+
+from service import telemetry
+from service.clock import DAY_MS
+from service.errors import SonioxError
+from service.ids import new_uuid
+from service.reconcile.leaks import find_leaks, remove_leaks
+from service.reconcile.sweep import Finding, sweep
+from service.relay import Relay
+from service.store import reconciler, system
+from service.store.quotas import usage
+from service.tables import Sweep
+
+log = structlog.get_logger(__name__)
+
+LEASE_INTERVALS = 1.5
+LEAKS_EVERY = 10  # sweeps
+EARLY_LOOK_AFTER_MS = 2_000
+HEARTBEAT_RETENTION_MS = DAY_MS  # signs of life of processes that are gone
+
+
+@dataclass
+class SchedulerState:
+    """What one process remembers between two ticks."""
+
+    swept_at_ms: int = 0
+    looked_at_ms: int = 0
+    sweeps: int = 0
+    out_of_room: int = 0
+
+
+async def run_when_due(relay: Relay, rhythm: SchedulerState) -> None:
+    """One tick: sweep if the office is ours and the interval is over, or look early if work waits for room."""
+    now_ms = relay.clock()
+    interval_ms = int(relay.settings.relay_reconcile_interval_s * 1000)
+    until_ms = now_ms + int(interval_ms * LEASE_INTERVALS)
+    mine = await relay.db.write(
+        lambda session: system.acquire_leader_lease(
+            session, system.RECONCILER, relay.name, now_ms=now_ms, until_ms=until_ms
+        )
+    )
+    if not mine:
+        return
+    if now_ms - rhythm.swept_at_ms >= interval_ms:
+        rhythm.swept_at_ms = rhythm.looked_at_ms = now_ms
+        rhythm.sweeps += 1
+        await _run(relay, rhythm)
+    elif now_ms - rhythm.looked_at_ms >= EARLY_LOOK_AFTER_MS and await _is_short_of_room(relay):
+        rhythm.looked_at_ms = now_ms
+        await _look_early(relay)
+
+
+async def _run(relay: Relay, rhythm: SchedulerState) -> None:
+    started_ms = relay.clock()
+    calls = relay.soniox.made["sweep"]
+    row = Sweep(id=new_uuid(started_ms), started_at_ms=started_ms, finished_at_ms=started_ms, by=relay.name)
+    try:
+        row.asked, found = await _sweep_and_fix(relay, rhythm)
+        row.finds = dict(found)
+    except SonioxError as error:
+        row.error = error.message[:500]
+        log.warning("sweep_failed", reason=error.message, http_status=error.status_code)
+    row.finished_at_ms = relay.clock()
+    row.calls = relay.soniox.made["sweep"] - calls
+    telemetry.reconciler_runs.labels("failed" if row.error else "ok").inc()
+
+    def write(session: Session) -> None:
+        reconciler.add_run(session, row)
+        system.delete_heartbeats_before(session, row.started_at_ms - HEARTBEAT_RETENTION_MS)
+        system.record_heartbeat(session, system.RECONCILER, row.finished_at_ms, {"by": row.by, "finds": row.finds})
+
+    await relay.db.write(write)
+
+
+async def _sweep_and_fix(relay: Relay, rhythm: SchedulerState) -> tuple[int, Counter[str]]:
+    if not _is_time_for_leaks(relay, rhythm):
+        finds = await sweep(relay)
+        return len(finds), _kinds(finds) + await _stalled(relay)
+    listed = [remote async for remote in relay.soniox.list_transcriptions()]
+    finds = await sweep(relay, listed=listed)
+    leaks = await find_leaks(relay, listed)
+    await remove_leaks(relay, leaks)
+    return len(finds), _kinds(finds) + leaks.counts() + await _stalled(relay)
+
+
+def _is_time_for_leaks(relay: Relay, rhythm: SchedulerState) -> bool:
+    """Now and then, and at once when Soniox said that a quota is full."""
+    said_full = relay.governor.out_of_room != rhythm.out_of_room
+    rhythm.out_of_room = relay.governor.out_of_room
+    return said_full or rhythm.sweeps % LEAKS_EVERY == 1
+
+
+def _kinds(finds: list[Finding]) -> Counter[str]:
+    return Counter(find.kind for find in finds if find.is_news)
+
+
+async def _stalled(relay: Relay) -> Counter[str]:
+    """Rows nobody works on are claimed again by themselves; a count above 0 says that workers are missing."""
+    now_ms = relay.clock()
+    counts = await relay.db.read(
+        lambda session: reconciler.stalled(session, now_ms, now_ms - reconciler.STALLED_AFTER_MS)
+    )
+    for lane, number in counts.items():
+        telemetry.work_stalled.labels(lane).set(number)
+    return Counter({f"stalled_{lane}": number for lane, number in counts.items() if number})
+
+
+async def _is_short_of_room(relay: Relay) -> bool:
+    return await relay.db.read(
+        lambda session: (
+            reconciler.is_waiting_for_room(session, relay.clock())
+            and usage(session).pending >= relay.governor.quotas.pending
+        )
+    )
+
+
+async def _look_early(relay: Relay) -> None:
+    try:
+        await sweep(relay, all_submitted=True)
+    except SonioxError as error:
+        log.info("early_look_failed", reason=error.message)

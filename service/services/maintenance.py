@@ -1,0 +1,142 @@
+"""Maintenance: retention, re-encryption with a new master secret, the move to another database."""
+
+import asyncio
+from functools import partial
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection, Table
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlmodel import Session
+
+from service.clock import DAY_MS
+from service.crypto import SecretBox
+from service.db.engines import engine_url, sqlite_engine
+from service.db.schema import HEAD, current_revision
+from service.errors import ConfigurationError
+from service.relay import Relay
+from service.services.transcriptions import delete_transcription
+from service.store import files, keys, search, transcription_queries, transfer
+from service.tables import Transcription
+
+log = structlog.get_logger(__name__)
+
+MAX_UPLOAD_MS = DAY_MS
+BATCH = 20  # transcriptions deleted together; others want to write as well
+
+
+async def purge_expired(relay: Relay) -> int:
+    """Delete all that is older than the setting says; gives back how many transcriptions that were."""
+    days = relay.settings.relay_retention_days
+    if not days:
+        return 0
+    before_ms = relay.clock() - days * DAY_MS
+    purged = 0
+    while expired := await _expired(relay, before_ms):
+        purged += sum(await asyncio.gather(*(delete_transcription(relay, job, "retention") for job in expired)))
+    if purged:
+        log.info("purged", transcriptions=purged, retention_days=days)
+    return purged
+
+
+async def remove_incomplete_uploads(relay: Relay) -> None:
+    """What processes that died in the middle of an upload have left."""
+    before_ms = relay.clock() - MAX_UPLOAD_MS
+    await relay.db.write(partial(files.remove_unfinished, before_ms=before_ms))
+
+
+async def erase_deleted(relay: Relay) -> None:
+    """Rewrite what SQLite keeps of deleted text: parts of the search index, and the write-ahead log.
+
+    Done piece by piece, so that other writes get their turn. PostgreSQL's VACUUM does this by itself.
+    """
+    if not relay.db.is_sqlite:
+        return
+    finished = await relay.db.write(partial(search.scrub, first=True))
+    while not finished:
+        finished = await relay.db.write(partial(search.scrub, first=False))
+    await asyncio.to_thread(transcription_queries.truncate_wal, relay.settings.database_file)
+
+
+async def _expired(relay: Relay, before_ms: int) -> list[Transcription]:
+    return await relay.db.read(lambda session: transcription_queries.expired(session, before_ms, BATCH))
+
+
+PAGE = 100  # rows of one write: opening them must not hold up the event loop
+
+
+async def reencrypt(relay: Relay) -> int:
+    """One pass over everything; how many rows were changed."""
+    if len(relay.vault.masters) < 2:
+        return 0
+    changed = sum([await _reencrypt_page(relay, table) for table in keys.ENCRYPTED])
+    log.info("sealed_anew", rows=changed)
+    return changed
+
+
+async def _reencrypt_page(relay: Relay, table: Table) -> int:
+    last, changed = "", 0
+
+    def turn(session: Session) -> tuple[str, int]:
+        rows = keys.encrypted_page(session, table, last, PAGE)
+        renewed = {row["id"]: values for row in rows if (values := _reencrypted(relay.vault, row))}
+        for row_id, values in renewed.items():
+            keys.update_encrypted(session, table, row_id, values)
+        return (rows[-1]["id"] if rows else ""), len(renewed)
+
+    while True:
+        last, number = await relay.db.write(turn)
+        changed += number
+        if not last:
+            return changed
+
+
+def _reencrypted(vault: SecretBox, row: dict[str, Any]) -> dict[str, Any]:
+    """The columns that have to change."""
+    values: dict[str, Any] = {}
+    for name, value in row.items():
+        if name == "past_secrets":
+            past = [{**one, "sealed": vault.reseal(one["sealed"]) or one["sealed"]} for one in value or ()]
+            values |= {name: past} if past != (value or []) else {}
+        elif name != "id" and value and (anew := vault.reseal(value)):
+            values[name] = anew
+    return values
+
+
+async def move_data(source_url: str, target_url: str) -> dict[str, int]:
+    """Copy everything; gives back how many rows each table has now.
+
+    The source must have no relay running and is not changed. Both need this release's schema. Raises
+    ConfigurationError when either is not so, or when the target has rows.
+    """
+    source_engine, target_engine = sqlite_engine(source_url, 1), create_async_engine(engine_url(target_url))
+    try:
+        with source_engine.begin() as source:
+            source.exec_driver_sql("BEGIN")  # one view of the file, from the first row to the last
+            async with target_engine.begin() as target:
+                return await target.run_sync(lambda connection: _copy_data(source, connection))
+    finally:
+        source_engine.dispose()
+        await target_engine.dispose()
+
+
+def _copy_data(source: Connection, target: Connection) -> dict[str, int]:
+    for name, connection in (("--from", source), ("--to", target)):
+        _require_schema(name, connection)
+    transfer.keep_others_out(target)
+    if taken := [name for name, rows in transfer.count_all(target).items() if rows]:
+        raise ConfigurationError(f"--to: the database is not empty, it has rows in {', '.join(taken)}")
+    transfer.copy_all(source, target)
+    there, here = transfer.count_all(source), transfer.count_all(target)
+    if there != here:
+        raise ConfigurationError("--to: something else writes to that database")
+    return here
+
+
+def _require_schema(name: str, connection: Connection) -> None:
+    current = current_revision(connection)
+    if current != HEAD:
+        raise ConfigurationError(
+            f"{name}: the schema is at {current or 'nothing'}, needed is {HEAD}; "
+            "run `soniox-relay migrate --post-deploy` with it as DATABASE_URL"
+        )

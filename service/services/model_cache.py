@@ -1,0 +1,114 @@
+"""Soniox's models as last heard: in memory, and in the database for a restart while Soniox is down."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import msgspec
+import structlog
+
+from service.errors import SonioxError, SonioxUnreachable, Unavailable
+from service.relay import Relay
+from service.store import system
+from service.tables import ModelList
+
+log = structlog.get_logger(__name__)
+
+FRESH_MS = 10 * 60_000
+RETRY_AFTER_MS = 30_000
+FIRST_RESPONSE_TIMEOUT_MS = 1_000  # of the start; so long a submission waits for the very first list
+RESPONSE_TIMEOUT_S = 10.0
+
+
+class _Model(msgspec.Struct):
+    id: str
+    transcription_mode: str = ""
+
+
+class _Models(msgspec.Struct):
+    models: list[_Model]
+
+
+@dataclass
+class ModelCache:
+    """The list of models and when it was heard. Made by `open_catalogue`."""
+
+    relay: Relay
+    _known: ModelList | None = None
+    _ids: frozenset[str] = frozenset()
+    _tried_at_ms: int = 0
+    _waits_until_ms: int = 0  # for the very first answer
+    _asking: asyncio.Task[None] | None = field(default=None, repr=False)
+
+    async def document(self) -> bytes:
+        """Soniox's answer to GET /v1/models as it came. Raises SonioxUnreachable when there never was one."""
+        if self._is_old():
+            self.refresh()
+        if self._known is None:
+            await self._answer(RESPONSE_TIMEOUT_S)
+        if self._known is None:
+            raise SonioxUnreachable("Soniox has not told its models yet")
+        return self._known.body
+
+    async def async_models(self) -> frozenset[str]:
+        """Ids of the models for recordings; empty while they are not known.
+
+        Waits only in the first moment of a relay that has never had a list: Soniox may be down.
+        """
+        if self._is_old():
+            self.refresh()
+        patience_ms = 0 if self._known else self._waits_until_ms - self.relay.clock()
+        if patience_ms > 0:
+            await self._answer(patience_ms / 1000)
+        return self._ids
+
+    def remember(self, heard: ModelList) -> None:
+        """Take this list for the newest."""
+        models = msgspec.json.decode(heard.body, type=_Models).models
+        self._ids = frozenset(model.id for model in models if model.transcription_mode == "async")
+        self._known = heard
+
+    def refresh(self) -> None:
+        """Ask Soniox, unless that is under way."""
+        if self._asking is None or self._asking.done():
+            self._tried_at_ms = self.relay.clock()
+            self._asking = asyncio.create_task(self._ask())
+
+    async def stop(self) -> None:
+        """Ask no more."""
+        if self._asking:
+            self._asking.cancel()
+            await asyncio.gather(self._asking, return_exceptions=True)
+
+    def _is_old(self) -> bool:
+        heard_at_ms = self._known.fetched_at_ms if self._known else 0
+        now_ms = self.relay.clock()
+        return now_ms - heard_at_ms > FRESH_MS and now_ms - self._tried_at_ms > RETRY_AFTER_MS
+
+    async def _answer(self, within_s: float) -> None:
+        if self._asking:
+            await asyncio.wait({self._asking}, timeout=within_s)
+
+    async def _ask(self) -> None:
+        try:
+            body = await self.relay.soniox.get_models()
+            heard = ModelList(id=system.ONLY, fetched_at_ms=self.relay.clock(), body=body)
+            self.remember(heard)
+            await self.relay.db.write(lambda session: system.store_model_list(session, heard))
+        except (SonioxError, Unavailable, msgspec.MsgspecError) as error:
+            log.warning("models_not_heard", reason=str(error))
+
+
+@asynccontextmanager
+async def open_model_cache(relay: Relay) -> AsyncIterator[ModelCache]:
+    """Know what was known before the restart and begin to ask; stop asking when the block ends."""
+    catalogue = ModelCache(relay, _waits_until_ms=relay.clock() + FIRST_RESPONSE_TIMEOUT_MS)
+    stored = await relay.db.read(system.model_list)
+    if stored is not None:
+        catalogue.remember(stored)
+    catalogue.refresh()
+    try:
+        yield catalogue
+    finally:
+        await catalogue.stop()
