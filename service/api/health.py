@@ -9,7 +9,8 @@ from service.api.auth import RelayOf
 from service.db.schema import check_schema
 from service.errors import Unavailable
 from service.relay import Relay
-from service.services.statistics import age_s, heartbeat_ages, quotas, worker_heartbeats
+from service.services.alerts import heartbeat_ages, worker_heartbeats
+from service.services.statistics import age_s, quotas
 from service.store import statistics, system
 from service.store.system import RECONCILER
 

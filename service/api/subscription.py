@@ -4,11 +4,11 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import httpx
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from service.api.listing import Moment
 from service.api.submission import HTTP_URL
-from service.downstream.messages import header_mistakes
+from service.downstream.messages import MAX_HEADERS, MAX_NAME, MAX_VALUE, NAME, VALUE, header_mistakes
 from service.downstream.ssrf import AddressGuard, AddressRefusedError
 from service.errors import InvalidRequest
 from service.schemas import EVENT_TYPES
@@ -16,6 +16,19 @@ from service.schemas import EVENT_TYPES
 LONGEST_OVERLAP_S = 7 * 24 * 3600
 
 Url = Annotated[str, Field(max_length=2048, pattern=HTTP_URL)]
+HEADERS: dict[str, Any] = {
+    "maxProperties": MAX_HEADERS,
+    "propertyNames": {"maxLength": MAX_NAME, "pattern": f"^{NAME.pattern}$"},
+    "additionalProperties": {"type": "string", "maxLength": MAX_VALUE, "pattern": f"^{VALUE.pattern}$"},
+}
+
+
+def _without_fraction(value: Any) -> Any:
+    """JSON knows one kind of number: 66.0 is 66."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WholeNumber = Annotated[int, BeforeValidator(_without_fraction)]
 
 
 class ChangedEndpoint(BaseModel):
@@ -27,9 +40,9 @@ class ChangedEndpoint(BaseModel):
     include: Literal["none", "text", "transcript"] = "none"
     enabled: bool = True
     description: str | None = Field(None, max_length=500)
-    headers: dict[str, str] = Field(default_factory=dict)
-    rate_per_s: float | None = Field(None, gt=0, le=10_000, description="Most deliveries begun in a second.")
-    max_in_flight: int = Field(10, ge=1, le=100, description="Most deliveries under way at once.")
+    headers: dict[str, str] = Field(default_factory=dict, json_schema_extra=HEADERS)
+    rate_per_s: float | None = Field(None, ge=0.001, le=10_000, description="Most deliveries begun in a second.")
+    max_in_flight: WholeNumber = Field(10, ge=1, le=100, description="Most deliveries under way at once.")
 
     @field_validator("event_types")
     @classmethod

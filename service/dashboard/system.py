@@ -10,7 +10,8 @@ from service.dashboard.render import render
 from service.dashboard.visitors import Admin
 from service.db.schema import HEAD, check_schema, current_revision
 from service.relay import Relay
-from service.services.statistics import heartbeat_ages, quotas
+from service.services.alerts import heartbeat_ages
+from service.services.statistics import quotas
 from service.settings import settings_in_force
 from service.store import reconciler
 from service.store import system as store_system

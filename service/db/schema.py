@@ -28,7 +28,7 @@ class SchemaMismatch:
 
 def scripts_folder() -> Path:
     """The revisions: in the source tree beside this package, in an installed wheel inside it."""
-    here = Path(__file__).parent
+    here = Path(__file__).parents[1]
     return next(folder for folder in (here / "_migrations", here.parent / "migrations") if folder.is_dir())
 
 

@@ -8,14 +8,39 @@ from sqlmodel import Session
 
 from service.clock import DAY_MS, HOUR_MS, MINUTE_MS, iso
 from service.relay import Relay
-from service.services.statistics import heartbeat_ages, worker_heartbeats
+from service.settings import Settings
 from service.store import statistics, system
 from service.store.statistics import StageCount
-from service.store.system import WORKER_SILENT_MS
+from service.store.system import RECONCILER, WORKER_SILENT_MS
 from service.tables import Heartbeat
 
 LOST = ("webhook_lost", "webhook_rejected")
 OVERDUE_MS = {"collect": 5 * MINUTE_MS, "cleanup": HOUR_MS}  # how old the oldest of a queue may be
+
+WORKER = "worker:"
+RECONCILER_SILENT_INTERVALS = 3
+
+
+def heartbeat_ages(beats: Mapping[str, Heartbeat], settings: Settings, now_ms: int) -> dict[str, str]:
+    """`ok`, `silent` or `none has started` for worker and reconciler."""
+    workers = [beat.at_ms for beat in worker_heartbeats(beats)]
+    swept = [beats[RECONCILER].at_ms] if RECONCILER in beats else []
+    interval_ms = settings.relay_reconcile_interval_s * 1000
+    return {
+        "worker": _alive(workers, now_ms - WORKER_SILENT_MS),
+        "reconciler": _alive(swept, now_ms - RECONCILER_SILENT_INTERVALS * interval_ms - WORKER_SILENT_MS),
+    }
+
+
+def worker_heartbeats(beats: Mapping[str, Heartbeat], since_ms: int = 0) -> list[Heartbeat]:
+    """Workers that spoke since then."""
+    return [beat for name, beat in beats.items() if name.startswith(WORKER) and beat.at_ms >= since_ms]
+
+
+def _alive(beats: list[int], since_ms: float) -> str:
+    if not beats:
+        return "none has started"
+    return "ok" if max(beats) >= since_ms else "silent"
 
 
 @dataclass(frozen=True)
