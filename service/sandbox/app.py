@@ -4,18 +4,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import cast
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 
-from . import control, files, transcriptions, usage
-from .config import SandboxConfig
-from .desk import Desk
-from .errors import SonioxError, usual_error_type
-from .gate import Gate
-from .recognise import require_recogniser
+from service.sandbox import control, files, transcriptions, usage
+from service.sandbox.config import SandboxConfig
+from service.sandbox.desk import Desk
+from service.sandbox.errors import SonioxError, usual_error_type
+from service.sandbox.gate import Gate
+from service.sandbox.recognise import require_recogniser
 
 
 class SandboxApp(FastAPI):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import httpx
 
-from .config import SandboxConfig
-from .errors import SonioxError, file_not_found
-from .memory import Soniox, Transcription
+from service.sandbox.config import SandboxConfig
+from service.sandbox.errors import SonioxError, file_not_found
+from service.sandbox.memory import Soniox, Transcription
 
 # Hosts that RFC 2606 reserves: nothing can be fetched there, so a script is all such a URL can carry.
 _RESERVED_HOST = re.compile(r"(.*\.)?(invalid|test|example|example\.(com|net|org))", re.IGNORECASE)

@@ -3,15 +3,16 @@
 from dataclasses import asdict
 from typing import Any
 
-from fastapi import APIRouter, Body, HTTPException
+from fastapi import APIRouter, Body
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
+from starlette.exceptions import HTTPException
 
-from .desk import AtDesk
-from .faults import Faults
-from .memory import Transcription
-from .transcriptions import shown
-from .validate import as_json
+from service.sandbox.desk import AtDesk
+from service.sandbox.faults import Faults
+from service.sandbox.memory import Transcription
+from service.sandbox.transcriptions import shown
+from service.sandbox.validate import as_json
 
 router = APIRouter(prefix="/_sandbox")
 

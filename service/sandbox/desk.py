@@ -6,12 +6,12 @@ from typing import Annotated, Self
 
 from fastapi import Depends, Request
 
-from .config import SandboxConfig
-from .faults import FaultBoard, Faults
-from .memory import Soniox
-from .processing import Processing
-from .quotas import Quotas
-from .webhooks import Webhooks
+from service.sandbox.config import SandboxConfig
+from service.sandbox.faults import FaultBoard, Faults
+from service.sandbox.memory import Soniox
+from service.sandbox.processing import Processing
+from service.sandbox.quotas import Quotas
+from service.sandbox.webhooks import Webhooks
 
 
 @dataclass

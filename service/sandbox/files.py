@@ -4,12 +4,12 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from .desk import AtDesk
-from .errors import file_not_found
-from .memory import StoredFile, timestamp
-from .paging import page_of
-from .upload import receive_upload
-from .validate import page_limit, path_id
+from service.sandbox.desk import AtDesk
+from service.sandbox.errors import file_not_found
+from service.sandbox.memory import StoredFile, timestamp
+from service.sandbox.paging import page_of
+from service.sandbox.upload import receive_upload
+from service.sandbox.validate import page_limit, path_id
 
 router = APIRouter(prefix="/v1/files")
 

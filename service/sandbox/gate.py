@@ -12,10 +12,10 @@ from uuid import uuid4
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .desk import Desk
-from .errors import SonioxError, unauthenticated, usual_error_type
-from .faults import LoseAnswer, Refuse
-from .quotas import rate_message
+from service.sandbox.desk import Desk
+from service.sandbox.errors import SonioxError, unauthenticated, usual_error_type
+from service.sandbox.faults import LoseAnswer, Refuse
+from service.sandbox.quotas import rate_message
 
 DISCONNECT_DEADLINE = 1
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
 
-from .script import Script, scripted
-from .validate import CreateTranscription
+from service.sandbox.script import Script, scripted
+from service.sandbox.validate import CreateTranscription
 
 Status = Literal["queued", "processing", "completed", "error"]
 

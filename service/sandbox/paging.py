@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Protocol, TypeVar
 
-from .errors import invalid_cursor
+from service.sandbox.errors import invalid_cursor
 
 
 class Ordered(Protocol):

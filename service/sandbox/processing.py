@@ -7,14 +7,14 @@ from uuid import uuid4
 
 from httpx_aiohttp import HttpxAiohttpClient
 
-from .audio import audio_of
-from .config import SandboxConfig
-from .errors import SonioxError
-from .faults import FaultBoard
-from .memory import Soniox, Transcription, timestamp
-from .recognise import Recogniser
-from .tokens import NOMINAL_SPAN_MS, TOKEN_MS, scripted_tokens, tokens_of_words, transcript
-from .webhooks import Webhooks
+from service.sandbox.audio import audio_of
+from service.sandbox.config import SandboxConfig
+from service.sandbox.errors import SonioxError
+from service.sandbox.faults import FaultBoard
+from service.sandbox.memory import Soniox, Transcription, timestamp
+from service.sandbox.recognise import Recogniser
+from service.sandbox.tokens import NOMINAL_SPAN_MS, TOKEN_MS, scripted_tokens, tokens_of_words, transcript
+from service.sandbox.webhooks import Webhooks
 
 
 class Processing:

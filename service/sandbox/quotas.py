@@ -3,10 +3,10 @@
 import time
 from collections import Counter, deque
 
-from .config import SandboxConfig
-from .errors import SonioxError, limit_exceeded
-from .faults import FaultBoard
-from .memory import Soniox
+from service.sandbox.config import SandboxConfig
+from service.sandbox.errors import SonioxError, limit_exceeded
+from service.sandbox.faults import FaultBoard
+from service.sandbox.memory import Soniox
 
 RATE_FAMILIES = {
     "files": "file management",

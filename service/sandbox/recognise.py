@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
-from .errors import SonioxError
-from .tokens import Word
+from service.sandbox.errors import SonioxError
+from service.sandbox.tokens import Word
 
 LISTENER = Path(__file__).with_name("listener.py")
 LONGEST_ANSWER = 256 * 2**20

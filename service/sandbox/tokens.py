@@ -6,8 +6,8 @@ from functools import lru_cache
 from typing import Any
 from zlib import crc32
 
-from .script import Script, TranslationTimes
-from .validate import CreateTranscription
+from service.sandbox.script import Script, TranslationTimes
+from service.sandbox.validate import CreateTranscription
 
 Token = dict[str, Any]
 

@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from .desk import AtDesk, Desk
-from .errors import file_not_found, invalid_state, transcription_not_found
-from .memory import Transcription, timestamp
-from .paging import page_of
-from .validate import CreateTranscription, as_json, create_request, page_limit, path_id
+from service.sandbox.desk import AtDesk, Desk
+from service.sandbox.errors import file_not_found, invalid_state, transcription_not_found
+from service.sandbox.memory import Transcription, timestamp
+from service.sandbox.paging import page_of
+from service.sandbox.validate import CreateTranscription, as_json, create_request, page_limit, path_id
 
 MASK = "*" * 18
 NOT_ECHOED = {"translation", "language_hints_strict", "context"}

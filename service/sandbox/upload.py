@@ -8,7 +8,7 @@ from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from .errors import SonioxError, detail, invalid_request
+from service.sandbox.errors import SonioxError, detail, invalid_request
 
 REFERENCE_CHARS = 256
 ENVELOPE_BYTES = 64 * 1024  # boundaries, headers and the small field around the file

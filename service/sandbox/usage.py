@@ -6,10 +6,10 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from .desk import AtDesk
-from .errors import detail, invalid_cursor, invalid_request
-from .models import listed_models
-from .validate import page_limit
+from service.sandbox.desk import AtDesk
+from service.sandbox.errors import detail, invalid_cursor, invalid_request
+from service.sandbox.models import listed_models
+from service.sandbox.validate import page_limit
 
 LONGEST_WINDOW = timedelta(days=31)
 FARTHEST_BACK = timedelta(days=91)

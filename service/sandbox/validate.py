@@ -5,8 +5,8 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
-from .errors import SonioxError, detail, invalid_request, refused_by_schema
-from .models import ASYNC_MODELS, LANGUAGES
+from service.sandbox.errors import SonioxError, detail, invalid_request, refused_by_schema
+from service.sandbox.models import ASYNC_MODELS, LANGUAGES
 
 PAGE_LIMIT = 1000
 

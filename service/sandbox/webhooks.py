@@ -8,9 +8,9 @@ from typing import Any
 
 from httpx_aiohttp import HttpxAiohttpClient
 
-from .config import SandboxConfig
-from .faults import FaultBoard
-from .memory import Transcription
+from service.sandbox.config import SandboxConfig
+from service.sandbox.faults import FaultBoard
+from service.sandbox.memory import Transcription
 
 REMEMBERED_ATTEMPTS = 200
 
