@@ -17,7 +17,7 @@ from service.db.database import Database
 from service.db.engines import engine_url
 from service.lifecycle import DeliveryStatus, Stage
 from service.services.statistics import quantiles, roll_up_hours, window_of
-from service.store import deliveries, events, hourly, transcriptions
+from service.store import deliveries, endpoints, events, hourly, transcriptions
 from service.store.hourly import DELIVERIES, JOBS, SAMPLE, Subject
 from service.store.statements import insert_all
 from service.store.statistics import Interval, Window
@@ -143,7 +143,7 @@ def run(session: Session, statement: str) -> None:
 
 def abandon(session: Session, number: int) -> None:
     """Every delivery of the endpoint; `number` chooses nothing here."""
-    deliveries.abandon(session, "ep")
+    endpoints.exhaust_deliveries(session, "ep")
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 4))])

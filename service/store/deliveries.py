@@ -110,19 +110,6 @@ def retry(session: Session, delivery: Delivery, now_ms: int) -> None:
     endpoints.close_circuit(session, delivery.receiver)
 
 
-def abandon(session: Session, endpoint_id: str) -> None:
-    """Its endpoint is gone: what was not delivered never will be, and says so."""
-    pending = and_(text(NOT_DELIVERED), deliveries.c.status == DeliveryStatus.PENDING)
-    open_ones = and_(deliveries.c.endpoint_id == endpoint_id, pending)
-    values = {
-        "status": DeliveryStatus.EXHAUSTED,
-        "due_at_ms": None,
-        "last_error": "the endpoint was deleted",
-        **FREE,
-    }
-    session.exec(update(deliveries).where(open_ones).values(fence=deliveries.c.fence + 1, **values))
-
-
 def of_transcription(session: Session, transcription_id: str) -> list[Delivery]:
     """All deliveries about one transcription, oldest first."""
     query = select(Delivery).where(deliveries.c.transcription_id == transcription_id)

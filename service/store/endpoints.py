@@ -4,11 +4,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BindParameter, ColumnElement, bindparam, delete, func, or_, text, update
+from sqlalchemy import BindParameter, ColumnElement, and_, bindparam, delete, func, or_, text, update
 from sqlmodel import Session, select
 
 from service.lifecycle import DeliveryStatus
-from service.store import deliveries
 from service.store.claims import FREE
 from service.store.statements import changed, insert_all, upsert
 from service.store.transcription_queries import Page, keyset_page
@@ -101,7 +100,7 @@ def remove(session: Session, endpoint_id: str) -> None:
     """Delete one; its deliveries stay to be read, and what was not delivered says why."""
     session.exec(delete(endpoints).where(endpoints.c.id == endpoint_id))
     delete_health(session, endpoint_id)
-    deliveries.abandon(session, endpoint_id)
+    exhaust_deliveries(session, endpoint_id)
 
 
 def _where_owner(owner: str | None) -> list[ColumnElement[bool]]:
@@ -129,6 +128,19 @@ def release_deliveries(session: Session, endpoint_id: str) -> None:
         delivery_rows.c.due_at_ms.is_(None),
     )
     session.exec(held.values(due_at_ms=delivery_rows.c.created_at_ms))
+
+
+def exhaust_deliveries(session: Session, endpoint_id: str) -> None:
+    """Its endpoint is gone: what was not delivered never will be, and says so."""
+    pending = and_(text(NOT_DELIVERED), delivery_rows.c.status == DeliveryStatus.PENDING)
+    open_ones = and_(delivery_rows.c.endpoint_id == endpoint_id, pending)
+    values = {
+        "status": DeliveryStatus.EXHAUSTED,
+        "due_at_ms": None,
+        "last_error": "the endpoint was deleted",
+        **FREE,
+    }
+    session.exec(update(delivery_rows).where(open_ones).values(fence=delivery_rows.c.fence + 1, **values))
 
 
 receivers = table_of(Receiver)
