@@ -16,7 +16,7 @@ import psutil
 
 from bench.memory import KEY, MEGABYTE, Gauge, running, until_up
 from bench.table import Row, show
-from service.cli.demo.household import free_port
+from service.cli.demo.servers import free_port
 from service.db.schema import upgrade
 from tests.support.postgres import aside, postgres_server, run_on
 

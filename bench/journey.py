@@ -24,7 +24,7 @@ from bench.served import API_KEY, MASTER_SECRET, ready_databases, relay
 from bench.sink import Sink
 from bench.table import Row, show
 from bench.vendor import Vendor
-from service.cli.demo.household import free_port
+from service.cli.demo.servers import free_port
 from service.crypto import SecretBox
 from service.db.database import open_database
 from service.db.notify import Notifier

@@ -24,7 +24,7 @@ from typing import TypedDict
 import httpx
 import psutil
 
-from service.cli.demo.household import free_port
+from service.cli.demo.servers import free_port
 
 MEGABYTE = 1024 * 1024
 IDLE_TARGET = 120  # MB

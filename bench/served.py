@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from service.cli.demo.household import free_port
+from service.cli.demo.servers import free_port
 from service.db.schema import upgrade
 from service.settings import Settings
 from tests.support.postgres import aside, postgres_server, run_on

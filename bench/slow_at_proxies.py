@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from bench.served import API_KEY, MASTER_SECRET, relay, running
-from service.cli.demo.household import free_port
+from service.cli.demo.servers import free_port
 from service.crypto import SecretBox
 from tests.support.proxies import Front, Program, caddy, nginx
 

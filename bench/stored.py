@@ -15,9 +15,9 @@ from service.db.notify import Notifier
 from service.pipeline.results import transcript_rows
 from service.store import transcripts
 from service.transcripts.codec import pack, unpack
+from service.transcripts.columns import unpack_tokens
+from service.transcripts.exports import json_body
 from service.transcripts.filters import TokenFilter
-from service.transcripts.serving import json_body
-from service.transcripts.table import unpack_tokens
 from tests.support.rows import value
 
 ROUNDS = 5

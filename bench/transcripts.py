@@ -10,9 +10,10 @@ from typing import Any
 
 import msgspec
 
-from service.transcripts.codec import Packed, json_body, pack, unpack
+from service.transcripts.codec import Packed, pack, unpack
+from service.transcripts.columns import unpack_tokens
+from service.transcripts.exports import json_body
 from service.transcripts.filters import TokenFilter
-from service.transcripts.table import unpack_tokens
 
 HOUR_MS = 3_600_000
 ROUNDS = 3

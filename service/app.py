@@ -13,13 +13,11 @@ from fastapi.responses import RedirectResponse
 from service import __version__, webhook
 from service.api import (
     deliveries,
-    docs,
     endpoints,
     errors,
     events,
     files,
     health,
-    intake,
     keys,
     models,
     openapi,
@@ -32,9 +30,9 @@ from service.api import (
 )
 from service.api.middleware import RequestMiddleware
 from service.api.state import AppState
-from service.api.waiting import Endings
+from service.api.waiting import CompletionWaiter
 from service.background import run_background
-from service.dashboard.site import create_dashboard
+from service.dashboard.app import create_dashboard
 from service.db.engines import single_process_lock
 from service.db.schema import check_schema
 from service.errors import ConfigurationError
@@ -67,9 +65,9 @@ def create_app(settings: Settings, *, with_worker: bool = True) -> FastAPI:
     app.add_middleware(RequestMiddleware)
     errors.install(app)
     app.add_route(WEBHOOK_PATH, webhook.receive, methods=["POST"], include_in_schema=False)
-    for module in (intake, transcriptions, transcripts, files, models, search):
+    for module in (transcriptions, transcriptions, transcripts, files, models, search):
         app.include_router(module.router)
-    for module in (endpoints, recoveries, events, deliveries, keys, reconciler, stats, health, docs):
+    for module in (endpoints, recoveries, events, deliveries, keys, reconciler, stats, health, openapi):
         app.include_router(module.router)
     app.add_route("/", _to_dashboard, include_in_schema=False)
     app.mount("/ui", create_dashboard())
@@ -83,7 +81,7 @@ async def _to_dashboard(_request: Request) -> Response:
 
 
 async def _state(relay: Relay, stack: AsyncExitStack) -> AppState:
-    settings, endings = relay.settings, Endings(relay)
+    settings, endings = relay.settings, CompletionWaiter(relay)
     stack.push_async_callback(endings.stop)
     return AppState(
         relay=relay,

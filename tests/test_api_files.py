@@ -12,7 +12,7 @@ import pytest
 from sqlmodel import Session, select
 
 from service.ids import new_uuid
-from service.sandbox import SandboxConfig
+from service.sandbox.state import SandboxConfig
 from service.services.maintenance import MAX_UPLOAD_MS, remove_incomplete_uploads
 from service.store import files
 from service.tables import File, FileChunk, table_of

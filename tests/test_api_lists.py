@@ -150,7 +150,7 @@ async def test_a_cursor_from_elsewhere_is_refused(relay_app: RelayApp, cursor: s
 async def test_many_waiting_requests_are_answered_when_the_transcription_ends(
     relay_app: RelayApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "LOOK_EVERY_S", 60)  # only the commit that ends it can wake them
+    monkeypatch.setattr(waiting, "POLL_EVERY_S", 60)  # only the commit that ends it can wake them
     job = await relay_app.submit(client_reference_id="processing_ms=400")
     many = [relay_app.client.get(f"/v1/transcriptions/{job['id']}", params={"wait": 30}) for _ in range(40)]
     answers = await asyncio.wait_for(asyncio.gather(*many), 30)
@@ -160,7 +160,7 @@ async def test_many_waiting_requests_are_answered_when_the_transcription_ends(
 async def test_a_waiting_request_hears_of_the_end_without_a_ring_too(
     relay_app: RelayApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "LANE", "never rung by anybody")  # as if another process had ended it
+    monkeypatch.setattr(waiting, "QUEUE", "never rung by anybody")  # as if another process had ended it
     job = await relay_app.submit(client_reference_id="processing_ms=400")
     answer = await relay_app.client.get(f"/v1/transcriptions/{job['id']}", params={"wait": 10})
     assert answer.json()["status"] == "completed"
@@ -169,19 +169,19 @@ async def test_a_waiting_request_hears_of_the_end_without_a_ring_too(
 async def test_a_waiting_request_ends_with_its_time_or_with_the_transcription(
     relay_app: RelayApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "LOOK_EVERY_S", 60)
+    monkeypatch.setattr(waiting, "POLL_EVERY_S", 60)
     job = await relay_app.submit(client_reference_id="processing_ms=60000")
     path = f"/v1/transcriptions/{job['id']}"
     answer = await relay_app.client.get(path, params={"wait": 0.2})
     assert answer.json()["status"] in {"queued", "processing"}
     waits = asyncio.Event()
-    wait_for = waiting.Endings.wait_for
+    wait_for = waiting.CompletionWaiter.wait_for
 
-    async def noted(endings: waiting.Endings, transcription_id: str, longest_s: float) -> None:
+    async def noted(endings: waiting.CompletionWaiter, transcription_id: str, longest_s: float) -> None:
         waits.set()
         await wait_for(endings, transcription_id, longest_s)
 
-    monkeypatch.setattr(waiting.Endings, "wait_for", noted)
+    monkeypatch.setattr(waiting.CompletionWaiter, "wait_for", noted)
     waiting_one = asyncio.create_task(relay_app.client.get(path, params={"wait": 30}))
     await asyncio.wait_for(waits.wait(), 30)
     await relay_app.client.delete(path)
@@ -200,7 +200,7 @@ async def test_a_waiting_request_costs_one_query_however_many_wait(
         return still_open(session, ids)
 
     monkeypatch.setattr(transcription_queries, "still_open", count_looks)
-    monkeypatch.setattr(waiting, "LOOK_EVERY_S", 0.3)
+    monkeypatch.setattr(waiting, "POLL_EVERY_S", 0.3)
     job = await relay_app.submit(client_reference_id="processing_ms=60000")
     many = [relay_app.client.get(f"/v1/transcriptions/{job['id']}", params={"wait": 1.5}) for _ in range(50)]
     answers = await asyncio.gather(*many)

@@ -10,7 +10,7 @@ import jsonschema_rs
 import pytest
 from starlette.routing import BaseRoute, Route
 
-from service.api import docs
+from service.api import openapi
 from service.app import create_app
 from service.schemas import EVENT_TYPES
 from service.settings import WEBHOOK_PATH, Settings
@@ -152,6 +152,6 @@ async def test_the_page_needs_nothing_from_elsewhere(relay_app: RelayApp) -> Non
 
 
 def test_the_vendored_page_has_its_licence_beside_it() -> None:
-    licence = (docs.ASSETS / "LICENSE.swagger-ui").read_text("utf-8")
+    licence = (openapi.ASSETS / "LICENSE.swagger-ui").read_text("utf-8")
     assert "Apache License" in licence
-    assert (docs.ASSETS / "NOTICE.swagger-ui").is_file()
+    assert (openapi.ASSETS / "NOTICE.swagger-ui").is_file()

@@ -14,7 +14,7 @@ from typing_extensions import override
 from service import server as service_server
 from service.api import middleware
 from service.app import create_app
-from service.cli.demo.household import free_port
+from service.cli.demo.servers import free_port
 from service.crypto import SecretBox
 from service.server import TimeoutHttpProtocol
 from tests.support.relay_app import ADMIN_KEY, MASTER_SECRET, settings_for

@@ -7,17 +7,15 @@ from typing import Any
 
 import pytest
 
-from service.dashboard.axis import Axis
-from service.dashboard.curl import as_curl, request_of, without_secrets
-from service.dashboard.gantt import NARROWEST, drawn
-from service.dashboard.grid import WINDOWS, Tally, edges_of, row_of
-from service.dashboard.lanes import lanes_of
-from service.dashboard.reasons import Seen, why_not_done
-from service.dashboard.sides import rows_of
+from service.dashboard.charts import WINDOWS, Outcomes, edges_of, grid_row
+from service.dashboard.explain import JobFacts, why_not_done
+from service.dashboard.job import as_curl, request_of, without_secrets
+from service.dashboard.timeline import MIN_WIDTH, Axis, chart_of
+from service.dashboard.transcript_view import speaker_lanes, transcript_rows
 from service.lifecycle import DeliveryStatus, Stage
 from service.tables import Delivery, TimelineEntry, Transcription, Webhook
-from service.transcripts.query import parse
-from service.transcripts.timing import timed
+from service.transcripts.search_terms import parse
+from service.transcripts.tokens import timed
 from tests.support.transcripts import said
 
 NOON = 1_800_000_000_000
@@ -69,7 +67,7 @@ LIFE = [
 
 
 def test_a_finished_job_is_drawn_from_accepted_to_each_delivery_with_code_and_duration() -> None:
-    chart = drawn(LIFE, NOON, NOON + HOUR)
+    chart = chart_of(LIFE, NOON, NOON + HOUR)
     told_of = [(line.title, line.code, line.duration_ms, line.tone) for line in chart.lines]
     assert told_of == [
         ("Accepted", None, None, "note"),
@@ -93,24 +91,24 @@ def test_a_finished_job_is_drawn_from_accepted_to_each_delivery_with_code_and_du
 
 
 def test_an_unfinished_phase_reaches_to_now_and_a_second_attempt_waits_again() -> None:
-    chart = drawn(LIFE[:3], NOON, NOON + 20_000)
+    chart = chart_of(LIFE[:3], NOON, NOON + 20_000)
     (bar,) = chart.phases[1].bars
     assert (bar.x, bar.x + bar.width) == (5.0, 100.0)
     failed = [*LIFE[:3], step("failed", 2_000, detail="no"), step("retry", 5_000, source="api")]
-    again = drawn(failed, NOON, NOON + 6_000)
+    again = chart_of(failed, NOON, NOON + 6_000)
     assert [bar.x for bar in again.phases[0].bars] == [0.0, pytest.approx(83.333)]
 
 
 def test_a_webhook_that_overtakes_the_answer_to_create_draws_nothing_backwards() -> None:
     early = [LIFE[0], step("webhook_received", 900, source="webhook"), step("submitted", 1_000, duration_ms=400)]
-    chart = drawn([*early, step("completed", 1_200)], NOON, NOON + HOUR)
+    chart = chart_of([*early, step("completed", 1_200)], NOON, NOON + HOUR)
     bars = [bar for line in [*chart.phases, *chart.lines] for bar in line.bars]
-    assert all(bar.x >= 0 and bar.width >= NARROWEST and bar.x + bar.width <= 100.001 for bar in bars)
+    assert all(bar.x >= 0 and bar.width >= MIN_WIDTH and bar.x + bar.width <= 100.001 for bar in bars)
 
 
 def test_days_of_retries_leave_the_quick_calls_visible() -> None:
     late = [step("delivery_pending", 9_200 + n * 24 * HOUR, duration_ms=40) for n in range(1, 5)]
-    chart = drawn([*LIFE[:7], *late], NOON, NOON + 99 * HOUR)
+    chart = chart_of([*LIFE[:7], *late], NOON, NOON + 99 * HOUR)
     assert not chart.to_scale
     (stay,) = chart.phases[1].bars
     assert stay.width > 2
@@ -127,43 +125,43 @@ def test_an_axis_keeps_the_order_of_all_moments() -> None:
     assert Axis.over([5]).x(5) == 0
 
 
-WAITING: list[tuple[str, Seen]] = [
+WAITING: list[tuple[str, JobFacts]] = [
     (
         "No worker has ever started, so nothing is being done: run `soniox-relay worker`.",
-        Seen(a_job(), NOON, silent_ms=None),
+        JobFacts(a_job(), NOON, silent_ms=None),
     ),
     (
         "No worker has given a sign of life for 2 min, so nothing is being done.",
-        Seen(a_job(), NOON, silent_ms=120_000),
+        JobFacts(a_job(), NOON, silent_ms=120_000),
     ),
     (
         "It waits here because work for Soniox is parked: 401 unauthenticated: Invalid API key.",
-        Seen(a_job(), NOON, trouble="401 unauthenticated: Invalid API key."),
+        JobFacts(a_job(), NOON, trouble="401 unauthenticated: Invalid API key."),
     ),
     (
         "It waits here until there is room: as many jobs as the quotas allow are at Soniox already.",
-        Seen(a_job(), NOON, room=False),
+        JobFacts(a_job(), NOON, room=False),
     ),
     (
         "It waits for its next try, in 4.0 s. The last try came to: Soniox is down.",
-        Seen(a_job(due_at_ms=NOON + 4_000, last_error="Soniox is down"), NOON),
+        JobFacts(a_job(due_at_ms=NOON + 4_000, last_error="Soniox is down"), NOON),
     ),
-    ("It is next in line to be sent to Soniox, due for 300 ms.", Seen(a_job(due_at_ms=NOON - 300), NOON)),
+    ("It is next in line to be sent to Soniox, due for 300 ms.", JobFacts(a_job(due_at_ms=NOON - 300), NOON)),
     (
         "A worker (box:1) is sending it to Soniox right now.",
-        Seen(a_job(stage=Stage.SUBMITTING, leased_by="box:1", lease_until_ms=NOON + 1), NOON),
+        JobFacts(a_job(stage=Stage.SUBMITTING, leased_by="box:1", lease_until_ms=NOON + 1), NOON),
     ),
     (
         "Soniox's answer to the create was lost; in 5.0 s its list is searched before anything is sent again.",
-        Seen(a_job(stage=Stage.SUBMITTING, unsettled=True, due_at_ms=NOON + 5_000), NOON),
+        JobFacts(a_job(stage=Stage.SUBMITTING, unsettled=True, due_at_ms=NOON + 5_000), NOON),
     ),
     (
         "The worker that was sending it has stopped; another one takes it over and looks at Soniox first.",
-        Seen(a_job(stage=Stage.SUBMITTING, lease_until_ms=NOON - 1), NOON),
+        JobFacts(a_job(stage=Stage.SUBMITTING, lease_until_ms=NOON - 1), NOON),
     ),
     (
         "Soniox has been transcribing it for 30 s; without a webhook the reconciler asks in 15 s.",
-        Seen(
+        JobFacts(
             a_job(
                 stage=Stage.SUBMITTED,
                 soniox_status="processing",
@@ -176,7 +174,7 @@ WAITING: list[tuple[str, Seen]] = [
     (
         "Soniox has had it in its queue for 30 s; without a webhook the reconciler asks with its next sweep."
         " Our webhook answered Soniox 401.",
-        Seen(
+        JobFacts(
             a_job(
                 stage=Stage.SUBMITTED,
                 soniox_status="queued",
@@ -188,11 +186,11 @@ WAITING: list[tuple[str, Seen]] = [
     ),
     (
         "Soniox's webhook said `completed`, and a worker is fetching the result right now.",
-        Seen(a_job(stage=Stage.SUBMITTED), NOON, hint=a_hint(lease_until_ms=NOON + 1)),
+        JobFacts(a_job(stage=Stage.SUBMITTED), NOON, hint=a_hint(lease_until_ms=NOON + 1)),
     ),
     (
         "The reconciler found `gone`, but the last look said: Soniox does not have it; the next look is in 2.0 s.",
-        Seen(
+        JobFacts(
             a_job(stage=Stage.SUBMITTED),
             NOON,
             hint=a_hint(
@@ -202,11 +200,11 @@ WAITING: list[tuple[str, Seen]] = [
     ),
     (
         "Soniox's webhook said `completed`; the result is about to be fetched.",
-        Seen(a_job(stage=Stage.SUBMITTED), NOON, hint=a_hint()),
+        JobFacts(a_job(stage=Stage.SUBMITTED), NOON, hint=a_hint()),
     ),
     (
         "It has failed and will not go on by itself (invalid_audio_file): Invalid audio file.",
-        Seen(
+        JobFacts(
             a_job(stage=Stage.FAILED, error_type="invalid_audio_file", error_message="Invalid audio file"),
             NOON,
             silent_ms=None,
@@ -214,7 +212,7 @@ WAITING: list[tuple[str, Seen]] = [
     ),
     (
         "The transcript is stored; endpoint ep_1 is tried again in 30 s: the receiver answered 500.",
-        Seen(
+        JobFacts(
             a_job(stage=Stage.COMPLETED),
             NOON,
             deliveries=[a_delivery(due_at_ms=NOON + 30_000, last_error="the receiver answered 500")],
@@ -222,11 +220,11 @@ WAITING: list[tuple[str, Seen]] = [
     ),
     (
         "The transcript is stored; its notification is held because endpoint ep_1 is paused or disabled.",
-        Seen(a_job(stage=Stage.COMPLETED), NOON, deliveries=[a_delivery()], disabled=frozenset({"ep_1"})),
+        JobFacts(a_job(stage=Stage.COMPLETED), NOON, deliveries=[a_delivery()], disabled=frozenset({"ep_1"})),
     ),
     (
         "The transcript is stored, but the caller's webhook_url never took the notification: connection refused.",
-        Seen(
+        JobFacts(
             a_job(stage=Stage.COMPLETED),
             NOON,
             deliveries=[
@@ -239,32 +237,32 @@ WAITING: list[tuple[str, Seen]] = [
 
 
 @pytest.mark.parametrize(("sentence", "seen"), WAITING, ids=range(len(WAITING)))
-def test_why_it_is_not_done_is_told_in_one_sentence(sentence: str, seen: Seen) -> None:
+def test_why_it_is_not_done_is_told_in_one_sentence(sentence: str, seen: JobFacts) -> None:
     assert why_not_done(seen) == sentence
 
 
 def test_nothing_is_told_of_a_job_that_everybody_has() -> None:
     delivered = a_delivery(status=DeliveryStatus.DELIVERED)
-    assert why_not_done(Seen(a_job(stage=Stage.COMPLETED), NOON, deliveries=[delivered])) is None
+    assert why_not_done(JobFacts(a_job(stage=Stage.COMPLETED), NOON, deliveries=[delivered])) is None
 
 
 def test_every_stage_has_a_sentence() -> None:
     for stage in set(Stage) - {Stage.COMPLETED}:
-        assert why_not_done(Seen(a_job(stage=stage), NOON))
+        assert why_not_done(JobFacts(a_job(stage=stage), NOON))
 
 
 def test_speakers_have_lanes_that_end_where_another_begins_or_the_words_do() -> None:
     heard = [(0, "1", 100), (30_000, "2", 50), (80_000, "1", 10), (80_000, "2", 5)]
-    lanes = lanes_of(heard, 100_000, {"1": 40_000, "2": 60_000})
+    lanes = speaker_lanes(heard, 100_000, {"1": 40_000, "2": 60_000})
     assert [(lane.speaker, lane.share) for lane in lanes] == [("2", 60), ("1", 40)]
     assert lanes[0].stretches == ((30.0, 55.0),)
     assert lanes[1].stretches == ((0.0, 30.0), (80.0, 10.0))
-    assert lanes_of([], 0, {}) == []
+    assert speaker_lanes([], 0, {}) == []
 
 
 def test_a_long_talk_makes_few_stretches() -> None:
     heard = [(n * 2_000, str(n // 20 % 2), 5) for n in range(9_000)]
-    lanes = lanes_of(heard, 18_000_000, {"0": 1, "1": 1})
+    lanes = speaker_lanes(heard, 18_000_000, {"0": 1, "1": 1})
     assert sum(len(lane.stretches) for lane in lanes) <= 450
 
 
@@ -272,8 +270,8 @@ def test_the_grid_says_of_each_step_how_many_were_delivered() -> None:
     edges = edges_of(WINDOWS["24h"], NOON + 5)
     assert (len(edges), edges[-1] - edges[0]) == (25, 24 * HOUR)
     assert edges[-2] <= NOON + 5 < edges[-1]
-    tallies = {0: Tally(9, 0, 3), 1: Tally(2, 1, 0), 2: Tally(0, 4, 0), 3: Tally(0, 0, 2)}
-    cells = row_of(edges, tallies)
+    tallies = {0: Outcomes(9, 0, 3), 1: Outcomes(2, 1, 0), 2: Outcomes(0, 4, 0), 3: Outcomes(0, 0, 2)}
+    cells = grid_row(edges, tallies)
     assert [(cell.rate, cell.tone) for cell in cells[:5]] == [
         (100, "good"),
         (66, "mixed"),
@@ -293,7 +291,7 @@ def test_turns_stand_beside_their_translation() -> None:
         *said("Fine", 6_000, speaker="2", language="en"),
         *said("bien sûr", 7_000, speaker="2", language="fr"),
     ]
-    rows = rows_of(timed(tokens), parse("morning"))
+    rows = transcript_rows(timed(tokens), parse("morning"))
     shown = [(row.speaker, row.goes_on, [s.language for s in row.said], bool(row.translated)) for row in rows]
     assert shown == [("1", False, ["en"], True), ("1", True, ["en"], True), ("2", False, ["en", "fr"], False)]
     assert [(piece.text, piece.hit) for piece in rows[0].said[0].pieces] == [(" Good", False), (" morning", True)]
@@ -303,7 +301,7 @@ def test_turns_stand_beside_their_translation() -> None:
 
 def test_a_match_over_several_tokens_marks_them_all() -> None:
     tokens = [*said("the bud", 0), *[{**token, "text": "get"} for token in said("x", 600)], *said("is <b>", 900)]
-    (row,) = rows_of(timed(tokens), parse("budget"))
+    (row,) = transcript_rows(timed(tokens), parse("budget"))
     assert [piece.text for piece in row.said[0].pieces if piece.hit] == [" bud", "get"]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from starlette.responses import Response
 
-from service.cli.demo.household import free_port
+from service.cli.demo.servers import free_port
 from service.store import deliveries
 from service.tables import Delivery, Recovery
 from tests.support.receiver import Receiver

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from service.sandbox import SandboxConfig
 from service.sandbox.speech import recording_text
+from service.sandbox.state import SandboxConfig
 from tests.support.node import WITHOUT_NODE, installed_sdk
 from tests.support.pages import PAGES, PARSED, ROOT, Block, blocks_of, differences, walk
 from tests.support.relay_app import ADMIN_KEY, MASTER_SECRET, RelayApp, open_relay_app

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from service.app import create_app
-from service.cli.demo.household import free_port
+from service.cli.demo.servers import free_port
 from service.db.engines import engine_url
 from service.ids import new_id
 from service.schemas import Open, event_body
@@ -159,7 +159,7 @@ async def test_the_stream_sends_a_comment_when_nothing_happens_and_ends_when_the
     relay_app: RelayApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fastapi.routing._PING_INTERVAL", 0.1)
-    monkeypatch.setattr("service.api.events.LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr("service.api.events.POLL_EVERY_S", 0.05)
     async with Follower(relay_app.client) as follower:
         await until(lambda: follower.comments >= 3)
         relay_app.server.lifespan.state["draining"].set()

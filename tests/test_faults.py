@@ -17,7 +17,7 @@ from service.errors import SonioxError
 from service.governor import Governor
 from service.pipeline import cleanup, collect, submit
 from service.reconcile import scheduler as sweeping
-from service.sandbox import SandboxConfig
+from service.sandbox.state import SandboxConfig
 from service.soniox.client import Soniox
 from tests.support.relay_app import RelayApp, open_relay_app
 from tests.support.rows import value

@@ -20,11 +20,11 @@ from fastapi import FastAPI
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from service.api.cursors import decode, encode
-from service.api.multipart import Parts
-from service.api.submission import parse_submission
+from service.api.pagination import decode_cursor, encode_cursor
+from service.api.requests import parse_submission
+from service.api.uploads import FormParser
 from service.app import create_app
-from service.cli.verifying import Request, check
+from service.cli.verify import SignedRequest, verify_steps
 from service.crypto import SecretBox, new_endpoint_secret
 from service.downstream.messages import header_mistakes
 from service.downstream.ssrf import AddressGuard, AddressRefusedError, literal_address
@@ -83,14 +83,14 @@ def counted(pytestconfig: pytest.Config) -> Iterator[None]:
 def test_any_cursor_is_read_or_refused(cursor: str) -> None:
     tried["cursors"] += 1
     with suppress(InvalidCursor):
-        decode(cursor)
+        decode_cursor(cursor)
 
 
 @fuzz
 @given(st.integers(0, 2**62), st.booleans())
 def test_a_cursor_comes_back_as_it_was(moment: int, is_uuid: bool) -> None:
     row = new_uuid(moment % 2**47) if is_uuid else new_id("evt", moment % 2**47)
-    assert decode(encode(moment, row)) == (moment, row)
+    assert decode_cursor(encode_cursor(moment, row)) == (moment, row)
 
 
 @fuzz
@@ -140,7 +140,7 @@ def test_any_multipart_body_is_cut_into_parts_or_refused(pieces: list[bytes], no
     tried["multipart bodies"] += 1
     opening = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"' + noise + b"\r\n\r\n"
     with suppress(CallerError):
-        parts = Parts("multipart/form-data; boundary=b")
+        parts = FormParser("multipart/form-data; boundary=b")
         for piece in [opening, *pieces, b"\r\n--b--\r\n"]:
             parts.feed(piece)
         parts.end()
@@ -151,7 +151,7 @@ def test_any_multipart_body_is_cut_into_parts_or_refused(pieces: list[bytes], no
 def test_any_content_type_of_a_form_is_read_or_refused(kind: str) -> None:
     tried["content types"] += 1
     with suppress(CallerError):
-        Parts(kind.encode("utf-8", "replace").decode("latin-1"))
+        FormParser(kind.encode("utf-8", "replace").decode("latin-1"))
 
 
 @fuzz
@@ -161,7 +161,7 @@ def test_any_content_type_of_a_form_is_read_or_refused(kind: str) -> None:
 )
 def test_any_signature_is_a_verdict_and_never_a_pass(signature: str, timestamp: str) -> None:
     tried["signatures"] += 1
-    steps = check(Request("evt_1", timestamp, signature, b"{}"), new_endpoint_secret(), 300)
+    steps = verify_steps(SignedRequest("evt_1", timestamp, signature, b"{}"), new_endpoint_secret(), 300)
     assert any(step.problem for step in steps)
 
 

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from service.app import create_app
-from service.cli.demo.household import free_port
+from service.cli.demo.servers import free_port
 from service.db.schema import upgrade
 from service.errors import ConfigurationError
 from service.relay import Relay

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from service.cli.demo.household import free_port
+from service.cli.demo.servers import free_port
 from service.http_client import (
     FAILURES,
     DisconnectedError,

@@ -7,8 +7,8 @@ from standardwebhooks import Webhook as Verifier
 from starlette.responses import Response
 
 from service.pipeline import submit
-from service.sandbox import SandboxConfig
 from service.sandbox.speech import recording_path, recording_text
+from service.sandbox.state import SandboxConfig
 from service.tables import Webhook
 from tests.support.relay_app import MASTER_SECRET, MODEL, RelayApp, as_json, open_relay_app
 from tests.support.rows import all_of

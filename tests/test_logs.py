@@ -16,7 +16,8 @@ import pytest
 from starlette.responses import Response
 
 from service.crypto import SecretBox
-from service.sandbox import SandboxConfig, create_sandbox
+from service.sandbox.app import create_sandbox
+from service.sandbox.state import SandboxConfig
 from tests.support.postgres import execute
 from tests.support.receiver import Receiver
 from tests.support.relay_processes import ServingRelay, relay_process

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.cli.demo.household import free_port
+from service.cli.demo.servers import free_port
 from tests.support.proxies import Front, Program, caddy, nginx, self_made
 from tests.support.relay_app import ADMIN_KEY, RelayApp, open_relay_app
 

@@ -13,7 +13,7 @@ from service.db.database import open_database
 from service.db.notify import Notifier
 from service.pipeline import submit
 from service.reconcile.sweep import DEADLINE_MS, Finding, next_look_ms
-from service.sandbox import SandboxConfig
+from service.sandbox.state import SandboxConfig
 from service.soniox.models import RemoteTranscription
 from service.store import inbox, system
 from service.tables import Transcription, table_of

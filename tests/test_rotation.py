@@ -15,7 +15,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from starlette.responses import Response
 
 from service.app import create_app
-from service.cli.demo.household import free_port
+from service.cli.demo.servers import free_port
 from service.crypto import SecretBox
 from service.server import TimeoutHttpProtocol
 from service.services.maintenance import reencrypt

@@ -24,10 +24,10 @@ from soniox.errors import (
 )
 from soniox.types import CreateTranscriptionConfig, Transcription
 
-from service.sandbox import SandboxConfig, create_sandbox
-from service.sandbox.desk import Desk
-from service.sandbox.memory import Soniox
+from service.sandbox.app import create_sandbox
+from service.sandbox.context import SandboxContext
 from service.sandbox.speech import recording_path, recording_text
+from service.sandbox.state import FakeProject, SandboxConfig
 from tests.support.waiting import until
 
 AUDIO_URL = "https://sandbox.invalid/a.wav"
@@ -50,8 +50,8 @@ async def served(app: Any) -> AsyncIterator[str]:
 class Sandbox:
     def __init__(self, url: str, app: FastAPI, sdk: AsyncSonioxClient, http: httpx.AsyncClient) -> None:
         self.url, self.sdk, self.http = url, sdk, http
-        self.soniox: Soniox = app.state.soniox
-        self.desk: Desk = app.state.desk
+        self.soniox: FakeProject = app.state.soniox
+        self.desk: SandboxContext = app.state.desk
 
     async def faults(self, **knobs: Any) -> None:
         (await self.http.put("/_sandbox/faults", json=knobs)).raise_for_status()

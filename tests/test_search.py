@@ -8,15 +8,14 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.api.search import LONGEST_QUERY
+from service.api.search import MAX_QUERY
 from service.crypto import hash_api_key
 from service.pipeline.collect import OWNER as ADOPTED
 from service.store import keys, search
 from service.tables import ApiKey
 from service.transcripts.codec import pack
-from service.transcripts.folding import composed, fold, places
-from service.transcripts.hits import matches
-from service.transcripts.query import parse
+from service.transcripts.passages import matches
+from service.transcripts.search_terms import composed, fold, parse, places
 from tests.support.relay_app import RelayApp
 from tests.support.rows import value
 from tests.support.transcripts import document, put, said, spoken
@@ -217,7 +216,7 @@ async def test_no_query_is_an_error_but_an_empty_or_a_too_long_one(relay_app: Re
     wrong: list[tuple[dict[str, Any], str]] = [
         ({}, "query.q"),
         ({"q": " "}, "query.q"),
-        ({"q": "a" * (LONGEST_QUERY + 1)}, "query.q"),
+        ({"q": "a" * (MAX_QUERY + 1)}, "query.q"),
         ({"q": "a", "limit": 0}, "query.limit"),
         ({"q": "a", "limit": 101}, "query.limit"),
         ({"q": "a", "speaker": "\0"}, "query.speaker.0"),

@@ -5,7 +5,7 @@ import dataclasses
 
 import pytest
 
-from service.cli.demo.household import free_port
+from service.cli.demo.servers import free_port
 from service.errors import SonioxError, SonioxUncertain, SonioxUnreachable
 from service.http_client import RequestLimits
 from service.soniox import client

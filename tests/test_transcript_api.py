@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from sqlalchemy import update
 
 from service.store.transcripts import chunks
-from service.transcripts.formats import FORMATS
+from service.transcripts.exports import FORMATS
 from tests.support.relay_app import RelayApp, as_json
 from tests.support.transcripts import document, put, said, spoken
 from tests.test_transcript_codec import SHAPES, strict

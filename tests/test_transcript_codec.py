@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.transcripts import cutting, parsing
-from service.transcripts.codec import MalformedTranscript, Packed, json_body, pack, unpack, unpack_tokens
+from service.transcripts import codec
+from service.transcripts.codec import MalformedTranscript, Packed, pack, unpack
+from service.transcripts.columns import unpack_tokens
+from service.transcripts.exports import json_body
 from service.transcripts.filters import TokenFilter
 
 PLAIN = {
@@ -81,7 +83,7 @@ def assert_lossless(body: bytes) -> None:
 
 @pytest.fixture
 def tiny_pieces() -> Iterator[None]:
-    with patch.object(parsing, "_SLICE_BYTES", 100), patch.object(cutting, "CHUNK_TOKENS", 3):
+    with patch.object(codec, "_SLICE_BYTES", 100), patch.object(codec, "CHUNK_TOKENS", 3):
         yield
 
 
@@ -152,7 +154,7 @@ def test_any_transcript_comes_back_as_it_was(transcript: dict[str, Any], ascii_o
 def test_any_transcript_comes_back_when_it_is_cut_into_tiny_pieces(
     transcript: dict[str, Any], indent: int | None
 ) -> None:
-    with patch.object(parsing, "_SLICE_BYTES", 60), patch.object(cutting, "CHUNK_TOKENS", 2):
+    with patch.object(codec, "_SLICE_BYTES", 60), patch.object(codec, "CHUNK_TOKENS", 2):
         assert_lossless(json.dumps(transcript, indent=indent).encode())
 
 

@@ -12,9 +12,8 @@ from soniox.types import Token as SonioxToken
 from soniox.utils import render_tokens
 
 from service.transcripts.codec import pack
-from service.transcripts.filters import TokenFilter
-from service.transcripts.formats import FORMATS, MEDIA_TYPES, render, stream
-from service.transcripts.options import RenderOptions
+from service.transcripts.exports import FORMATS, MEDIA_TYPES, render, stream
+from service.transcripts.filters import RenderOptions, TokenFilter
 
 
 def token(text: str, start_ms: int, **more: Any) -> dict[str, Any]:

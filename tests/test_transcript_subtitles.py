@@ -10,11 +10,10 @@ import webvtt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.transcripts.filters import TokenFilter
-from service.transcripts.formats import render
-from service.transcripts.options import RenderOptions
+from service.transcripts.exports import render
+from service.transcripts.filters import RenderOptions, TokenFilter
 from service.transcripts.subtitles import Cue, cues_of
-from service.transcripts.timing import timed
+from service.transcripts.tokens import timed
 
 
 def token(text: str, start_ms: int, **more: Any) -> dict[str, Any]:

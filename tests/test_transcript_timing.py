@@ -6,8 +6,7 @@ import pytest
 
 from service.transcripts.filters import TokenFilter
 from service.transcripts.summary import Summary, Tally
-from service.transcripts.timing import effective_times, timed
-from service.transcripts.tokens import Batch
+from service.transcripts.tokens import Batch, effective_times, timed
 from service.transcripts.words import words
 
 

@@ -4,7 +4,8 @@ import asyncio
 import re
 from pathlib import Path
 
-from service.sandbox import SandboxConfig, create_sandbox
+from service.sandbox.app import create_sandbox
+from service.sandbox.state import SandboxConfig
 from tests.support.relay_processes import answers, command_process, reserved_port
 from tests.support.servers import http_client, serving
 from tests.support.waiting import until

@@ -5,9 +5,9 @@ from pydantic import Field
 from sqlmodel import Session
 
 from service import tables
-from service.api.auth import Caller, Reader, RelayOf, Submitter
-from service.api.documents import EVERYWHERE, refused
-from service.api.listing import NextCursor, PageOf, Text, cut
+from service.api.deps import Caller, Reader, RelayDep, Submitter
+from service.api.pagination import NextCursor, PageDep, Text, page_and_cursor
+from service.api.responses import COMMON_RESPONSES, refusals
 from service.clock import iso
 from service.errors import InvalidState, NotFound
 from service.ids import is_own_id
@@ -16,7 +16,7 @@ from service.relay import Relay
 from service.schemas import Moment, Open, Shown
 from service.store import deliveries, endpoints
 
-router = APIRouter(prefix="/v1/deliveries", tags=["Deliveries"], responses=EVERYWHERE)
+router = APIRouter(prefix="/v1/deliveries", tags=["Deliveries"], responses=COMMON_RESPONSES)
 
 
 class Attempt(Shown):
@@ -60,8 +60,8 @@ class DeliveryPage(Open):
 @router.get("", summary="List deliveries")
 async def list_page(
     caller: Reader,
-    relay: RelayOf,
-    page: PageOf,
+    relay: RelayDep,
+    page: PageDep,
     endpoint_id: Text | None = None,
     status: DeliveryStatus | None = None,
     event_id: Text | None = None,
@@ -73,14 +73,14 @@ async def list_page(
         return found, deliveries.count_attempts(session, [row.id for row in found])
 
     found, tried = await relay.db.read(query)
-    here, cursor = cut(found, page)
+    here, cursor = page_and_cursor(found, page)
     shown = [Delivery.of(row, **_due(row), attempt_count=tried.get(row.id, 0)) for row in here]
     return DeliveryPage(deliveries=shown, next_page_cursor=cursor)
 
 
 @router.get("/{delivery_id}", summary="Read a delivery with all its tries")
-async def read(delivery_id: str, caller: Reader, relay: RelayOf) -> DeliveryWithAttempts:
-    delivery = await owned(relay, delivery_id, caller)
+async def read(delivery_id: str, caller: Reader, relay: RelayDep) -> DeliveryWithAttempts:
+    delivery = await get_owned_delivery(relay, delivery_id, caller)
     found = await relay.db.read(lambda session: deliveries.attempts_of(session, [delivery.id]))
     attempts = [attempt_shown(attempt) for attempt in found]
     return DeliveryWithAttempts.of(delivery, **_due(delivery), attempt_count=len(attempts), attempts=attempts)
@@ -89,20 +89,20 @@ async def read(delivery_id: str, caller: Reader, relay: RelayOf) -> DeliveryWith
 @router.post(
     "/{delivery_id}/retry",
     summary="Send it again, with all tries of the schedule before it",
-    responses=refused(409),
+    responses=refusals(409),
 )
-async def retry(delivery_id: str, caller: Submitter, relay: RelayOf) -> DeliveryWithAttempts:
-    delivery = await owned(relay, delivery_id, caller)
+async def retry(delivery_id: str, caller: Submitter, relay: RelayDep) -> DeliveryWithAttempts:
+    delivery = await get_owned_delivery(relay, delivery_id, caller)
 
     def send_again(session: Session) -> None:
-        _refuse_without_receiver(session, delivery)
+        _require_receiver(session, delivery)
         deliveries.retry(session, delivery, relay.clock())
 
     await relay.db.write(send_again, wake=("notify",))
     return await read(delivery_id, caller, relay)
 
 
-async def owned(relay: Relay, delivery_id: str, caller: Caller) -> tables.Delivery:
+async def get_owned_delivery(relay: Relay, delivery_id: str, caller: Caller) -> tables.Delivery:
     """The caller's delivery. Raises NotFound, the same for a stranger's as for none."""
     delivery = None
     if is_own_id(delivery_id):
@@ -112,7 +112,7 @@ async def owned(relay: Relay, delivery_id: str, caller: Caller) -> tables.Delive
     return delivery
 
 
-def _refuse_without_receiver(session: Session, delivery: tables.Delivery) -> None:
+def _require_receiver(session: Session, delivery: tables.Delivery) -> None:
     if delivery.endpoint_id is None:
         return
     endpoint = endpoints.get(session, delivery.endpoint_id, None)

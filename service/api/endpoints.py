@@ -1,31 +1,135 @@
-"""Endpoints: where events are sent."""
+"""What a caller may say of an endpoint, checked at the door."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
+import httpx
 import msgspec
 from fastapi import APIRouter, Body, Response
-from pydantic import Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 from sqlmodel import Session
 
 from service import tables
-from service.api.auth import Caller, Reader, RelayOf, Submitter
 from service.api.deliveries import Attempt, attempt_shown
-from service.api.documents import EVERYWHERE, refused
-from service.api.listing import NextCursor, PageOf, cut
-from service.api.subscription import ChangedEndpoint, NewEndpoint, Rotation, refuse_private
+from service.api.deps import Caller, Reader, RelayDep, Submitter
+from service.api.pagination import MomentParameter, NextCursor, PageDep, page_and_cursor
+from service.api.requests import HTTP_URL
+from service.api.responses import COMMON_RESPONSES, refusals
 from service.clock import iso
 from service.crypto import new_endpoint_secret
-from service.downstream.messages import own_headers
-from service.errors import NotFound
+from service.downstream.messages import MAX_HEADERS, MAX_NAME, MAX_VALUE, NAME, VALUE, header_mistakes, own_headers
+from service.downstream.ssrf import AddressGuard, AddressRefusedError
+from service.errors import InvalidRequest, NotFound
 from service.ids import is_own_id, new_id
 from service.relay import Relay
-from service.schemas import MASK, Moment, Open, Shown
+from service.schemas import EVENT_TYPES, MASK, Moment, Open, Shown
 from service.services.endpoints import send_ping
 from service.store import endpoints
 
-router = APIRouter(prefix="/v1/endpoints", tags=["Endpoints"], responses=EVERYWHERE)
+MAX_OVERLAP_S = 7 * 24 * 3600
 
-MOST_PAST_SECRETS = 5
+Url = Annotated[str, Field(max_length=2048, pattern=HTTP_URL)]
+HEADERS: dict[str, Any] = {
+    "maxProperties": MAX_HEADERS,
+    "propertyNames": {"maxLength": MAX_NAME, "pattern": f"^{NAME.pattern}$"},
+    "additionalProperties": {"type": "string", "maxLength": MAX_VALUE, "pattern": f"^{VALUE.pattern}$"},
+}
+
+
+def _without_fraction(value: Any) -> Any:
+    """JSON knows one kind of number: 66.0 is 66."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+WholeNumber = Annotated[int, BeforeValidator(_without_fraction)]
+
+
+class EndpointChanges(BaseModel):
+    """PATCH: what is not named stays; `headers` and `event_types` are replaced as a whole."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    url: Url = ""
+    event_types: list[str] = Field(default_factory=list, max_length=20)
+    include: Literal["none", "text", "transcript"] = "none"
+    enabled: bool = True
+    description: str | None = Field(None, max_length=500)
+    headers: dict[str, str] = Field(default_factory=dict, json_schema_extra=HEADERS)
+    rate_per_s: float | None = Field(None, ge=0.001, le=10_000, description="Most deliveries begun in a second.")
+    max_in_flight: WholeNumber = Field(10, ge=1, le=100, description="Most deliveries under way at once.")
+
+    @field_validator("event_types")
+    @classmethod
+    def _are_known(cls, types: list[str]) -> list[str]:
+        for name in types:
+            if name not in EVENT_TYPES:
+                raise ValueError(f"unknown event type; there are {', '.join(EVENT_TYPES)}")
+        return sorted(set(types), key=types.index)
+
+    @field_validator("description")
+    @classmethod
+    def _has_no_nul(cls, text: str | None) -> str | None:
+        if text and "\0" in text:
+            raise ValueError("a NUL character is not allowed")
+        return text
+
+    @field_validator("headers")
+    @classmethod
+    def _are_allowed(cls, headers: dict[str, str]) -> dict[str, str]:
+        if mistakes := header_mistakes(headers):
+            raise ValueError("; ".join(mistakes[:5]))
+        return headers
+
+    @field_validator("url")
+    @classmethod
+    def _can_be_called(cls, url: str) -> str:
+        try:
+            host, parts = httpx.URL(url).host, urlsplit(url)
+            port_is_fine = parts.port is None or parts.port > 0
+        except (httpx.InvalidURL, ValueError):
+            raise ValueError("this is not a URL that can be called") from None
+        if not host or not port_is_fine or "\\" in url:
+            raise ValueError("this is not a URL that can be called")
+        if "@" in parts.netloc:
+            raise ValueError("put credentials into `headers`, not into the URL")
+        return url
+
+    def given(self) -> dict[str, Any]:
+        """Only the fields that the caller named."""
+        return self.model_dump(exclude_unset=True)
+
+
+class NewEndpoint(EndpointChanges):
+    """POST: `url` must be named."""
+
+    url: Url = Field()
+
+
+class RotationRequest(BaseModel):
+    """How long the old secret still signs beside the new one."""
+
+    model_config = ConfigDict(extra="forbid")
+    overlap_s: float = Field(24 * 3600, ge=0, le=MAX_OVERLAP_S)
+
+
+class RecoveryRequest(BaseModel):
+    """From when on; `dry_run` only counts."""
+
+    model_config = ConfigDict(extra="forbid")
+    since: MomentParameter
+    dry_run: bool = False
+
+
+def check_public_url(guard: AddressGuard, url: str, location: str) -> None:
+    """Raise InvalidRequest for a URL that no try could ever reach."""
+    try:
+        guard.vet_url(url)
+    except AddressRefusedError as error:
+        raise InvalidRequest(f"The URL is refused: {error}.", problems=((location, str(error)),)) from None
+
+
+router = APIRouter(prefix="/v1/endpoints", tags=["Endpoints"], responses=COMMON_RESPONSES)
+
+MAX_PREVIOUS_SECRETS = 5
 
 
 class Endpoint(Shown):
@@ -66,7 +170,7 @@ class EndpointPage(Open):
     next_page_cursor: NextCursor
 
 
-class Ping(Open):
+class PingResult(Open):
     """What came of a test."""
 
     delivered: bool
@@ -76,8 +180,8 @@ class Ping(Open):
 
 
 @router.post("", status_code=201, summary="Add an endpoint; the answer shows its secret, no later one does")
-async def create(new: NewEndpoint, caller: Submitter, relay: RelayOf) -> EndpointWithSecret:
-    refuse_private(relay.sender.guard, new.url, "body.url")
+async def create(new: NewEndpoint, caller: Submitter, relay: RelayDep) -> EndpointWithSecret:
+    check_public_url(relay.sender.guard, new.url, "body.url")
     now_ms = relay.clock()
     secret = new_endpoint_secret()
     endpoint = tables.Endpoint(
@@ -95,23 +199,23 @@ async def create(new: NewEndpoint, caller: Submitter, relay: RelayOf) -> Endpoin
 
 
 @router.get("", summary="List endpoints")
-async def list_page(caller: Reader, relay: RelayOf, page: PageOf) -> EndpointPage:
+async def list_page(caller: Reader, relay: RelayDep, page: PageDep) -> EndpointPage:
     found = await relay.db.read(lambda session: endpoints.page(session, caller.sees, page))
-    here, cursor = cut(found, page)
+    here, cursor = page_and_cursor(found, page)
     return EndpointPage(endpoints=[shown(relay, endpoint) for endpoint in here], next_page_cursor=cursor)
 
 
 @router.get("/{endpoint_id}", summary="Read an endpoint")
-async def read(endpoint_id: str, caller: Reader, relay: RelayOf) -> Endpoint:
-    return shown(relay, await owned(relay, endpoint_id, caller))
+async def read(endpoint_id: str, caller: Reader, relay: RelayDep) -> Endpoint:
+    return shown(relay, await get_owned_endpoint(relay, endpoint_id, caller))
 
 
 @router.patch("/{endpoint_id}", summary="Change an endpoint; `enabled` pauses it and lets it go on")
-async def change(endpoint_id: str, new: ChangedEndpoint, caller: Submitter, relay: RelayOf) -> Endpoint:
-    await owned(relay, endpoint_id, caller)
+async def change(endpoint_id: str, new: EndpointChanges, caller: Submitter, relay: RelayDep) -> Endpoint:
+    await get_owned_endpoint(relay, endpoint_id, caller)
     values = new.given()
     if "url" in values:
-        refuse_private(relay.sender.guard, new.url, "body.url")
+        check_public_url(relay.sender.guard, new.url, "body.url")
     if "headers" in values:
         values["headers_sealed"] = _sealed_headers(relay, values.pop("headers"))
     enabled = values.pop("enabled", None)
@@ -124,35 +228,38 @@ async def change(endpoint_id: str, new: ChangedEndpoint, caller: Submitter, rela
             endpoints.disable(session, endpoint_id, now_ms=relay.clock(), reason=None)
         return endpoints.get(session, endpoint_id, None)
 
-    return shown(relay, _there(await relay.db.write(change_row, wake=("notify",))))
+    return shown(relay, _existing(await relay.db.write(change_row, wake=("notify",))))
 
 
 @router.delete("/{endpoint_id}", status_code=204, summary="Delete an endpoint")
-async def delete(endpoint_id: str, caller: Submitter, relay: RelayOf) -> Response:
-    await owned(relay, endpoint_id, caller)
+async def delete(endpoint_id: str, caller: Submitter, relay: RelayDep) -> Response:
+    await get_owned_endpoint(relay, endpoint_id, caller)
     await relay.db.write(lambda session: endpoints.remove(session, endpoint_id))
     return Response(status_code=204)
 
 
 @router.post("/{endpoint_id}/rotate-secret", summary="A new secret; the old one signs beside it for a while")
 async def rotate_secret(
-    endpoint_id: str, caller: Submitter, relay: RelayOf, rotation: Annotated[Rotation | None, Body()] = None
+    endpoint_id: str,
+    caller: Submitter,
+    relay: RelayDep,
+    rotation: Annotated[RotationRequest | None, Body()] = None,
 ) -> RotatedEndpoint:
-    await owned(relay, endpoint_id, caller)
+    await get_owned_endpoint(relay, endpoint_id, caller)
     now_ms = relay.clock()
-    until_ms = now_ms + int((rotation or Rotation()).overlap_s * 1000)
+    until_ms = now_ms + int((rotation or RotationRequest()).overlap_s * 1000)
     secret = new_endpoint_secret()
     sealed = relay.vault.seal(secret)
 
     def rotate(session: Session) -> tables.Endpoint | None:
-        endpoint = _there(endpoints.get(session, endpoint_id, None))
+        endpoint = _existing(endpoints.get(session, endpoint_id, None))
         old = [{"sealed": endpoint.secret_sealed, "until_ms": until_ms}, *endpoint.past_secrets]
-        past = [one for one in old if one["until_ms"] > now_ms and _opens(relay, one["sealed"])][
-            :MOST_PAST_SECRETS
+        past = [one for one in old if one["until_ms"] > now_ms and _can_decrypt(relay, one["sealed"])][
+            :MAX_PREVIOUS_SECRETS
         ]
         return endpoints.change(session, endpoint_id, {"secret_sealed": sealed, "past_secrets": past})
 
-    endpoint = _there(await relay.db.write(rotate))
+    endpoint = _existing(await relay.db.write(rotate))
     return RotatedEndpoint.of(
         endpoint,
         headers=_masked_headers(relay, endpoint),
@@ -164,11 +271,11 @@ async def rotate_secret(
 @router.post(
     "/{endpoint_id}/test",
     summary="Send a ping now, on the way that deliveries go",
-    responses=refused(409),
+    responses=refusals(409),
 )
-async def test(endpoint_id: str, caller: Submitter, relay: RelayOf) -> Ping:
-    delivery, attempt = await send_ping(relay, await owned(relay, endpoint_id, caller))
-    return Ping(
+async def test(endpoint_id: str, caller: Submitter, relay: RelayDep) -> PingResult:
+    delivery, attempt = await send_ping(relay, await get_owned_endpoint(relay, endpoint_id, caller))
+    return PingResult(
         delivered=delivery.delivered_at_ms is not None,
         event_id=delivery.event_id,
         delivery_id=delivery.id,
@@ -176,11 +283,11 @@ async def test(endpoint_id: str, caller: Submitter, relay: RelayOf) -> Ping:
     )
 
 
-async def owned(relay: Relay, endpoint_id: str, caller: Caller) -> tables.Endpoint:
+async def get_owned_endpoint(relay: Relay, endpoint_id: str, caller: Caller) -> tables.Endpoint:
     """The caller's endpoint. Raises NotFound, the same for a stranger's as for none."""
     if not is_own_id(endpoint_id):
-        return _there(None)
-    return _there(await relay.db.read(lambda session: endpoints.get(session, endpoint_id, caller.sees)))
+        return _existing(None)
+    return _existing(await relay.db.read(lambda session: endpoints.get(session, endpoint_id, caller.sees)))
 
 
 def shown(relay: Relay, endpoint: tables.Endpoint) -> Endpoint:
@@ -200,14 +307,14 @@ def _masked_headers(relay: Relay, endpoint: tables.Endpoint) -> dict[str, str] |
         return None
 
 
-def _opens(relay: Relay, sealed: str) -> bool:
+def _can_decrypt(relay: Relay, sealed: str) -> bool:
     try:
         return bool(relay.vault.open(sealed))
     except ValueError:
         return False
 
 
-def _there(endpoint: tables.Endpoint | None) -> tables.Endpoint:
+def _existing(endpoint: tables.Endpoint | None) -> tables.Endpoint:
     if endpoint is None:
         raise NotFound("Endpoint not found.", error_type="endpoint_not_found")
     return endpoint

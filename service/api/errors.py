@@ -29,8 +29,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(SonioxError, _soniox_error)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, _validation)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, _http)  # type: ignore[arg-type]
-    app.add_exception_handler(ClientDisconnect, _gone)
-    app.add_exception_handler(Exception, _unforeseen)
+    app.add_exception_handler(ClientDisconnect, _client_disconnected)
+    app.add_exception_handler(Exception, _unexpected)
 
 
 def _respond(
@@ -82,13 +82,13 @@ async def _http(request: Request, error: HTTPException) -> JSONResponse:
     return _respond(request, error.status_code, error_type, str(error.detail), (), headers)
 
 
-async def _gone(request: Request, _error: Exception) -> JSONResponse:
+async def _client_disconnected(request: Request, _error: Exception) -> JSONResponse:
     """The caller hung up half-way; nobody reads this answer."""
     log.info("caller_hung_up", path=request.url.path)
     return _respond(request, 400, "invalid_request", "the request ends in the middle")
 
 
-async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
+async def _unexpected(request: Request, error: Exception) -> JSONResponse:
     """Answered outside the middleware, which therefore cannot add the id."""
     log.error("request_failed", request_id=request.state.request_id, exc_info=error)
     text = "an unforeseen error; the request id finds it in the log"

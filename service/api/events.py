@@ -15,9 +15,9 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from service import tables
-from service.api.auth import Reader, RelayOf
-from service.api.documents import EVERYWHERE
-from service.api.listing import NextCursor
+from service.api.deps import Reader, RelayDep
+from service.api.pagination import NextCursor
+from service.api.responses import COMMON_RESPONSES
 from service.errors import InvalidCursor, InvalidRequest
 from service.ids import new_id, time_of_id
 from service.relay import Relay
@@ -34,10 +34,10 @@ from service.schemas import (
 from service.store import events as store_events
 from service.store.events import START, EventFilter, Position
 
-router = APIRouter(prefix="/v1/events", tags=["Events"], responses=EVERYWHERE)
+router = APIRouter(prefix="/v1/events", tags=["Events"], responses=COMMON_RESPONSES)
 
-LOOK_EVERY_S = 1.0
-AT_ONCE = 200
+POLL_EVERY_S = 1.0
+BATCH = 200
 CLOCKS_APART_MS = 60_000  # how much earlier than its commit an event may say it was made
 
 Types = Annotated[list[str] | None, Query(description="Types, with commas between them; none: all.")]
@@ -62,7 +62,7 @@ class EventPage(Open):
 @router.get("", summary="Read events, oldest first", response_model=EventPage)
 async def list_after(
     caller: Reader,
-    relay: RelayOf,
+    relay: RelayDep,
     after: Annotated[str, Query(description="Id of the last event you have; empty: from the beginning.")] = "",
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     types: Types = None,
@@ -77,7 +77,7 @@ async def list_after(
 
 
 @dataclass(frozen=True)
-class Start:
+class StreamStart:
     """Where a stream begins, and with which events; `hello` tells a new reader where that is."""
 
     wanted: EventFilter
@@ -87,21 +87,21 @@ class Start:
 
 async def _start(
     caller: Reader,
-    relay: RelayOf,
+    relay: RelayDep,
     last_event_id: Annotated[str | None, Header()] = None,
     after: Annotated[str | None, Query(description="As Last-Event-ID; empty: from the beginning.")] = None,
     types: Types = None,
-) -> Start:
+) -> StreamStart:
     """Raises InvalidCursor and InvalidRequest, before an answer begins."""
     wanted = EventFilter(caller.sees, _types(types))
     known = last_event_id or after
     hello = "" if known is not None else await _newest_id(relay)
-    return Start(wanted, await _position(relay, known if known is not None else hello), hello)
+    return StreamStart(wanted, await _position(relay, known if known is not None else hello), hello)
 
 
 @router.get("/stream", summary="Follow events as server-sent events", response_class=EventSourceResponse)
 async def stream(
-    request: Request, relay: RelayOf, start: Annotated[Start, Depends(_start)]
+    request: Request, relay: RelayDep, start: Annotated[StreamStart, Depends(_start)]
 ) -> AsyncIterator[ServerSentEvent]:
     """Without `Last-Event-ID` and `after` it begins with what happens from now on. It ends when the service stops.
 
@@ -111,12 +111,12 @@ async def stream(
     yield ServerSentEvent(id=start.hello or None, retry=1000)
     position = start.position
     while not request.state.draining.is_set():
-        read = partial(store_events.follow, position=position, wanted=start.wanted, limit=AT_ONCE)
+        read = partial(store_events.follow, position=position, wanted=start.wanted, limit=BATCH)
         found, position = await relay.db.read(read)
         for event in found:
             yield ServerSentEvent(id=event.id, event=event.type, raw_data=event_document(event).decode())
-        if len(found) < AT_ONCE:
-            await relay.wakeups.wait("events", LOOK_EVERY_S)
+        if len(found) < BATCH:
+            await relay.wakeups.wait("events", POLL_EVERY_S)
 
 
 def event_document(event: tables.Event) -> bytes:

@@ -4,19 +4,19 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
 from service import tables
-from service.api.auth import Caller, Reader, RelayOf, Submitter
-from service.api.documents import EVERYWHERE, carrying, form_of, refused
-from service.api.listing import Count, NextCursor, PageOf, counted, cut
-from service.api.uploads import Form, forget, receive_form
+from service.api.deps import Caller, Reader, RelayDep, Submitter
+from service.api.pagination import Count, NextCursor, PageDep, count_answer, page_and_cursor
+from service.api.responses import COMMON_RESPONSES, form_of, refusals, with_headers
+from service.api.uploads import UploadForm, discard_form, receive_form
 from service.errors import InvalidRequest, NotFound
 from service.ids import is_uuid
 from service.relay import Relay
 from service.schemas import Moment, Open, Shown, Uuid
 from service.store import files
 
-router = APIRouter(prefix="/v1/files", tags=["Files"], responses=EVERYWHERE)
+router = APIRouter(prefix="/v1/files", tags=["Files"], responses=COMMON_RESPONSES)
 
-LONGEST_REFERENCE = 256
+MAX_REFERENCE = 256
 
 
 class File(Shown):
@@ -36,7 +36,7 @@ class FilePage(Open):
     next_page_cursor: NextCursor
 
 
-REFERENCE = {"type": "string", "maxLength": LONGEST_REFERENCE}
+REFERENCE = {"type": "string", "maxLength": MAX_REFERENCE}
 UPLOAD = {"required": True, "content": form_of("client_reference_id", REFERENCE, required=False)}
 
 
@@ -44,47 +44,47 @@ UPLOAD = {"required": True, "content": form_of("client_reference_id", REFERENCE,
     "",
     status_code=201,
     summary="Upload a file",
-    responses={201: carrying("Location"), **refused(413, 415)},
+    responses={201: with_headers("Location"), **refusals(413, 415)},
     openapi_extra={"requestBody": UPLOAD},
 )
-async def upload(request: Request, response: Response, caller: Submitter, relay: RelayOf) -> File:
+async def upload(request: Request, response: Response, caller: Submitter, relay: RelayDep) -> File:
     form = await receive_form(relay, request, caller.owner, "client_reference_id")
     try:
         file = form.file.row
         file.client_reference_id = _reference(form)
         await relay.db.write(lambda session: files.complete(session, file))
     except BaseException:
-        await forget(relay, form)
+        await discard_form(relay, form)
         raise
     response.headers["Location"] = f"/v1/files/{file.id}"
     return File.of(file)
 
 
 @router.get("", summary="List files")
-async def list_page(caller: Reader, relay: RelayOf, page: PageOf) -> FilePage:
+async def list_page(caller: Reader, relay: RelayDep, page: PageDep) -> FilePage:
     found = await relay.db.read(lambda session: files.page_of(session, caller.sees, page))
-    here, cursor = cut(found, page)
+    here, cursor = page_and_cursor(found, page)
     return FilePage(files=[File.of(file) for file in here], next_page_cursor=cursor)
 
 
 @router.get("/count", summary="Count files")
-async def count(caller: Reader, relay: RelayOf) -> Count:
-    return counted(await relay.db.read(lambda session: files.count(session, caller.sees)))
+async def count(caller: Reader, relay: RelayDep) -> Count:
+    return count_answer(await relay.db.read(lambda session: files.count(session, caller.sees)))
 
 
 @router.get("/{file_id}", summary="Read about a file")
-async def read(file_id: str, caller: Reader, relay: RelayOf) -> File:
-    return File.of(await _owned(relay, file_id, caller))
+async def read(file_id: str, caller: Reader, relay: RelayDep) -> File:
+    return File.of(await _get_owned(relay, file_id, caller))
 
 
 @router.delete("/{file_id}", status_code=204, summary="Delete a file")
-async def delete(file_id: str, caller: Submitter, relay: RelayOf) -> Response:
-    file = await _owned(relay, file_id, caller)
+async def delete(file_id: str, caller: Submitter, relay: RelayDep) -> Response:
+    file = await _get_owned(relay, file_id, caller)
     await relay.db.write(lambda session: files.remove(session, file.id))
     return Response(status_code=204)
 
 
-async def _owned(relay: Relay, file_id: str, caller: Caller) -> tables.File:
+async def _get_owned(relay: Relay, file_id: str, caller: Caller) -> tables.File:
     """The caller's file. Raises NotFound, the same for a stranger's, for none and for a malformed id."""
     file = None
     if is_uuid(file_id):
@@ -94,11 +94,11 @@ async def _owned(relay: Relay, file_id: str, caller: Caller) -> tables.File:
     return file
 
 
-def _reference(form: Form) -> str | None:
+def _reference(form: UploadForm) -> str | None:
     if "client_reference_id" not in form.fields:
         return None
     reference = form.fields["client_reference_id"].decode("utf-8", "replace")
-    if len(reference) > LONGEST_REFERENCE or "\0" in reference:
-        text = f"at most {LONGEST_REFERENCE} characters, none of them NUL"
+    if len(reference) > MAX_REFERENCE or "\0" in reference:
+        text = f"at most {MAX_REFERENCE} characters, none of them NUL"
         raise InvalidRequest("Invalid request.", problems=(("body.client_reference_id", text),))
     return reference

@@ -5,7 +5,7 @@ from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from service import __version__, telemetry
-from service.api.auth import RelayOf
+from service.api.deps import RelayDep
 from service.db.schema import check_schema
 from service.errors import Unavailable
 from service.relay import Relay
@@ -25,7 +25,7 @@ async def livez() -> dict[str, str]:
 
 
 @router.get("/readyz", summary="It can do its work", responses={503: {"description": "It cannot, and why"}})
-async def readyz(request: Request, relay: RelayOf) -> JSONResponse:
+async def readyz(request: Request, relay: RelayDep) -> JSONResponse:
     checks = await _checks(relay)
     if request.state.draining.is_set():
         checks["draining"] = "stopping"
@@ -35,7 +35,7 @@ async def readyz(request: Request, relay: RelayOf) -> JSONResponse:
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
-async def metrics(relay: RelayOf) -> Response:
+async def metrics(relay: RelayDep) -> Response:
     try:
         await _measure(relay)
     except Unavailable:

@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Body, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.api.auth import Admin, RelayOf
-from service.api.documents import EVERYWHERE, carrying
-from service.api.listing import Text
+from service.api.deps import Admin, RelayDep
+from service.api.pagination import Text
+from service.api.responses import COMMON_RESPONSES, with_headers
 from service.crypto import hash_api_key, new_api_key
 from service.errors import NotFound
 from service.ids import new_id
@@ -16,7 +16,7 @@ from service.schemas import Moment, Open, Shown
 from service.store import keys
 from service.tables import ApiKey
 
-router = APIRouter(prefix="/v1/keys", tags=["Keys"], responses=EVERYWHERE)
+router = APIRouter(prefix="/v1/keys", tags=["Keys"], responses=COMMON_RESPONSES)
 
 Scope = Literal["submit", "read", "admin"]
 
@@ -55,10 +55,10 @@ class Keys(Open):
     "",
     status_code=201,
     summary="Make a key; the only answer that shows it",
-    responses={201: carrying("Location")},
+    responses={201: with_headers("Location")},
 )
 async def create(
-    new: Annotated[NewKey, Body()], _caller: Admin, relay: RelayOf, response: Response
+    new: Annotated[NewKey, Body()], _caller: Admin, relay: RelayDep, response: Response
 ) -> KeyWithSecret:
     made = await issue(relay, new)
     response.headers["Location"] = f"/v1/keys/{made.id}"
@@ -66,12 +66,12 @@ async def create(
 
 
 @router.get("", summary="List the valid keys")
-async def list_all(_caller: Admin, relay: RelayOf) -> Keys:
+async def list_all(_caller: Admin, relay: RelayDep) -> Keys:
     return await list_valid(relay)
 
 
 @router.delete("/{key_id}", status_code=204, summary="Revoke a key")
-async def revoke(key_id: str, _caller: Admin, relay: RelayOf) -> Response:
+async def revoke(key_id: str, _caller: Admin, relay: RelayDep) -> Response:
     now_ms = relay.clock()
     if "\0" in key_id or not await relay.db.write(lambda session: keys.revoke(session, key_id, now_ms)):
         raise NotFound("Key not found.", error_type="key_not_found")

@@ -4,12 +4,11 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
 
-from service.api.auth import CatalogueOf, Reader
-from service.api.documents import EVERYWHERE, NOT_CHANGED
-from service.api.etags import answer_once
+from service.api.deps import ModelCacheDep, Reader
+from service.api.responses import COMMON_RESPONSES, NOT_CHANGED, respond_unless_known
 from service.schemas import Open
 
-router = APIRouter(prefix="/v1/models", tags=["Models"], responses=EVERYWHERE)
+router = APIRouter(prefix="/v1/models", tags=["Models"], responses=COMMON_RESPONSES)
 
 
 class Model(Open):
@@ -39,5 +38,5 @@ class Models(Open):
 
 
 @router.get("", summary="List models", response_model=Models, responses=NOT_CHANGED)
-async def list_all(request: Request, _caller: Reader, catalogue: CatalogueOf) -> Response:
-    return answer_once(request, await catalogue.document())
+async def list_all(request: Request, _caller: Reader, catalogue: ModelCacheDep) -> Response:
+    return respond_unless_known(request, await catalogue.document())

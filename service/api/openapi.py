@@ -1,17 +1,21 @@
-"""/openapi.json: what FastAPI finds in the routes, and the few things that it cannot see."""
+"""/openapi.json with what FastAPI cannot see, and /docs, which needs no internet."""
 
 import re
 from collections.abc import Iterator
+from importlib.resources import files
+from mimetypes import guess_type
 from typing import Literal
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.responses import HTMLResponse, Response
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from service.api import webhooks
-from service.api.documents import Json
-from service.api.submission import Submission
+from service.api.requests import Submission
+from service.api.responses import Json
+from service.errors import NotFound
 from service.schemas import Error
 
 SOURCES = ("audio_url", "file_id")
@@ -82,3 +86,39 @@ def _drop_what_is_never_answered(path: str, answers: Json) -> None:
         answers.pop("404", None)
     if "HTTPValidationError" in str(answers.get("422")):
         del answers["422"]
+
+
+router = APIRouter(include_in_schema=False)
+
+ASSETS = files("service.api") / "assets"
+ASSET_TYPES = frozenset({"swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png", "docs.js"})
+POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>Soniox Relay API</title>
+<link rel="icon" href="/docs/assets/favicon-32x32.png">
+<link rel="stylesheet" href="/docs/assets/swagger-ui.css">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="/docs/assets/swagger-ui-bundle.js"></script>
+<script src="/docs/assets/docs.js"></script>
+</body>
+</html>
+"""
+
+
+@router.get("/docs")
+async def page() -> HTMLResponse:
+    return HTMLResponse(PAGE, headers={"Content-Security-Policy": POLICY})
+
+
+@router.get("/docs/assets/{name}")
+async def asset(name: str) -> Response:
+    if name not in ASSET_TYPES:
+        raise NotFound("no such asset")
+    kind, _ = guess_type(name)
+    headers = {"Cache-Control": "public, max-age=86400", "X-Content-Type-Options": "nosniff"}
+    return Response((ASSETS / name).read_bytes(), media_type=kind, headers=headers)

@@ -3,16 +3,16 @@
 from fastapi import APIRouter
 from pydantic import Field
 
-from service.api.auth import Admin, RelayOf, Submitter
-from service.api.documents import EVERYWHERE
-from service.api.transcriptions import owned
+from service.api.deps import Admin, RelayDep, Submitter
+from service.api.responses import COMMON_RESPONSES
+from service.api.transcriptions import get_owned_transcription
 from service.clock import iso
 from service.lifecycle import Stage
 from service.reconcile.sweep import ask_one, record
 from service.schemas import Moment, Open, Shown, Uuid
 from service.store import reconciler, system
 
-router = APIRouter(prefix="/v1", tags=["Reconciler"], responses=EVERYWHERE)
+router = APIRouter(prefix="/v1", tags=["Reconciler"], responses=COMMON_RESPONSES)
 
 RUNS_SHOWN = 20
 
@@ -39,7 +39,7 @@ class Reconciler(Open):
     runs: list[Run]
 
 
-class Look(Open):
+class ReconcileResult(Open):
     """What Soniox says of one transcription, and what follows."""
 
     id: Uuid
@@ -50,7 +50,7 @@ class Look(Open):
 
 
 @router.get("/reconciler", summary="The reconciler's last runs and its next one")
-async def read(_caller: Admin, relay: RelayOf) -> Reconciler:
+async def read(_caller: Admin, relay: RelayDep) -> Reconciler:
     runs, office = await relay.db.read(
         lambda session: (
             reconciler.latest_runs(session, RUNS_SHOWN),
@@ -68,13 +68,13 @@ async def read(_caller: Admin, relay: RelayOf) -> Reconciler:
 
 
 @router.post("/transcriptions/{transcription_id}/reconcile", summary="Ask Soniox about one transcription now")
-async def reconcile_one(transcription_id: str, caller: Submitter, relay: RelayOf) -> Look:
-    job = await owned(relay, transcription_id, caller)
+async def reconcile_one(transcription_id: str, caller: Submitter, relay: RelayDep) -> ReconcileResult:
+    job = await get_owned_transcription(relay, transcription_id, caller)
     if job.stage != Stage.SUBMITTED:
-        return Look(id=job.id, we_think=job.stage, soniox_says=None, action="none", diagnosis=None)
+        return ReconcileResult(id=job.id, we_think=job.stage, soniox_says=None, action="none", diagnosis=None)
     find = await ask_one(relay, job)
     await record(relay, [find])
-    return Look(
+    return ReconcileResult(
         id=job.id,
         we_think=job.stage,
         soniox_says=find.status,

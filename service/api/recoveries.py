@@ -5,18 +5,16 @@ from typing import Literal
 from fastapi import APIRouter, Response
 
 from service import tables
-from service.api.auth import Caller, Reader, RelayOf, Submitter
-from service.api.documents import EVERYWHERE
-from service.api.endpoints import owned
-from service.api.etags import as_json
-from service.api.subscription import RecoveryOrder
+from service.api.deps import Caller, Reader, RelayDep, Submitter
+from service.api.endpoints import RecoveryRequest, get_owned_endpoint
+from service.api.responses import COMMON_RESPONSES, json_response
 from service.clock import iso
 from service.ids import new_id
 from service.relay import Relay
 from service.schemas import Moment, Open, Shown
 from service.store import deliveries
 
-router = APIRouter(prefix="/v1/endpoints", tags=["Endpoints"], responses=EVERYWHERE)
+router = APIRouter(prefix="/v1/endpoints", tags=["Endpoints"], responses=COMMON_RESPONSES)
 
 
 class Recovery(Shown):
@@ -31,13 +29,13 @@ class Recovery(Shown):
     finished_at: Moment | None
 
 
-class OrderedRecovery(Recovery):
+class StartedRecovery(Recovery):
     """One that begins now."""
 
     dry_run: Literal[False]
 
 
-class CountedRecovery(Open):
+class RecoveryDryRun(Open):
     """What a recovery would send again."""
 
     endpoint_id: str
@@ -56,37 +54,37 @@ class Recoveries(Open):
     "/{endpoint_id}/recover",
     status_code=202,
     summary="Send again what was not delivered since a moment",
-    response_model=OrderedRecovery,
-    responses={200: {"model": CountedRecovery, "description": "With `dry_run`: nothing is sent"}},
+    response_model=StartedRecovery,
+    responses={200: {"model": RecoveryDryRun, "description": "With `dry_run`: nothing is sent"}},
 )
 async def recover(
-    endpoint_id: str, order: RecoveryOrder, caller: Submitter, relay: RelayOf
-) -> OrderedRecovery | Response:
+    endpoint_id: str, order: RecoveryRequest, caller: Submitter, relay: RelayDep
+) -> StartedRecovery | Response:
     if order.dry_run:
-        return as_json(await count(relay, endpoint_id, order.since, caller))
-    return await begin(relay, endpoint_id, order.since, caller)
+        return json_response(await count(relay, endpoint_id, order.since, caller))
+    return await start_recovery(relay, endpoint_id, order.since, caller)
 
 
 @router.get("/{endpoint_id}/recoveries", summary="List the recoveries of an endpoint, newest first")
-async def list_recoveries(endpoint_id: str, caller: Reader, relay: RelayOf) -> Recoveries:
-    await owned(relay, endpoint_id, caller)
+async def list_recoveries(endpoint_id: str, caller: Reader, relay: RelayDep) -> Recoveries:
+    await get_owned_endpoint(relay, endpoint_id, caller)
     found = await relay.db.read(lambda session: deliveries.recoveries_of(session, endpoint_id))
     return Recoveries(recoveries=[Recovery.of(row, since=iso(row.since_ms), count=row.expected) for row in found])
 
 
-async def count(relay: Relay, endpoint_id: str, since_ms: int, caller: Caller) -> CountedRecovery:
+async def count(relay: Relay, endpoint_id: str, since_ms: int, caller: Caller) -> RecoveryDryRun:
     """How many would be sent again; nothing is."""
-    await owned(relay, endpoint_id, caller)
+    await get_owned_endpoint(relay, endpoint_id, caller)
     now_ms = relay.clock()
     found = await relay.db.read(
         lambda session: deliveries.count_undelivered(session, endpoint_id, since_ms, now_ms)
     )
-    return CountedRecovery(endpoint_id=endpoint_id, since=iso(since_ms), dry_run=True, count=found)
+    return RecoveryDryRun(endpoint_id=endpoint_id, since=iso(since_ms), dry_run=True, count=found)
 
 
-async def begin(relay: Relay, endpoint_id: str, since_ms: int, caller: Caller) -> OrderedRecovery:
+async def start_recovery(relay: Relay, endpoint_id: str, since_ms: int, caller: Caller) -> StartedRecovery:
     """Have it all sent again."""
-    await owned(relay, endpoint_id, caller)
+    await get_owned_endpoint(relay, endpoint_id, caller)
     now_ms = relay.clock()
     row = tables.Recovery(
         id=new_id("rcv", now_ms),
@@ -99,4 +97,4 @@ async def begin(relay: Relay, endpoint_id: str, since_ms: int, caller: Caller) -
         due_at_ms=now_ms,
     )
     found = await relay.db.write(lambda session: deliveries.create_recovery(session, row), wake=("recover",))
-    return OrderedRecovery.of(row, since=iso(since_ms), count=found, dry_run=False)
+    return StartedRecovery.of(row, since=iso(since_ms), count=found, dry_run=False)

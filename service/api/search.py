@@ -7,32 +7,30 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from service.api.auth import Caller, Reader, RelayOf
-from service.api.cursors import decode, encode
-from service.api.documents import EVERYWHERE
-from service.api.listing import NextCursor, Text
-from service.api.parameters import SEVERAL, several, wrong
+from service.api.deps import SEVERAL, Caller, Reader, RelayDep, comma_list, invalid_query
+from service.api.pagination import NextCursor, Text, decode_cursor, encode_cursor
+from service.api.responses import COMMON_RESPONSES
 from service.ids import is_uuid
 from service.relay import Relay
 from service.schemas import Open, Uuid
 from service.store import search, transcripts
 from service.store.search import Wanted
 from service.tables import Passage
-from service.transcripts.hits import hit_in
-from service.transcripts.query import Phrase, parse
+from service.transcripts.passages import hit_in
+from service.transcripts.search_terms import Phrase, parse
 
-router = APIRouter(prefix="/v1", tags=["Search"], responses=EVERYWHERE)
+router = APIRouter(prefix="/v1", tags=["Search"], responses=COMMON_RESPONSES)
 
-LONGEST_QUERY = 256  # characters
+MAX_QUERY = 256  # characters
 
 Chunks = dict[tuple[str, int], bytes]
 
 
-class Search(BaseModel):
+class SearchRequest(BaseModel):
     """What to look for."""
 
     q: str = Field(
-        max_length=LONGEST_QUERY,
+        max_length=MAX_QUERY,
         description='Words that are said together, `"phrases"`, and beginnings of words such as `transcr*`. '
         "Case and accents make no difference.",
     )
@@ -62,26 +60,26 @@ class HitPage(Open):
 
 
 @router.get("/search", summary="Search the transcripts")
-async def find(asked: Annotated[Search, Query()], caller: Reader, relay: RelayOf) -> HitPage:
+async def find(asked: Annotated[SearchRequest, Query()], caller: Reader, relay: RelayDep) -> HitPage:
     if not asked.q.strip():
-        raise wrong("q", "must have something to look for")
+        raise invalid_query("q", "must have something to look for")
     wanted = _wanted(asked, caller)
     if not wanted.phrases:
         return HitPage(hits=[], next_page_cursor=None)
     found = await relay.db.read(lambda session: search.find(session, wanted))
     page = found[: asked.limit]
-    more = encode(page[-1].id, page[-1].transcription_id) if len(found) > asked.limit else None
+    more = encode_cursor(page[-1].id, page[-1].transcription_id) if len(found) > asked.limit else None
     return HitPage(hits=await _hits(relay, page, wanted.phrases), next_page_cursor=more)
 
 
-def _wanted(asked: Search, caller: Caller) -> Wanted:
+def _wanted(asked: SearchRequest, caller: Caller) -> Wanted:
     """Raises InvalidCursor."""
-    position = decode(asked.cursor)
+    position = decode_cursor(asked.cursor)
     return Wanted(
         phrases=parse(asked.q),
         limit=asked.limit + 1,
         owner=caller.sees,
-        speakers=several(asked.speaker),
+        speakers=comma_list(asked.speaker),
         transcription_id=_known_form(asked.transcription_id),
         before_id=position[0] if position else None,
     )
@@ -89,7 +87,7 @@ def _wanted(asked: Search, caller: Caller) -> Wanted:
 
 def _known_form(transcription_id: str | None) -> str | None:
     if transcription_id is not None and not is_uuid(transcription_id):
-        raise wrong("transcription_id", "is not an id")
+        raise invalid_query("transcription_id", "is not an id")
     return transcription_id.lower() if transcription_id else None
 
 

@@ -3,7 +3,7 @@
 import asyncio
 from typing import TypedDict
 
-from service.api.waiting import Endings
+from service.api.waiting import CompletionWaiter
 from service.rate_limits import AnonymousRateLimiter, RateLimiter
 from service.relay import Relay
 from service.services.model_cache import ModelCache
@@ -16,7 +16,7 @@ class AppState(TypedDict):
 
     relay: Relay
     catalogue: ModelCache
-    endings: Endings
+    endings: CompletionWaiter
     figures: Statistics
     limits: RateLimiter
     strangers: AnonymousRateLimiter

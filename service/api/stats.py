@@ -4,15 +4,15 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 
-from service.api.auth import FiguresOf, Reader
-from service.api.documents import EVERYWHERE
+from service.api.deps import Reader, StatisticsDep
+from service.api.responses import COMMON_RESPONSES
 from service.schemas import Moment, Open
 from service.services.statistics import Length
 
-router = APIRouter(prefix="/v1", tags=["Operations"], responses=EVERYWHERE)
+router = APIRouter(prefix="/v1", tags=["Operations"], responses=COMMON_RESPONSES)
 
 
-class Ended(Open):
+class JobResults(Open):
     """Transcriptions by the moment they ended."""
 
     completed: int
@@ -22,19 +22,19 @@ class Ended(Open):
     turnaround_p95_ms: int | None
 
 
-class EndedFrom(Ended):
+class JobResultsBySource(JobResults):
     """Those of the interval that begins there."""
 
     start: Moment
 
 
-class EndedByInterval(Ended):
+class JobResultsInInterval(JobResults):
     """Those of the window, and of each interval."""
 
-    intervals: list[EndedFrom]
+    intervals: list[JobResultsBySource]
 
 
-class Sent(Open):
+class DeliveryResults(Open):
     """Deliveries that are over, by the moment they were made."""
 
     delivered: int
@@ -44,19 +44,19 @@ class Sent(Open):
     p95_ms: int | None
 
 
-class SentFrom(Sent):
+class DeliveryResultsByEndpoint(DeliveryResults):
     """Those of the interval that begins there."""
 
     start: Moment
 
 
-class SentByInterval(Sent):
+class DeliveryResultsInInterval(DeliveryResults):
     """Those of the window, and of each interval."""
 
-    intervals: list[SentFrom]
+    intervals: list[DeliveryResultsByEndpoint]
 
 
-class Standing(Open):
+class OpenWork(Open):
     """How many stand there, and for how long the oldest has."""
 
     name: str
@@ -78,7 +78,7 @@ class Action(Open):
     path: str
 
 
-class Concern(Open):
+class Alert(Open):
     """One thing that somebody should look at."""
 
     kind: str
@@ -104,11 +104,11 @@ class Stats(Open):
     window: Length
     since: Moment
     interval_s: int
-    jobs: EndedByInterval
-    deliveries: SentByInterval
-    stages: list[Standing]
-    queues: list[Standing]
-    attention: list[Concern]
+    jobs: JobResultsInInterval
+    deliveries: DeliveryResultsInInterval
+    stages: list[OpenWork]
+    queues: list[OpenWork]
+    attention: list[Alert]
     reconciler_finds: dict[str, int] = {}
     quotas: dict[str, Quota] = {}
 
@@ -120,7 +120,7 @@ class Stats(Open):
 )
 async def read(
     caller: Reader,
-    figures: FiguresOf,
+    figures: StatisticsDep,
     window: Annotated[Length, Query(description="How far back to look.")] = "24h",
 ) -> Stats:
     """Of the key's own transcriptions; with an admin key of all, and with quotas and the reconciler's finds."""

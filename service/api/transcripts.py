@@ -1,31 +1,54 @@
-"""Transcripts: as Soniox sent them, or in part, or as text, subtitles, table and segments."""
+"""Names of the files that a transcript is saved as."""
 
 import hashlib
+import re
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from service import __version__, schemas
-from service.api.auth import Reader, RelayOf
-from service.api.documents import EVERYWHERE, NOT_CHANGED, refused
-from service.api.downloads import disposition
-from service.api.etags import is_known
-from service.api.parameters import SEVERAL, several, wrong
-from service.api.transcriptions import owned
+from service.api.deps import SEVERAL, Reader, RelayDep, comma_list, invalid_query
+from service.api.responses import COMMON_RESPONSES, NOT_CHANGED, matches_etag, refusals
+from service.api.transcriptions import get_owned_transcription
 from service.errors import InvalidState
 from service.lifecycle import Stage
 from service.relay import Relay
 from service.store import transcripts
 from service.tables import Transcript, Transcription
-from service.transcripts.codec import json_body
-from service.transcripts.filters import TokenFilter, Translation
-from service.transcripts.formats import MEDIA_TYPES, Format, stream
-from service.transcripts.options import RenderOptions, Stream
+from service.transcripts.exports import MEDIA_TYPES, Format, json_body, stream
+from service.transcripts.filters import RenderOptions, Stream, TokenFilter, Translation
 
-router = APIRouter(prefix="/v1/transcriptions", tags=["Transcripts"], responses=EVERYWHERE)
+SUFFIXES: dict[Format, str] = {"srt": ".srt", "vtt": ".vtt", "csv": ".csv", "text": ".txt"}
+"""Of the formats that people save; the others are for programs."""
+
+MAX_NAME_LENGTH = 150  # characters; file systems take 255 bytes
+
+
+def content_disposition(recording: str, fmt: Format) -> dict[str, str]:
+    """The Content-Disposition header that names the file after the recording (RFC 6266), or no header.
+
+    Text is shown by a browser, the others are saved.
+    """
+    if fmt not in SUFFIXES:
+        return {}
+    name = _safe_stem(recording) + SUFFIXES[fmt]
+    plain = re.sub(r"[^A-Za-z0-9._ -]", "_", name)
+    kind = "inline" if fmt == "text" else "attachment"
+    return {"Content-Disposition": f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"}
+
+
+def _safe_stem(recording: str) -> str:
+    """The recording's name without folders, its suffix, and what no file name may contain."""
+    stem = PurePosixPath(recording.replace("\\", "/")).stem
+    return re.sub(r'[\x00-\x1f\x7f<>:"|?*]', "_", stem).strip(" .")[:MAX_NAME_LENGTH] or "transcript"
+
+
+router = APIRouter(prefix="/v1/transcriptions", tags=["Transcripts"], responses=COMMON_RESPONSES)
 
 LATEST_MS = 2**31 - 1
 
@@ -42,7 +65,7 @@ class Segment(schemas.Open):
     translation_status: str | None = Field(None, description="Left out where Soniox gives none.")
 
 
-TOLD: dict[str, Any] = {
+RESPONSES: dict[str, Any] = {
     **NOT_CHANGED[200],
     "description": "In the form that was asked for; `segments` are a list",
     "model": schemas.Transcript | list[Segment],
@@ -50,7 +73,7 @@ TOLD: dict[str, Any] = {
 }
 
 
-class Wanted(BaseModel):
+class TranscriptQuery(BaseModel):
     """What of a transcript, and in which form."""
 
     format: Format = "json"
@@ -72,12 +95,12 @@ class Wanted(BaseModel):
     def chosen(self) -> TokenFilter:
         """The condition on tokens. Raises InvalidRequest for a window that ends before it begins."""
         if self.from_ms is not None and self.to_ms is not None and self.to_ms < self.from_ms:
-            raise wrong("to_ms", "must not be less than from_ms")
+            raise invalid_query("to_ms", "must not be less than from_ms")
         return TokenFilter(
             from_ms=self.from_ms,
             to_ms=self.to_ms,
-            speakers=several(self.speaker),
-            languages=several(self.language),
+            speakers=comma_list(self.speaker),
+            languages=comma_list(self.language),
             translation=self.translation,
             max_confidence=self.max_confidence,
         )
@@ -85,7 +108,7 @@ class Wanted(BaseModel):
     def options(self, transcription_id: str) -> RenderOptions:
         """Everything the formats ask for. Raises InvalidRequest."""
         if self.max_duration_ms < self.min_duration_ms:
-            raise wrong("max_duration_ms", "must not be less than min_duration_ms")
+            raise invalid_query("max_duration_ms", "must not be less than min_duration_ms")
         return RenderOptions(
             chosen=self.chosen(),
             transcription_id=transcription_id,
@@ -99,7 +122,7 @@ class Wanted(BaseModel):
 
 
 @dataclass(frozen=True)
-class Reading:
+class TranscriptReader:
     """A transcript, and what is wanted of it."""
 
     relay: Relay
@@ -133,22 +156,26 @@ class Reading:
     "/{transcription_id}/transcript",
     summary="Read a transcript",
     response_class=StreamingResponse,
-    responses={**NOT_CHANGED, **refused(409), 200: TOLD},
+    responses={**NOT_CHANGED, **refusals(409), 200: RESPONSES},
 )
 async def read(
-    transcription_id: str, wanted: Annotated[Wanted, Query()], request: Request, caller: Reader, relay: RelayOf
+    transcription_id: str,
+    wanted: Annotated[TranscriptQuery, Query()],
+    request: Request,
+    caller: Reader,
+    relay: RelayDep,
 ) -> Response:
-    job = await owned(relay, transcription_id, caller)
+    job = await get_owned_transcription(relay, transcription_id, caller)
     options = wanted.options(job.id)
-    reading = Reading(relay, job, await stored(relay, job), wanted.format, options)
+    reading = TranscriptReader(relay, job, await stored_transcript(relay, job), wanted.format, options)
     tag = reading.tag()
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
-    if is_known(request, tag):
+    if matches_etag(request, tag):
         return Response(status_code=304, headers=headers)
-    return await reading.answer(headers | disposition(job.filename, wanted.format))
+    return await reading.answer(headers | content_disposition(job.filename, wanted.format))
 
 
-async def stored(relay: Relay, job: Transcription) -> Transcript:
+async def stored_transcript(relay: Relay, job: Transcription) -> Transcript:
     """What is stored of a completed job. Raises InvalidState, which says why there is nothing."""
     if job.stage == Stage.FAILED:
         raise InvalidState("The transcription has failed, so it has no transcript.")

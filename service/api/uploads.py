@@ -1,30 +1,113 @@
-"""Files on their way in: from the socket into the database, piece by piece, in constant memory.
-
-The file row comes first and is not complete: nobody else sees it. Whoever receives a form ends it with
-`files.complete`, or with `forget` when it is not wanted after all; a process that dies in between leaves an
-incomplete row, which `files.remove_unfinished` sweeps.
-"""
+"""Uploads: multipart forms from the socket into the database, piece by piece, in constant memory."""
 
 import hashlib
 from dataclasses import dataclass, field
 
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
 from sqlmodel import Session
 from starlette.requests import Request
 
-from service.api.multipart import Part, Parts
-from service.errors import InvalidRequest, TooLarge
+from service.errors import InvalidRequest, TooLarge, UnsupportedMediaType
 from service.ids import new_uuid
 from service.relay import Relay
 from service.store import files
 from service.tables import File, FileChunk
 
+MAX_PARTS = 20
+MAX_HEADERS = 16 * 1024  # bytes of all headers of one part
+
+
+@dataclass(eq=False)
+class Part:
+    """One part of the form; `filename` is None for a plain field."""
+
+    name: str = ""
+    filename: str | None = None
+
+
+Piece = tuple[Part, bytes]  # an empty one begins a part
+
+
+class FormParser:
+    """Turns the parser's callbacks into a list of pieces for each read."""
+
+    def __init__(self, content_type: str) -> None:
+        self._pieces: list[Piece] = []
+        self._part = Part()
+        self._count = 0
+        self._name, self._value = bytearray(), bytearray()
+        self._header_bytes = 0
+        self._ended = False
+        self._parser = MultipartParser(
+            _boundary(content_type),
+            {
+                "on_part_begin": self._begin,
+                "on_header_field": lambda data, start, end: self._header(self._name, data[start:end]),
+                "on_header_value": lambda data, start, end: self._header(self._value, data[start:end]),
+                "on_header_end": self._end_header,
+                "on_headers_finished": lambda: self._pieces.append((self._part, b"")),
+                "on_part_data": lambda data, start, end: self._pieces.append((self._part, data[start:end])),
+                "on_end": self._end,
+            },
+        )
+
+    def feed(self, data: bytes) -> list[Piece]:
+        """What these bytes bring. Raises InvalidRequest."""
+        try:
+            self._parser.write(data)
+        except FormParserError:
+            raise InvalidRequest("the multipart body is malformed") from None
+        pieces, self._pieces = self._pieces, []
+        return pieces
+
+    def end(self) -> None:
+        """Nothing follows. Raises InvalidRequest unless the form is whole."""
+        if not self._ended:
+            raise InvalidRequest("the multipart body ends in the middle")
+
+    def _begin(self) -> None:
+        self._count += 1
+        if self._count > MAX_PARTS:
+            raise InvalidRequest(f"a form may have {MAX_PARTS} parts")
+        self._part = Part()
+        self._header_bytes = 0
+
+    def _header(self, half: bytearray, data: bytes) -> None:
+        self._header_bytes += len(data)
+        if self._header_bytes > MAX_HEADERS:
+            raise InvalidRequest("the headers of a part are too long")
+        half += data
+
+    def _end_header(self) -> None:
+        if self._name.lower() == b"content-disposition":
+            _, options = parse_options_header(bytes(self._value))
+            self._part.name = options.get(b"name", b"").decode("utf-8", "replace")
+            if b"filename" in options:
+                self._part.filename = options[b"filename"].decode("utf-8", "replace")
+        self._name.clear()
+        self._value.clear()
+
+    def _end(self) -> None:
+        self._ended = True
+
+
+def _boundary(content_type: str) -> bytes:
+    kind, options = parse_options_header(content_type)
+    if kind != b"multipart/form-data":
+        raise UnsupportedMediaType("send multipart/form-data")
+    if not options.get(b"boundary"):
+        raise InvalidRequest("the multipart/form-data header names no boundary")
+    return options[b"boundary"]
+
+
 PIECE = 1024 * 1024  # bytes of one stored chunk
-LARGEST_FIELD = 256 * 1024  # bytes of a part that is not the file
+MAX_FIELD = 256 * 1024  # bytes of a part that is not the file
 ENVELOPE = 1024 * 1024  # bytes of a form around its file
-LONGEST_NAME = 255
+MAX_NAME = 255
 
 
-class Incoming:
+class IncomingFile:
     """One file while it arrives."""
 
     def __init__(self, relay: Relay, owner: str, filename: str | None) -> None:
@@ -69,14 +152,14 @@ class Incoming:
 
 
 @dataclass
-class Form:
+class UploadForm:
     """What came: the fields that were wanted, and the file."""
 
     fields: dict[str, bytes] = field(default_factory=dict)
-    incoming: Incoming | None = None
+    incoming: IncomingFile | None = None
 
     @property
-    def file(self) -> Incoming:
+    def file(self) -> IncomingFile:
         """The file. Raises InvalidRequest when there was none."""
         if self.incoming is None:
             raise InvalidRequest(
@@ -85,15 +168,15 @@ class Form:
         return self.incoming
 
 
-async def receive_form(relay: Relay, request: Request, owner: str, *wanted: str) -> Form:
+async def receive_form(relay: Relay, request: Request, owner: str, *wanted: str) -> UploadForm:
     """Read the whole form, its part `file` and the fields named in `wanted`.
 
     Raises InvalidRequest, TooLarge and UnsupportedMediaType, with nothing kept.
     """
-    parts = Parts(request.headers.get("content-type", ""))
+    parts = FormParser(request.headers.get("content-type", ""))
     if int(request.headers.get("content-length", "0")) > relay.settings.relay_max_upload_bytes + ENVELOPE:
         raise _too_large(relay)
-    form = Form()
+    form = UploadForm()
     try:
         async for data in request.stream():
             for part, piece in parts.feed(data):
@@ -102,28 +185,30 @@ async def receive_form(relay: Relay, request: Request, owner: str, *wanted: str)
         if form.incoming:
             await form.incoming.finish()
     except BaseException:
-        await forget(relay, form)
+        await discard_form(relay, form)
         raise
     return form
 
 
-async def forget(relay: Relay, form: Form) -> None:
+async def discard_form(relay: Relay, form: UploadForm) -> None:
     """Remove a file that nobody completed."""
     if form.incoming:
         file_id = form.incoming.row.id
         await relay.db.write(lambda session: files.remove_incomplete(session, file_id))
 
 
-async def _take(relay: Relay, form: Form, part: Part, piece: bytes, owner: str, wanted: tuple[str, ...]) -> None:
+async def _take(
+    relay: Relay, form: UploadForm, part: Part, piece: bytes, owner: str, wanted: tuple[str, ...]
+) -> None:
     if part.name == "file":
         if not piece and form.incoming:
             raise InvalidRequest("one file at a time", problems=(("file.file", "given more than once"),))
-        form.incoming = form.incoming or Incoming(relay, owner, part.filename)
+        form.incoming = form.incoming or IncomingFile(relay, owner, part.filename)
         await form.incoming.take(piece)
     elif part.name in wanted:
         value = form.fields.get(part.name, b"") + piece
-        if len(value) > LARGEST_FIELD:
-            raise TooLarge(f"the part `{part.name}` is over {LARGEST_FIELD} bytes")
+        if len(value) > MAX_FIELD:
+            raise TooLarge(f"the part `{part.name}` is over {MAX_FIELD} bytes")
         form.fields[part.name] = value
 
 
@@ -135,4 +220,4 @@ def _too_large(relay: Relay) -> InvalidRequest:
 
 def _safe(filename: str | None) -> str:
     """The name without what no database, log or header should carry."""
-    return "".join(char for char in filename or "" if char.isprintable())[:LONGEST_NAME] or "audio"
+    return "".join(char for char in filename or "" if char.isprintable())[:MAX_NAME] or "audio"

@@ -17,13 +17,13 @@ from service.store import transcription_queries
 
 log = structlog.get_logger(__name__)
 
-LANE = "ended"  # rung by whatever ends or deletes a transcription
-LOOK_EVERY_S = 1.0
-LOOKS_APART_S = 0.02
-ASKED_AT_ONCE = 1_000
+QUEUE = "ended"  # rung by whatever ends or deletes a transcription
+POLL_EVERY_S = 1.0
+POLLS_APART_S = 0.02
+IDS_PER_QUERY = 1_000
 
 
-class Endings:
+class CompletionWaiter:
     """Who waits for what, in this process."""
 
     def __init__(self, relay: Relay) -> None:
@@ -51,7 +51,7 @@ class Endings:
 
     def _watch(self) -> None:
         """Have the watcher look at once: it may have ended since the caller read it."""
-        self._relay.wakeups.ring_here(LANE)
+        self._relay.wakeups.ring_here(QUEUE)
         if self._watcher is None or self._watcher.done():
             self._watcher = asyncio.create_task(self._look_while_asked())
 
@@ -62,17 +62,17 @@ class Endings:
 
     async def _look_while_asked(self) -> None:
         while self._waiting:
-            await self._relay.wakeups.wait(LANE, LOOK_EVERY_S)
+            await self._relay.wakeups.wait(QUEUE, POLL_EVERY_S)
             try:
                 await self._look()
             except Unavailable as error:
                 log.warning("waiting_for_database", reason=str(error))
-            await asyncio.sleep(LOOKS_APART_S)
+            await asyncio.sleep(POLLS_APART_S)
 
     async def _look(self) -> None:
         asked = list(self._waiting)
-        for start in range(0, len(asked), ASKED_AT_ONCE):
-            some = asked[start : start + ASKED_AT_ONCE]
+        for start in range(0, len(asked), IDS_PER_QUERY):
+            some = asked[start : start + IDS_PER_QUERY]
             still_open = await self._relay.db.read(partial(transcription_queries.still_open, ids=some))
             for transcription_id in set(some) - still_open:
                 self._release(transcription_id)

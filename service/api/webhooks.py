@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, Field
 
-from service.api.documents import refused
+from service.api.responses import refusals
 from service.schemas import (
     DeletedTranscription,
     DisabledEndpoint,
@@ -27,7 +27,7 @@ sent = APIRouter(
     responses={200: {"description": "Taken; anything but 2xx is sent again"}},
     generate_unique_id_function=lambda route: f"event_{route.name}",
 )
-received = APIRouter(tags=["Soniox"], responses=refused(400, 401, 408, 413, 500, 503))
+received = APIRouter(tags=["Soniox"], responses=refusals(400, 401, 408, 413, 500, 503))
 
 
 class Signature(BaseModel):
@@ -108,7 +108,7 @@ def endpoint_disabled(event: DisabledEvent, signature: Signed) -> None: ...
 def ping(event: PingEvent, signature: Signed) -> None: ...
 
 
-class Notice(BaseModel):
+class WebhookBody(BaseModel):
     """What Soniox sends: a hint, nothing more."""
 
     id: Uuid
@@ -125,7 +125,7 @@ class Receipt(Open):
     WEBHOOK_PATH, summary="What Soniox calls when a transcription has ended", operation_id="soniox_webhook"
 )
 def soniox_webhook(
-    notice: Notice, job: Annotated[str | None, Query(description="The relay's id.")] = None
+    notice: WebhookBody, job: Annotated[str | None, Query(description="The relay's id.")] = None
 ) -> Receipt:
     """The header SONIOX_API_WEBHOOK_HEADER must carry the secret of the job."""
     raise NotImplementedError

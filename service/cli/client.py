@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import override
 
-from service.cli.problems import Misused, NotThere, Passing, Problem, TimedOut
+from service.cli.console import CommandError, NotFoundError, TimedOutError, TransientError, UsageError
 from service.settings import SecretFiles
 
 ANSWER_WITHIN_S = 75  # more than the longest `wait` the API takes
@@ -86,11 +86,11 @@ class RelayClient:
             yield
         except httpx.ConnectError:
             cure = "start it with `soniox-relay serve`, or name another with --url or RELAY_URL"
-            raise Passing(f"no relay answers at {url}", cure) from None
+            raise TransientError(f"no relay answers at {url}", cure) from None
         except httpx.TimeoutException:
-            raise TimedOut(f"the relay at {url} does not answer in time") from None
+            raise TimedOutError(f"the relay at {url} does not answer in time") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise Passing(f"the request to {url} failed ({type(error).__name__})") from None
+            raise TransientError(f"the request to {url} failed ({type(error).__name__})") from None
 
 
 @contextmanager
@@ -99,10 +99,10 @@ def connect(url: str | None, key: str | None) -> Iterator[RelayClient]:
     settings = client_settings()
     key = key or settings.key
     if not key:
-        raise Misused("no API key", "set RELAY_API_KEY or give --key")
+        raise UsageError("no API key", "set RELAY_API_KEY or give --key")
     address = (url or settings.url).rstrip("/")
     if not address.startswith(("http://", "https://")):
-        raise Misused(f"{address} is not an http:// or https:// URL")
+        raise UsageError(f"{address} is not an http:// or https:// URL")
     with open_client(address, key) as client:
         yield client
 
@@ -112,7 +112,7 @@ def client_settings() -> ClientSettings:
     try:
         return ClientSettings()
     except OSError as error:
-        raise Misused(f"a secret's file cannot be read: {error.filename} ({error.strerror})") from None
+        raise UsageError(f"a secret's file cannot be read: {error.filename} ({error.strerror})") from None
 
 
 @contextmanager
@@ -138,22 +138,22 @@ def given(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None and value != []}
 
 
-def _problem(answer: httpx.Response) -> Problem:
+def _problem(answer: httpx.Response) -> CommandError:
     try:
         body = answer.json()
         message, details = str(body["message"]), body.get("validation_errors") or []
     except (ValueError, KeyError, TypeError):
-        kind = Passing if answer.is_server_error else Problem
+        kind = TransientError if answer.is_server_error else CommandError
         return kind(f"what answers at {answer.url.copy_with(path='/', query=None)} is not a Soniox relay")
     more = [f"{item['location']}: {item['message']}" for item in details if item["message"] not in message]
     match answer.status_code:
         case 400:
-            return Misused(message, "\n  ".join(more))
+            return UsageError(message, "\n  ".join(more))
         case 401:
-            return Problem("the relay refused the key", "give the right one with --key or RELAY_API_KEY")
+            return CommandError("the relay refused the key", "give the right one with --key or RELAY_API_KEY")
         case 404:
-            return NotThere(message)
+            return NotFoundError(message)
         case code if code == 429 or code >= 500:
-            return Passing(message)
+            return TransientError(message)
         case _:
-            return Problem(message, "\n  ".join(more))
+            return CommandError(message, "\n  ".join(more))

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from service.cli.options import AsJson, Cursor, Key, Limit, Url
+from service.cli.console import AsJson, Cursor, Key, Limit, Url
 
 DELIVERIES = "/v1/deliveries"
 COLUMNS = {
@@ -46,7 +46,7 @@ def list_page(
 ) -> None:
     """List deliveries, newest first."""
     from service.cli.client import connect, given
-    from service.cli.output import print_page
+    from service.cli.console import print_page
 
     chosen = given(endpoint_id=endpoint, status=status, event_id=event)
     with connect(url, key) as relay:
@@ -57,7 +57,7 @@ def list_page(
 def show(delivery_id: DeliveryId, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """Show one delivery and every try."""
     from service.cli.client import connect, path_of
-    from service.cli.output import plain, print_json, print_listed, print_rows
+    from service.cli.console import plain, print_json, print_listed, print_rows
 
     with connect(url, key) as relay:
         delivery = relay.get(path_of(DELIVERIES, delivery_id))
@@ -73,7 +73,7 @@ def show(delivery_id: DeliveryId, url: Url = None, key: Key = None, as_json: AsJ
 def retry(delivery_id: DeliveryId, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """Send one again, also one that was delivered."""
     from service.cli.client import connect, path_of
-    from service.cli.output import print_json
+    from service.cli.console import print_json
 
     with connect(url, key) as relay:
         delivery = relay.ask("POST", f"{path_of(DELIVERIES, delivery_id)}/retry").json()

@@ -4,11 +4,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from service.cli.options import AsJson
-from service.cli.problems import Problem
+from service.cli.console import AsJson, CommandError
 
 if TYPE_CHECKING:
-    from service.cli.examination import Finding
+    from service.cli.checks import CheckResult
 
 
 def add_to(app: typer.Typer) -> None:
@@ -23,10 +22,10 @@ def doctor(as_json: AsJson = False) -> None:
     """
     import asyncio
 
-    from service.cli.examination import examine
-    from service.cli.output import print_json, print_rows
+    from service.cli.checks import run_checks
+    from service.cli.console import print_json, print_rows
 
-    findings = asyncio.run(examine())
+    findings = asyncio.run(run_checks())
     failed = [finding.name for finding in findings if not finding.ok]
     if as_json:
         print_json({"ok": not failed, "checks": [_shown(finding) for finding in findings]})
@@ -36,8 +35,8 @@ def doctor(as_json: AsJson = False) -> None:
         ]
         print_rows(["check", "result", "what was found"], rows)
     if failed:
-        raise Problem(f"{len(failed)} of {len(findings)} checks failed: {', '.join(dict.fromkeys(failed))}")
+        raise CommandError(f"{len(failed)} of {len(findings)} checks failed: {', '.join(dict.fromkeys(failed))}")
 
 
-def _shown(finding: "Finding") -> dict[str, object]:
+def _shown(finding: "CheckResult") -> dict[str, object]:
     return {"check": finding.name, "ok": finding.ok, "detail": finding.detail, "cure": finding.cure or None}

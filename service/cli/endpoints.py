@@ -4,8 +4,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from service.cli.options import AsJson, Cursor, Key, Limit, Types, Url, several
-from service.cli.problems import Misused, Problem
+from service.cli.console import AsJson, CommandError, Cursor, Key, Limit, Types, Url, UsageError, split_commas
 
 ENDPOINTS = "/v1/endpoints"
 COLUMNS = {
@@ -53,7 +52,7 @@ def add(
     from service.cli.client import connect, given
 
     limits = {"rate_per_s": rate, "max_in_flight": max_in_flight}
-    wishes = given(event_types=several(types), description=description, headers=_headers(header), **limits)
+    wishes = given(event_types=split_commas(types), description=description, headers=_headers(header), **limits)
     with connect(url, key) as relay:
         body = {"url": address, "include": include, "enabled": not paused, **wishes}
         _print_secret(relay.ask("POST", ENDPOINTS, json=body).json(), as_json=as_json)
@@ -64,7 +63,7 @@ def list_page(
 ) -> None:
     """List endpoints, newest first."""
     from service.cli.client import connect
-    from service.cli.output import print_page
+    from service.cli.console import print_page
 
     with connect(url, key) as relay:
         page = relay.get(ENDPOINTS, limit=limit, cursor=cursor)
@@ -74,7 +73,7 @@ def list_page(
 def send_ping(endpoint_id: EndpointId, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """Send a `ping` now, on the way that events go; fails unless it is answered 2xx."""
     from service.cli.client import connect, path_of
-    from service.cli.output import print_json
+    from service.cli.console import print_json
 
     with connect(url, key) as relay:
         outcome = relay.ask("POST", f"{path_of(ENDPOINTS, endpoint_id)}/test").json()
@@ -83,7 +82,7 @@ def send_ping(endpoint_id: EndpointId, url: Url = None, key: Key = None, as_json
         print_json(outcome)
     if not outcome["delivered"]:
         cause = attempt["error"] or f"it answered {attempt['status_code']}"
-        raise Problem(f"the ping was not taken: {cause}")
+        raise CommandError(f"the ping was not taken: {cause}")
     if not as_json:
         print(f"delivered: {attempt['status_code']} after {attempt['duration_ms']} ms")
 
@@ -125,7 +124,7 @@ def recover(
 ) -> None:
     """Send again everything since a moment that was not delivered."""
     from service.cli.client import connect, path_of
-    from service.cli.output import print_json
+    from service.cli.console import print_json
 
     with connect(url, key) as relay:
         order = {"since": since, "dry_run": dry_run}
@@ -139,7 +138,7 @@ def recover(
 def remove(endpoint_id: EndpointId, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """Delete an endpoint."""
     from service.cli.client import connect, path_of
-    from service.cli.output import print_json
+    from service.cli.console import print_json
 
     with connect(url, key) as relay:
         relay.ask("DELETE", path_of(ENDPOINTS, endpoint_id))
@@ -151,7 +150,7 @@ def remove(endpoint_id: EndpointId, url: Url = None, key: Key = None, as_json: A
 
 def _enable(endpoint_id: str, url: str | None, key: str | None, *, enabled: bool, as_json: bool) -> None:
     from service.cli.client import connect, path_of
-    from service.cli.output import print_json
+    from service.cli.console import print_json
 
     with connect(url, key) as relay:
         endpoint = relay.ask("PATCH", path_of(ENDPOINTS, endpoint_id), json={"enabled": enabled}).json()
@@ -165,16 +164,16 @@ def _headers(given: list[str] | None) -> dict[str, str] | None:
     """Raises Misused without repeating what may be a secret."""
     parted = [header.partition(":") for header in given or []]
     if not all(colon and name.strip() for name, colon, _ in parted):
-        raise Misused("a --header has no name and colon", "such as --header 'Authorization: Bearer ...'")
+        raise UsageError("a --header has no name and colon", "such as --header 'Authorization: Bearer ...'")
     return {name.strip(): value.strip() for name, _, value in parted} or None
 
 
 def _print_secret(endpoint: dict[str, Any], *, as_json: bool) -> None:
-    from service.cli.output import asides, print_json
+    from service.cli.console import print_json, stderr_console
 
     if as_json:
         print_json(endpoint)
         return
     print(endpoint["id"])
     print(endpoint["secret"])
-    asides().print("the second line is its secret; it is not shown again", markup=False)
+    stderr_console().print("the second line is its secret; it is not shown again", markup=False)

@@ -4,8 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli.options import AsJson, Key, Types, Url, several
-from service.cli.problems import Misused
+from service.cli.console import AsJson, Key, Types, Url, UsageError, split_commas
 
 After = Annotated[
     str | None,
@@ -29,15 +28,15 @@ def tail(
     from contextlib import suppress
 
     from service.cli.client import connect
-    from service.cli.following import follow
-    from service.cli.output import print_line
+    from service.cli.console import print_line
+    from service.cli.event_stream import follow
 
     with connect(url, key) as relay, suppress(KeyboardInterrupt):
-        for event in follow(relay, after, several(types)):
+        for event in follow(relay, after, split_commas(types)):
             if as_json:
                 print_line(event)
             else:
-                print(event["timestamp"], event["type"], event["id"], _subject(event), flush=True)
+                print(event["timestamp"], event["type"], event["id"], _event_subject(event), flush=True)
 
 
 def listen(
@@ -56,31 +55,34 @@ def listen(
     from contextlib import suppress
 
     from service.cli.client import connect
-    from service.cli.following import follow
-    from service.cli.forwarding import open_forwarder
-    from service.cli.output import print_line
+    from service.cli.console import print_line
+    from service.cli.event_stream import follow, open_forwarder
     from service.crypto import new_endpoint_secret
 
     if not forward_to.startswith(("http://", "https://")):
-        raise Misused("--forward-to is not an http:// or https:// URL")
+        raise UsageError("--forward-to is not an http:// or https:// URL")
     secret = new_endpoint_secret()
     with connect(url, key) as relay, open_forwarder(forward_to, secret) as forward, suppress(KeyboardInterrupt):
         if as_json:
             print_line({"forward_to": forward_to, "secret": secret})
         else:
             print(f"events go to {forward_to}, signed with the secret\n{secret}", flush=True)
-        for event in follow(relay, after, several(types)):
+        for event in follow(relay, after, split_commas(types)):
             outcome = forward(event)
             if as_json:
                 print_line(outcome)
             else:
                 came = outcome["status_code"] or outcome["error"]
                 print(
-                    event["type"], event["id"], _subject(event), f"{came}, {outcome['duration_ms']} ms", flush=True
+                    event["type"],
+                    event["id"],
+                    _event_subject(event),
+                    f"{came}, {outcome['duration_ms']} ms",
+                    flush=True,
                 )
 
 
-def _subject(event: dict[str, Any]) -> str:
+def _event_subject(event: dict[str, Any]) -> str:
     """What it is about."""
     data = event["data"]
     return str(data.get("id") or data.get("endpoint_id") or "")

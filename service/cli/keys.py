@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.options import AsJson, Key, Url, several
-from service.cli.problems import Misused
+from service.cli.console import AsJson, Key, Url, UsageError, split_commas
 
 if TYPE_CHECKING:
     from service.cli.keyring import Keyring
@@ -49,25 +48,25 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Make a key. Shows it this once."""
-    from service.cli.output import asides, print_json
+    from service.cli.console import print_json, stderr_console
 
-    wanted = several(scopes) or ["submit", "read"]
+    wanted = split_commas(scopes) or ["submit", "read"]
     if unknown := [scope for scope in wanted if scope not in SCOPES]:
-        raise Misused(f"there is no scope {unknown[0]}", f"there are {', '.join(SCOPES)}")
+        raise UsageError(f"there is no scope {unknown[0]}", f"there are {', '.join(SCOPES)}")
     if not 1 <= len(name) <= 200:
-        raise Misused("--name has 1 to 200 characters")
+        raise UsageError("--name has 1 to 200 characters")
     made = _keyring(url, key, local=local).create(name, wanted)
     if as_json:
         print_json(made)
         return
     print(made["id"])
     print(made["key"])
-    asides().print("the second line is the key; it is not shown again", markup=False)
+    stderr_console().print("the second line is the key; it is not shown again", markup=False)
 
 
 def list_all(local: Local = False, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:
     """List the valid keys, without what is secret of them."""
-    from service.cli.output import print_json, print_listed
+    from service.cli.console import print_json, print_listed
 
     found = _keyring(url, key, local=local).list_all()
     if as_json:
@@ -84,7 +83,7 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """End a key."""
-    from service.cli.output import print_json
+    from service.cli.console import print_json
 
     _keyring(url, key, local=local).revoke(key_id)
     if as_json:
@@ -99,9 +98,9 @@ def _keyring(url: str | None, key: str | None, *, local: bool) -> "Keyring":
     from service.cli.keyring import RemoteKeyring
 
     if local and (url or key):
-        raise Misused("--local works on the database", "leave out --url and --key")
+        raise UsageError("--local works on the database", "leave out --url and --key")
     if not local and (key or url or client_settings().key):
         return RemoteKeyring(url, key)
-    from service.cli.keyring_local import LocalKeyring, first_keyring
+    from service.cli.keyring import LocalKeyring, first_keyring
 
     return LocalKeyring() if local else first_keyring()

@@ -12,20 +12,16 @@ from service.cli import (
     doctor,
     endpoints,
     events,
-    healthy,
     jobs,
     keys,
+    maintenance,
     migrate,
-    moving,
-    purge,
-    reconcile,
     serve,
     setup,
-    submit,
     tryout,
     verify,
 )
-from service.cli.problems import USAGE, Problem
+from service.cli.console import USAGE, CommandError
 from service.errors import ConfigurationError, RelayError
 
 app = typer.Typer(
@@ -40,14 +36,14 @@ app = typer.Typer(
 for verbs in (
     serve,
     migrate,
-    moving,
-    healthy,
+    migrate,
+    serve,
     setup,
     doctor,
     keys,
-    reconcile,
-    purge,
-    submit,
+    maintenance,
+    maintenance,
+    jobs,
     jobs,
     endpoints,
     deliveries,
@@ -66,10 +62,10 @@ def run() -> None:
         _leave(
             USAGE, "these settings are wrong:", *(f"  {line}" for line in (*error.problems, *_first_step(error)))
         )
-    except Problem as problem:
+    except CommandError as problem:
         _leave(problem.code, problem.message, *([f"  {problem.cure}"] if problem.cure else []))
     except RelayError as error:
-        _leave(Problem.code, str(error))
+        _leave(CommandError.code, str(error))
 
 
 def _first_step(error: ConfigurationError) -> list[str]:

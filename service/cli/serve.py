@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.cli.problems import Problem
+from service.cli.console import CommandError
 
 if TYPE_CHECKING:
     from service.settings import Settings
@@ -29,7 +29,7 @@ def serve(
     import uvloop
 
     from service.app import create_app
-    from service.cli.databases import set_up_if_new
+    from service.cli.database import set_up_if_new
     from service.server import serve_app
 
     settings = _settings({"host": host, "port": port})
@@ -46,7 +46,7 @@ def worker() -> None:
     """
     import uvloop
 
-    from service.cli.databases import set_up_if_new
+    from service.cli.database import set_up_if_new
     from service.server import run_worker
 
     settings = _settings({})
@@ -63,8 +63,8 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             cure = "stop what runs there, or choose another with --port or PORT"
-            raise Problem(f"port {port} on {host} is taken", cure) from None
-        raise Problem(f"cannot listen on {host}, port {port}: {error.strerror}") from None
+            raise CommandError(f"port {port} on {host} is taken", cure) from None
+        raise CommandError(f"cannot listen on {host}, port {port}: {error.strerror}") from None
 
 
 def _settings(overrides: dict[str, Any]) -> "Settings":
@@ -75,3 +75,77 @@ def _settings(overrides: dict[str, Any]) -> "Settings":
     settings = load_settings()
     configure_logs(settings.log_level, settings.log_format)
     return settings.model_copy(update={name: value for name, value in overrides.items() if value is not None})
+
+
+if TYPE_CHECKING:
+    from service.settings import Settings
+
+HEALTH_TIMEOUT_S = 5
+
+
+def add_healthcheck(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.command("healthy", rich_help_panel="Run it")(healthcheck)
+
+
+def healthcheck(
+    worker: Annotated[
+        bool, typer.Option("--worker", help="Of the `worker` on this host, not of `serve`.")
+    ] = False,
+) -> None:
+    """Exit 0 when the process on this host does its work; for HEALTHCHECK and liveness probes.
+
+    A database that does not answer is no reason to restart a worker, and so none to call it ill.
+    """
+    from service.settings import load_settings
+
+    settings = load_settings()
+    trouble = _check_worker(settings) if worker else _check_server(settings)
+    if trouble:
+        raise CommandError(trouble)
+    print("ok")
+
+
+def _check_server(settings: "Settings") -> str | None:
+    import http.client
+
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104  # not bound here
+    connection = http.client.HTTPConnection(host, settings.port, timeout=HEALTH_TIMEOUT_S)
+    try:
+        connection.request("GET", "/livez")
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        return f"no answer on port {settings.port} ({type(error).__name__})"
+    finally:
+        connection.close()
+    return None if status == 200 else f"/livez answers {status}"
+
+
+def _check_worker(settings: "Settings") -> str | None:
+    import asyncio
+
+    from service.errors import DatabaseDown
+    from service.store.system import WORKER_SILENT_MS
+
+    try:
+        silent_ms = asyncio.run(_silence_ms(settings.direct_url))
+    except DatabaseDown:
+        return None
+    if silent_ms is None:
+        return "no worker has started on this host"
+    return None if silent_ms <= WORKER_SILENT_MS else f"the worker has been silent for {silent_ms // 1000} s"
+
+
+async def _silence_ms(database_url: str) -> int | None:
+    """Since when no worker of this host has given a sign of life; None when none ever did."""
+    import socket
+
+    from service.db.database import open_database
+    from service.db.notify import Notifier
+    from service.store import system
+
+    mark = f"worker:{socket.gethostname()}:"
+    async with open_database(database_url, Notifier()) as db:
+        beats = await db.read(system.heartbeats_of)
+        newest = max((beat.at_ms for name, beat in beats.items() if name.startswith(mark)), default=None)
+        return None if newest is None else await db.now_ms() - newest

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli.options import AsJson
-from service.cli.problems import Problem
+from service.cli.console import AsJson, CommandError
 
 FIRST_SETTINGS = """\
 # Written by `soniox-relay init`. Every setting there is: .env.example; what holds now: `soniox-relay config`.
@@ -50,7 +49,7 @@ def init(
 
 def config(as_json: AsJson = False) -> None:
     """Show the settings that hold, secrets masked, and where each comes from."""
-    from service.cli.output import print_json, print_rows
+    from service.cli.console import print_json, print_rows
     from service.settings import load_settings, settings_in_force
 
     settings = settings_in_force(load_settings())
@@ -63,7 +62,7 @@ def config(as_json: AsJson = False) -> None:
 def openapi() -> None:
     """Print the API's OpenAPI document. Needs no settings."""
     from service.app import create_app
-    from service.cli.output import print_json
+    from service.cli.console import print_json
     from service.settings import Settings
 
     print_json(create_app(Settings.model_construct()).openapi())
@@ -74,7 +73,7 @@ def _write_privately(path: Path, text: str, *, force: bool) -> None:
     import os
 
     if path.exists() and not force:
-        raise Problem(f"{path} exists and is left alone", "--force overwrites it, and its secrets are lost")
+        raise CommandError(f"{path} exists and is left alone", "--force overwrites it, and its secrets are lost")
     fresh = path.with_name(path.name + ".new")
     fresh.unlink(missing_ok=True)
     try:
@@ -82,4 +81,4 @@ def _write_privately(path: Path, text: str, *, force: bool) -> None:
             file.write(text)
         fresh.replace(path)
     except OSError as error:
-        raise Problem(f"{path} cannot be written: {error.strerror}") from None
+        raise CommandError(f"{path} cannot be written: {error.strerror}") from None

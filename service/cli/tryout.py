@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from service.cli.problems import Problem
+from service.cli.console import CommandError
 
 SANDBOX_PORT = 8901
 
@@ -19,9 +19,9 @@ def demo(
     crash: Annotated[bool, typer.Option("--crash", help="Kill the relay twice on the way.")] = False,
 ) -> None:
     """Run the whole job for real, offline: sandbox, relay, receiver, a recording, a verified notification."""
-    from service.cli.demo.story import tell
+    from service.cli.demo.scenario import run_demo
 
-    tell(crash=crash)
+    run_demo(crash=crash)
 
 
 def run(
@@ -30,9 +30,9 @@ def run(
     ] = 8000,
 ) -> None:
     """Run sandbox and relay together until Ctrl-C, on a database that is thrown away."""
-    from service.cli.demo.playground import stay_open
+    from service.cli.demo.servers import run_until_interrupted
 
-    stay_open(port)
+    run_until_interrupted(port)
 
 
 def sandbox(
@@ -50,7 +50,8 @@ def sandbox(
     import uvloop
 
     from service.cli.serve import listen
-    from service.sandbox import SandboxConfig, create_sandbox
+    from service.sandbox.app import create_sandbox
+    from service.sandbox.state import SandboxConfig
     from service.server import serve_app
     from service.telemetry import configure_logs
 
@@ -61,7 +62,7 @@ def sandbox(
     try:
         app = create_sandbox(config)
     except RuntimeError as error:  # a package that hears is missing
-        raise Problem(str(error)) from None
+        raise CommandError(str(error)) from None
     listener = listen(host, port)
     print(f"Soniox sandbox: SONIOX_API_BASE_URL=http://{host}:{listener.getsockname()[1]}", flush=True)
     uvloop.run(serve_app(app, listener))

@@ -7,13 +7,10 @@ from pydantic import BaseModel, Field
 from sqlmodel import Session
 
 from service.api import deliveries as api
-from service.api.auth import RelayOf
-from service.api.cursors import decode
-from service.api.listing import Text
-from service.dashboard.links import Blank, first_page, page_after
-from service.dashboard.posts import Submitted, back
-from service.dashboard.render import render
-from service.dashboard.visitors import Reader
+from service.api.deps import RelayDep
+from service.api.pagination import Text, decode_cursor
+from service.dashboard.render import OptionalText, first_page, page_after, render
+from service.dashboard.session import FormOfSubmitter, ReaderSession, redirect_back
 from service.lifecycle import DeliveryStatus
 from service.store import deliveries, endpoints, events
 from service.store.transcription_queries import Page
@@ -23,27 +20,27 @@ router = APIRouter()
 
 ROWS = 50
 
-Id = Annotated[Text | None, Field(max_length=64), Blank]
+Id = Annotated[Text | None, Field(max_length=64), OptionalText]
 
 
-class Asked(BaseModel):
+class DeliveriesQuery(BaseModel):
     """The filters, as they stand in the address."""
 
     endpoint_id: Id = None
     event_id: Id = None
-    status: Annotated[DeliveryStatus | None, Blank] = None
+    status: Annotated[DeliveryStatus | None, OptionalText] = None
     cursor: str = ""
 
 
 @router.get("/deliveries")
 async def list_page(
-    request: Request, relay: RelayOf, visitor: Reader, asked: Annotated[Asked, Query()]
+    request: Request, relay: RelayDep, visitor: ReaderSession, asked: Annotated[DeliveriesQuery, Query()]
 ) -> Response:
     sees = visitor.caller.sees
     chosen = deliveries.DeliveryFilter(sees, asked.endpoint_id, asked.status, asked.event_id)
 
     def query(session: Session) -> tuple[list[Delivery], dict[str, int], dict[str, Endpoint]]:
-        found = deliveries.page(session, chosen, Page(ROWS, decode(asked.cursor)))
+        found = deliveries.page(session, chosen, Page(ROWS, decode_cursor(asked.cursor)))
         here = found[:ROWS]
         tried = deliveries.count_attempts(session, [one.id for one in here])
         receivers = endpoints.of_ids(session, {one.endpoint_id for one in here if one.endpoint_id}, sees)
@@ -65,8 +62,8 @@ async def list_page(
 
 
 @router.get("/deliveries/{delivery_id}")
-async def read(delivery_id: str, request: Request, relay: RelayOf, visitor: Reader) -> Response:
-    delivery = await api.owned(relay, delivery_id, visitor.caller)
+async def read(delivery_id: str, request: Request, relay: RelayDep, visitor: ReaderSession) -> Response:
+    delivery = await api.get_owned_delivery(relay, delivery_id, visitor.caller)
     ids = {delivery.endpoint_id} if delivery.endpoint_id else set()
     attempts, event, receivers = await relay.db.read(
         lambda session: (
@@ -87,6 +84,6 @@ async def read(delivery_id: str, request: Request, relay: RelayOf, visitor: Read
 
 
 @router.post("/deliveries/{delivery_id}/retry")
-async def retry(delivery_id: str, request: Request, relay: RelayOf, post: Submitted) -> Response:
+async def retry(delivery_id: str, request: Request, relay: RelayDep, post: FormOfSubmitter) -> Response:
     await api.retry(delivery_id, post.visitor.caller, relay)
-    return back(request, f"/ui/deliveries/{delivery_id}", "It is being sent again.")
+    return redirect_back(request, f"/ui/deliveries/{delivery_id}", "It is being sent again.")

@@ -7,15 +7,13 @@ from pydantic import BaseModel, ValidationError
 from sqlmodel import Session
 
 from service.api import endpoints as api
-from service.api.auth import RelayOf
-from service.api.cursors import decode
-from service.api.recoveries import begin, count
-from service.api.subscription import ChangedEndpoint, NewEndpoint, RecoveryOrder
-from service.dashboard.grid import WINDOWS, Cell, Tally, edges_of, row_of
-from service.dashboard.links import first_page, page_after
-from service.dashboard.posts import Submitted, back
-from service.dashboard.render import render
-from service.dashboard.visitors import Reader
+from service.api.deps import RelayDep
+from service.api.endpoints import EndpointChanges, NewEndpoint, RecoveryRequest
+from service.api.pagination import decode_cursor
+from service.api.recoveries import count, start_recovery
+from service.dashboard.charts import WINDOWS, GridCell, Outcomes, edges_of, grid_row
+from service.dashboard.render import first_page, page_after, render
+from service.dashboard.session import FormOfSubmitter, ReaderSession, redirect_back
 from service.errors import CallerError, InvalidRequest
 from service.relay import Relay
 from service.schemas import EVENT_TYPES
@@ -29,7 +27,7 @@ ROWS = 10
 DELIVERIES_SHOWN = 15
 
 
-class Asked(BaseModel):
+class EndpointsQuery(BaseModel):
     """Which part of the list, and how far back its grid looks."""
 
     window: Literal["24h", "7d", "30d"] = "24h"
@@ -38,17 +36,17 @@ class Asked(BaseModel):
 
 @router.get("/endpoints")
 async def list_page(
-    request: Request, relay: RelayOf, visitor: Reader, asked: Annotated[Asked, Query()]
+    request: Request, relay: RelayDep, visitor: ReaderSession, asked: Annotated[EndpointsQuery, Query()]
 ) -> Response:
     found = await relay.db.read(
-        lambda session: endpoints.page(session, visitor.caller.sees, Page(ROWS, decode(asked.cursor)))
+        lambda session: endpoints.page(session, visitor.caller.sees, Page(ROWS, decode_cursor(asked.cursor)))
     )
     here = found[:ROWS]
     return render(
         request,
         "endpoints.html",
         endpoints=here,
-        grid={endpoint.id: await _fared(relay, endpoint, asked.window) for endpoint in here},
+        grid={endpoint.id: await _delivery_grid(relay, endpoint, asked.window) for endpoint in here},
         windows=WINDOWS,
         asked=asked,
         first=first_page(request),
@@ -57,12 +55,12 @@ async def list_page(
 
 
 @router.get("/endpoints/new")
-async def form(request: Request, visitor: Reader) -> Response:
+async def form(request: Request, visitor: ReaderSession) -> Response:
     return render(request, "endpoint_new.html", given={}, problems=[], event_types=EVENT_TYPES)
 
 
 @router.post("/endpoints")
-async def create(request: Request, relay: RelayOf, post: Submitted) -> Response:
+async def create(request: Request, relay: RelayDep, post: FormOfSubmitter) -> Response:
     given = {name: post.get(name).strip() for name in ("url", "description", "include")}
     types = post.all("event_types")
     try:
@@ -79,9 +77,13 @@ async def create(request: Request, relay: RelayOf, post: Submitted) -> Response:
 
 @router.get("/endpoints/{endpoint_id}")
 async def read(
-    endpoint_id: str, request: Request, relay: RelayOf, visitor: Reader, asked: Annotated[Asked, Query()]
+    endpoint_id: str,
+    request: Request,
+    relay: RelayDep,
+    visitor: ReaderSession,
+    asked: Annotated[EndpointsQuery, Query()],
 ) -> Response:
-    endpoint = await api.owned(relay, endpoint_id, visitor.caller)
+    endpoint = await api.get_owned_endpoint(relay, endpoint_id, visitor.caller)
     chosen = deliveries.DeliveryFilter(visitor.caller.sees, endpoint.id)
 
     def query(session: Session) -> tuple[list[Delivery], dict[str, int], list[Recovery]]:
@@ -95,7 +97,7 @@ async def read(
         "endpoint.html",
         endpoint=endpoint,
         shown=api.shown(relay, endpoint),
-        cells=await _fared(relay, endpoint, asked.window),
+        cells=await _delivery_grid(relay, endpoint, asked.window),
         windows=WINDOWS,
         asked=asked,
         sent=sent[:DELIVERIES_SHOWN],
@@ -105,63 +107,63 @@ async def read(
 
 
 @router.get("/endpoints/{endpoint_id}/recover")
-async def preview(
-    endpoint_id: str, request: Request, relay: RelayOf, visitor: Reader, since: str = ""
+async def preview_recovery(
+    endpoint_id: str, request: Request, relay: RelayDep, visitor: ReaderSession, since: str = ""
 ) -> Response:
     """How many a recovery would send again; nothing is sent."""
-    endpoint = await api.owned(relay, endpoint_id, visitor.caller)
+    endpoint = await api.get_owned_endpoint(relay, endpoint_id, visitor.caller)
     found = await count(relay, endpoint_id, _moment_ms(since), visitor.caller) if since else None
     return render(request, "recover.html", endpoint=endpoint, since=since, count=found and found.count)
 
 
 @router.post("/endpoints/{endpoint_id}/recover")
-async def order(endpoint_id: str, request: Request, relay: RelayOf, post: Submitted) -> Response:
-    made = await begin(relay, endpoint_id, _moment_ms(post.get("since")), post.visitor.caller)
-    return back(request, f"/ui/endpoints/{endpoint_id}", f"Sending {made.count} deliveries again.")
+async def recover_endpoint(endpoint_id: str, request: Request, relay: RelayDep, post: FormOfSubmitter) -> Response:
+    made = await start_recovery(relay, endpoint_id, _moment_ms(post.get("since")), post.visitor.caller)
+    return redirect_back(request, f"/ui/endpoints/{endpoint_id}", f"Sending {made.count} deliveries again.")
 
 
 @router.post("/endpoints/{endpoint_id}/pause")
-async def pause(endpoint_id: str, request: Request, relay: RelayOf, post: Submitted) -> Response:
-    await api.change(endpoint_id, ChangedEndpoint(enabled=False), post.visitor.caller, relay)
-    return back(request, f"/ui/endpoints/{endpoint_id}", "Paused. What comes meanwhile is held for it.")
+async def pause(endpoint_id: str, request: Request, relay: RelayDep, post: FormOfSubmitter) -> Response:
+    await api.change(endpoint_id, EndpointChanges(enabled=False), post.visitor.caller, relay)
+    return redirect_back(request, f"/ui/endpoints/{endpoint_id}", "Paused. What comes meanwhile is held for it.")
 
 
 @router.post("/endpoints/{endpoint_id}/resume")
-async def resume(endpoint_id: str, request: Request, relay: RelayOf, post: Submitted) -> Response:
-    await api.change(endpoint_id, ChangedEndpoint(enabled=True), post.visitor.caller, relay)
-    return back(request, f"/ui/endpoints/{endpoint_id}", "It goes on; what was held is being sent.")
+async def resume(endpoint_id: str, request: Request, relay: RelayDep, post: FormOfSubmitter) -> Response:
+    await api.change(endpoint_id, EndpointChanges(enabled=True), post.visitor.caller, relay)
+    return redirect_back(request, f"/ui/endpoints/{endpoint_id}", "It goes on; what was held is being sent.")
 
 
 @router.post("/endpoints/{endpoint_id}/rotate")
-async def rotate(endpoint_id: str, request: Request, relay: RelayOf, post: Submitted) -> Response:
+async def rotate(endpoint_id: str, request: Request, relay: RelayDep, post: FormOfSubmitter) -> Response:
     made = await api.rotate_secret(endpoint_id, post.visitor.caller, relay)
     return render(request, "endpoint_secret.html", endpoint=made, is_new=False)
 
 
 @router.post("/endpoints/{endpoint_id}/test")
-async def test(endpoint_id: str, request: Request, relay: RelayOf, post: Submitted) -> Response:
+async def test(endpoint_id: str, request: Request, relay: RelayDep, post: FormOfSubmitter) -> Response:
     came = await api.test(endpoint_id, post.visitor.caller, relay)
     attempt = came.attempt
     what = "It took the test" if came.delivered else f"It did not take the test: {attempt.error}"
     message = f"{what} ({attempt.status_code or 'no answer'} after {attempt.duration_ms} ms)."
-    return back(request, f"/ui/endpoints/{endpoint_id}", message, good=came.delivered)
+    return redirect_back(request, f"/ui/endpoints/{endpoint_id}", message, good=came.delivered)
 
 
 @router.post("/endpoints/{endpoint_id}/delete")
-async def delete(endpoint_id: str, request: Request, relay: RelayOf, post: Submitted) -> Response:
+async def delete(endpoint_id: str, request: Request, relay: RelayDep, post: FormOfSubmitter) -> Response:
     await api.delete(endpoint_id, post.visitor.caller, relay)
-    return back(request, "/ui/endpoints", f"Deleted endpoint {endpoint_id}.")
+    return redirect_back(request, "/ui/endpoints", f"Deleted endpoint {endpoint_id}.")
 
 
-async def _fared(relay: Relay, endpoint: Endpoint, window: str) -> list[Cell]:
+async def _delivery_grid(relay: Relay, endpoint: Endpoint, window: str) -> list[GridCell]:
     edges = edges_of(WINDOWS[window], relay.clock())
     found = await relay.db.read(lambda session: hourly.outcomes(session, endpoint.id, edges))
-    return row_of(edges, {one.step: Tally(one.delivered, one.exhausted, one.pending) for one in found})
+    return grid_row(edges, {one.step: Outcomes(one.delivered, one.exhausted, one.pending) for one in found})
 
 
 def _moment_ms(since: str) -> int:
     try:
-        return RecoveryOrder.model_validate({"since": since}).since
+        return RecoveryRequest.model_validate({"since": since}).since
     except ValidationError:
         raise InvalidRequest("Give a moment such as 2026-11-20T13:00.") from None
 

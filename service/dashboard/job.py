@@ -1,20 +1,21 @@
-"""/ui/jobs/ID: one job: its life as a chart, why it is not done yet, what was asked, who was told."""
+"""A job as the curl command that submits it again. The key in it is `$RELAY_API_KEY`, never a real one. Pure."""
 
 import json
+import re
+import shlex
 from typing import Any
+from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 from fastapi import APIRouter, Request, Response
 from sqlmodel import Session
 
-from service.api.auth import RelayOf
-from service.api.reconciler import Look, reconcile_one
-from service.api.transcriptions import owned
-from service.dashboard.curl import as_curl, request_of
-from service.dashboard.gantt import drawn
-from service.dashboard.posts import Submitted, back
-from service.dashboard.reasons import Seen, why_not_done
+from service.api.deps import RelayDep
+from service.api.reconciler import ReconcileResult, reconcile_one
+from service.api.transcriptions import get_owned_transcription
+from service.dashboard.explain import JobFacts, why_not_done
 from service.dashboard.render import render
-from service.dashboard.visitors import Reader
+from service.dashboard.session import FormOfSubmitter, ReaderSession, redirect_back
+from service.dashboard.timeline import chart_of
 from service.lifecycle import DeliveryStatus, Stage
 from service.relay import Relay
 from service.services.transcriptions import delete_transcription, retry_transcription
@@ -22,14 +23,64 @@ from service.store import deliveries, endpoints, inbox, system, transcription_qu
 from service.store import quotas as store_quotas
 from service.tables import Delivery, Heartbeat, Transcription
 
+REDACTED = "***"
+SECRET_NAMES = re.compile(r"sig|token|key|secret|password|credential|auth|expires|policy|session", re.IGNORECASE)
+MAX_CURL = 24  # characters: a value like this is a signature or a token more often than not
+
+
+def as_curl(job: Transcription, base_url: str) -> str:
+    """For a shell. Secrets in the recording's address and the callback's header value are hidden as well."""
+    body = json.dumps(request_of(job), ensure_ascii=False, indent=2)
+    lines = [
+        f"curl {shlex.quote(base_url + '/v1/transcriptions')}",
+        '-H "Authorization: Bearer $RELAY_API_KEY"',
+        "-H 'Content-Type: application/json'",
+        f"-d {shlex.quote(body)}",
+    ]
+    return " \\\n  ".join(lines)
+
+
+def request_of(job: Transcription) -> dict[str, Any]:
+    """What the caller asked for, with secrets hidden."""
+    callback = {"webhook_url": job.callback_url, "webhook_auth_header_name": job.callback_header}
+    if job.callback_secret_sealed:
+        callback["webhook_auth_header_value"] = REDACTED
+    asked = {**job.request, **callback, "metadata": job.caller_metadata}
+    if job.file_id:
+        asked["file_id"] = job.file_id
+    urls = ("audio_url", "webhook_url")
+    return {
+        name: without_secrets(value) if name in urls and isinstance(value, str) else value
+        for name, value in asked.items()
+        if value is not None
+    }
+
+
+def without_secrets(url: str) -> str:
+    """The address with what looks like a secret in it hidden: passwords, signatures, tokens."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return REDACTED
+    host = parts.netloc.rpartition("@")[2]
+    netloc = f"{REDACTED}@{host}" if host != parts.netloc else host
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    query = "&".join(f"{quote(name)}={_shown(name, value)}" for name, value in pairs)
+    return urlunsplit((parts.scheme, netloc, parts.path, query, ""))
+
+
+def _shown(name: str, value: str) -> str:
+    return REDACTED if SECRET_NAMES.search(name) or len(value) >= MAX_CURL else quote(value, safe="/:,")
+
+
 router = APIRouter()
 
 STEPS_SHOWN = 200
 
 
 @router.get("/jobs/{job_id}")
-async def read(job_id: str, request: Request, relay: RelayOf, visitor: Reader) -> Response:
-    job = await owned(relay, job_id, visitor.caller)
+async def read(job_id: str, request: Request, relay: RelayDep, visitor: ReaderSession) -> Response:
+    job = await get_owned_transcription(relay, job_id, visitor.caller)
     facts = await relay.db.read(lambda session: _facts(session, relay, job, visitor.caller.sees))
     return render(
         request,
@@ -42,21 +93,21 @@ async def read(job_id: str, request: Request, relay: RelayOf, visitor: Reader) -
 
 
 @router.post("/jobs/{job_id}/retry")
-async def retry_one(job_id: str, request: Request, relay: RelayOf, post: Submitted) -> Response:
-    await retry_transcription(relay, await owned(relay, job_id, post.visitor.caller))
-    return back(request, f"/ui/jobs/{job_id}", "It is being tried again.")
+async def retry_one(job_id: str, request: Request, relay: RelayDep, post: FormOfSubmitter) -> Response:
+    await retry_transcription(relay, await get_owned_transcription(relay, job_id, post.visitor.caller))
+    return redirect_back(request, f"/ui/jobs/{job_id}", "It is being tried again.")
 
 
 @router.post("/jobs/{job_id}/reconcile")
-async def reconcile(job_id: str, request: Request, relay: RelayOf, post: Submitted) -> Response:
+async def reconcile(job_id: str, request: Request, relay: RelayDep, post: FormOfSubmitter) -> Response:
     found = await reconcile_one(job_id, post.visitor.caller, relay)
-    return back(request, f"/ui/jobs/{job_id}", _told(found))
+    return redirect_back(request, f"/ui/jobs/{job_id}", _deliveries_of(found))
 
 
 @router.post("/jobs/{job_id}/delete")
-async def delete(job_id: str, request: Request, relay: RelayOf, post: Submitted) -> Response:
-    await delete_transcription(relay, await owned(relay, job_id, post.visitor.caller))
-    return back(request, "/ui/jobs", f"Deleted job {job_id}.")
+async def delete(job_id: str, request: Request, relay: RelayDep, post: FormOfSubmitter) -> Response:
+    await delete_transcription(relay, await get_owned_transcription(relay, job_id, post.visitor.caller))
+    return redirect_back(request, "/ui/jobs", f"Deleted job {job_id}.")
 
 
 def _facts(session: Session, relay: Relay, job: Transcription, sees: str | None) -> dict[str, Any]:
@@ -64,9 +115,9 @@ def _facts(session: Session, relay: Relay, job: Transcription, sees: str | None)
     steps = transcription_queries.newest_timeline_entries(session, job.id, STEPS_SHOWN)
     sent = deliveries.of_transcription(session, job.id)
     return {
-        "chart": drawn(steps, job.created_at_ms, relay.clock()),
+        "chart": chart_of(steps, job.created_at_ms, relay.clock()),
         "more_steps": len(steps) == STEPS_SHOWN,
-        "why": why_not_done(_seen(session, relay, job, sent)),
+        "why": why_not_done(_job_facts(session, relay, job, sent)),
         "summary": transcripts.summaries(session, [job.id]).get(job.id),
         "sent": sent,
         "tried": deliveries.count_attempts(session, [one.id for one in sent]),
@@ -74,13 +125,13 @@ def _facts(session: Session, relay: Relay, job: Transcription, sees: str | None)
     }
 
 
-def _seen(session: Session, relay: Relay, job: Transcription, sent: list[Delivery]) -> Seen:
+def _job_facts(session: Session, relay: Relay, job: Transcription, sent: list[Delivery]) -> JobFacts:
     """What the sentence is made from; the last two are read only where they can matter."""
     beats = system.heartbeats_of(session)
     waits = job.stage == Stage.ACCEPTED
     pending = [one for one in sent if one.status == DeliveryStatus.PENDING]
     receivers = endpoints.of_ids(session, _endpoints_of(pending), None)
-    return Seen(
+    return JobFacts(
         job=job,
         now_ms=relay.clock(),
         trouble=relay.governor.trouble() if waits else None,
@@ -106,7 +157,7 @@ def _endpoints_of(sent: list[Delivery]) -> set[str]:
     return {one.endpoint_id for one in sent if one.endpoint_id}
 
 
-def _told(found: Look) -> str:
+def _deliveries_of(found: ReconcileResult) -> str:
     if found.soniox_says is None:
         return f"There is nothing to ask: the job is {found.we_think}."
     diagnosis = f" ({found.diagnosis})" if found.diagnosis else ""

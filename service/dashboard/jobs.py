@@ -10,14 +10,11 @@ from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, Field
 from sqlmodel import Session
 
-from service.api.auth import Caller, RelayOf
-from service.api.cursors import decode
-from service.api.listing import Moment, Text
-from service.api.transcriptions import owned
-from service.dashboard.links import Blank, first_page, page_after
-from service.dashboard.posts import Submitted, back
-from service.dashboard.render import render
-from service.dashboard.visitors import Reader
+from service.api.deps import Caller, RelayDep
+from service.api.pagination import MomentParameter, Text, decode_cursor
+from service.api.transcriptions import get_owned_transcription
+from service.dashboard.render import OptionalText, first_page, page_after, render
+from service.dashboard.session import FormOfSubmitter, ReaderSession, redirect_back
 from service.errors import CallerError, InvalidRequest
 from service.ids import is_uuid
 from service.lifecycle import SonioxStatus, Stage
@@ -30,17 +27,17 @@ from service.tables import Transcription
 router = APIRouter()
 
 ROWS = 50
-AT_ONCE = 8  # deeds of one bulk order
+MAX_SELECTED = 8  # deeds of one bulk order
 
 
-class Asked(BaseModel):
+class JobsQuery(BaseModel):
     """The filters, as they stand in the address."""
 
-    status: Annotated[SonioxStatus | None, Blank] = None
-    stage: Annotated[Stage | None, Blank] = None
+    status: Annotated[SonioxStatus | None, OptionalText] = None
+    stage: Annotated[Stage | None, OptionalText] = None
     reference: Annotated[Text, Field(max_length=256)] = ""
-    after: Annotated[Moment | None, Blank] = None
-    before: Annotated[Moment | None, Blank] = None
+    after: Annotated[MomentParameter | None, OptionalText] = None
+    before: Annotated[MomentParameter | None, OptionalText] = None
     cursor: str = ""
 
     def wanted(self, caller: Caller) -> TranscriptionFilter:
@@ -57,9 +54,9 @@ class Asked(BaseModel):
 
 @router.get("/jobs")
 async def list_page(
-    request: Request, relay: RelayOf, visitor: Reader, asked: Annotated[Asked, Query()]
+    request: Request, relay: RelayDep, visitor: ReaderSession, asked: Annotated[JobsQuery, Query()]
 ) -> Response:
-    page = Page(ROWS, decode(asked.cursor))
+    page = Page(ROWS, decode_cursor(asked.cursor))
 
     def query(session: Session) -> tuple[list[Transcription], dict[str, Any], dict[str, list[str]]]:
         found = transcription_queries.page(session, asked.wanted(visitor.caller), page)
@@ -84,7 +81,9 @@ async def list_page(
 
 
 @router.get("/jobs/find")
-async def find(relay: RelayOf, visitor: Reader, q: Annotated[Text, Query(max_length=256)] = "") -> Response:
+async def find(
+    relay: RelayDep, visitor: ReaderSession, q: Annotated[Text, Query(max_length=256)] = ""
+) -> Response:
     """A job by its id here or at Soniox; anything else is taken for a client_reference_id."""
     sought = q.strip()
     if is_uuid(sought):
@@ -100,15 +99,15 @@ async def find(relay: RelayOf, visitor: Reader, q: Annotated[Text, Query(max_len
 
 
 @router.post("/jobs")
-async def do_many(request: Request, relay: RelayOf, post: Submitted) -> Response:
-    deed, done_word = _deed(relay, post.get("action"))
+async def apply_to_selected(request: Request, relay: RelayDep, post: FormOfSubmitter) -> Response:
+    deed, done_word = _apply(relay, post.get("action"))
     ids = post.all("id")[:ROWS]
-    turns = asyncio.Semaphore(AT_ONCE)
+    turns = asyncio.Semaphore(MAX_SELECTED)
 
     async def do(job_id: str) -> bool:
         async with turns:
             try:
-                await deed(await owned(relay, job_id, post.visitor.caller))
+                await deed(await get_owned_transcription(relay, job_id, post.visitor.caller))
             except CallerError:
                 return False
             return True
@@ -118,10 +117,10 @@ async def do_many(request: Request, relay: RelayOf, post: Submitted) -> Response
     message = f"{done_word} {done} {'job' if done == 1 else 'jobs'}."
     if refused:
         message += f" {refused} could not be: only failed jobs are retried, and some may be gone."
-    return back(request, _list_url(post.get("query")), message, good=bool(done))
+    return redirect_back(request, _list_url(post.get("query")), message, good=bool(done))
 
 
-def _deed(relay: Relay, action: str) -> tuple[Callable[[Transcription], Awaitable[object]], str]:
+def _apply(relay: Relay, action: str) -> tuple[Callable[[Transcription], Awaitable[object]], str]:
     match action:
         case "retry":
             return lambda job: retry_transcription(relay, job), "Retried"

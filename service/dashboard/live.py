@@ -11,27 +11,27 @@ from collections.abc import AsyncIterator
 from fastapi import APIRouter, Request
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from service.api.auth import RelayOf
-from service.dashboard.visitors import Reader
+from service.api.deps import RelayDep
+from service.dashboard.session import ReaderSession
 from service.relay import Relay
 from service.store import system
 
 router = APIRouter()
 
-LOOK_EVERY_S = 0.5
-SPEAK_EVERY_S = 15.0  # ages grow even if nothing happens
-LASTS_S = 600.0  # then the browser connects again, and its session is looked at again
+POLL_EVERY_S = 0.5
+KEEPALIVE_EVERY_S = 15.0  # ages grow even if nothing happens
+STREAM_LASTS_S = 600.0  # then the browser connects again, and its session is looked at again
 
 
 @router.get("/live", response_class=EventSourceResponse)
-async def stream(request: Request, relay: RelayOf, _visitor: Reader) -> AsyncIterator[ServerSentEvent]:
+async def stream(request: Request, relay: RelayDep, _visitor: ReaderSession) -> AsyncIterator[ServerSentEvent]:
     began_at = spoke_at = time.monotonic()
     seen = await _newest(relay)
     yield ServerSentEvent(retry=2000)
-    while not request.state.draining.is_set() and time.monotonic() - began_at < LASTS_S:
-        await asyncio.sleep(LOOK_EVERY_S)
+    while not request.state.draining.is_set() and time.monotonic() - began_at < STREAM_LASTS_S:
+        await asyncio.sleep(POLL_EVERY_S)
         newest = await _newest(relay)
-        if newest != seen or time.monotonic() - spoke_at > SPEAK_EVERY_S:
+        if newest != seen or time.monotonic() - spoke_at > KEEPALIVE_EVERY_S:
             seen, spoke_at = newest, time.monotonic()
             yield ServerSentEvent(event="changed", data={})
 

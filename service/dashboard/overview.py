@@ -5,12 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from service.api import deliveries, endpoints, transcriptions
-from service.api.auth import FiguresOf, RelayOf
-from service.api.subscription import ChangedEndpoint
-from service.dashboard.pictures import charts_of, concerns_of, flow_of, gauges_of, share
-from service.dashboard.posts import Submitted, back
+from service.api.deps import RelayDep, StatisticsDep
+from service.api.endpoints import EndpointChanges
+from service.dashboard.charts import alerts_of, charts_of, flow_of, gauges_of, share
 from service.dashboard.render import render
-from service.dashboard.visitors import HOME, Reader
+from service.dashboard.session import HOME, FormOfSubmitter, ReaderSession, redirect_back
 from service.errors import CallerError, InvalidRequest
 from service.services.statistics import WINDOWS, Length
 
@@ -19,7 +18,7 @@ router = APIRouter()
 
 @router.get("/")
 async def overview(
-    request: Request, visitor: Reader, figures: FiguresOf, window: Annotated[Length, Query()] = "24h"
+    request: Request, visitor: ReaderSession, figures: StatisticsDep, window: Annotated[Length, Query()] = "24h"
 ) -> Response:
     found = await figures.overview(visitor.caller.sees, window)
     return render(
@@ -32,31 +31,31 @@ async def overview(
         flow=flow_of(found, is_admin=visitor.caller.is_admin),
         charts=charts_of(found),
         gauges=gauges_of(found),
-        groups=concerns_of(found),
+        groups=alerts_of(found),
     )
 
 
 @router.post("/attention")
-async def mend(request: Request, post: Submitted, relay: RelayOf) -> Response:
+async def run_action(request: Request, post: FormOfSubmitter, relay: RelayDep) -> Response:
     """Do what a line of the list offers, with the API's own function for it."""
     caller, subject = post.visitor.caller, post.get("id")
     try:
         match post.get("kind"):
             case "transcription_failed":
-                await transcriptions.retry_one(subject, caller, relay)
+                await transcriptions.retry(subject, caller, relay)
                 said = "It is tried again."
             case "delivery_exhausted":
                 await deliveries.retry(subject, caller, relay)
                 said = "It is sent again, with all tries before it."
             case "endpoint_disabled":
-                await endpoints.change(subject, ChangedEndpoint(enabled=True), caller, relay)
+                await endpoints.change(subject, EndpointChanges(enabled=True), caller, relay)
                 said = "The endpoint is enabled; what was held for it is on its way."
             case "endpoint_failing":
                 tried = await endpoints.test(subject, caller, relay)
                 answer = tried.attempt.status_code or tried.attempt.error
-                return back(request, HOME, f"The test was answered with {answer}.", good=tried.delivered)
+                return redirect_back(request, HOME, f"The test was answered with {answer}.", good=tried.delivered)
             case _:
                 raise InvalidRequest("There is no such deed.")
     except CallerError as error:
-        return back(request, HOME, error.message, good=False)
-    return back(request, HOME, said)
+        return redirect_back(request, HOME, error.message, good=False)
+    return redirect_back(request, HOME, said)

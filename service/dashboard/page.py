@@ -9,12 +9,12 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.dashboard.render import render
-from service.dashboard.visitors import SignInNeeded
+from service.dashboard.session import SignInRequired
 from service.errors import CallerError, SonioxError, Unavailable
 
 log = structlog.get_logger(__name__)
 
-LARGEST_FORM = 64 * 1024  # bytes
+MAX_FORM = 64 * 1024  # bytes
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -48,15 +48,15 @@ class SecurityHeaders:
         await self._app(scope, receive, send_with_headers)
 
 
-def draw_errors(app: FastAPI) -> None:
+def install_error_pages(app: FastAPI) -> None:
     """Draw every error as a page."""
-    app.add_exception_handler(SignInNeeded, _to_sign_in)  # type: ignore[arg-type]  # starlette types the base only
+    app.add_exception_handler(SignInRequired, _to_sign_in)  # type: ignore[arg-type]  # starlette types the base only
     for kind in (CallerError, Unavailable, SonioxError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _explain)
-    app.add_exception_handler(Exception, _unforeseen)
+    app.add_exception_handler(Exception, _unexpected)
 
 
-async def _to_sign_in(request: Request, needed: SignInNeeded) -> Response:
+async def _to_sign_in(request: Request, needed: SignInRequired) -> Response:
     """Live parts are told to load the whole page. A link on another site comes without the strict cookie, so it is
     followed once more from a page of ours before anybody is asked for a key."""
     if "hx-request" in request.headers:
@@ -67,13 +67,13 @@ async def _to_sign_in(request: Request, needed: SignInNeeded) -> Response:
 
 
 async def _explain(request: Request, error: Exception) -> Response:
-    status, title, detail = _in_words(error)
+    status, title, detail = _describe(error)
     if status >= 500:
         log.warning("page_failed", path=request.url.path, http_status=status, reason=detail)
     return render(request, "error.html", status=status, error_status=status, error_title=title, detail=detail)
 
 
-async def _unforeseen(request: Request, error: Exception) -> Response:
+async def _unexpected(request: Request, error: Exception) -> Response:
     """Answered outside of the middleware."""
     log.error("page_broke", request_id=request.state.request_id, exc_info=error)
     told = {
@@ -86,7 +86,7 @@ async def _unforeseen(request: Request, error: Exception) -> Response:
     return response
 
 
-def _in_words(error: Exception) -> tuple[int, str, str]:
+def _describe(error: Exception) -> tuple[int, str, str]:
     match error:
         case CallerError():
             title = {401: "Sign in first", 403: "Not with this key", 404: "Not found"}.get(error.status_code)

@@ -1,19 +1,105 @@
-"""Pages drawn from templates. Every value is escaped; a name that is missing is an error, not an empty string."""
+"""Templates rendered: every value is escaped, and a missing name is an error."""
 
+import hashlib
+import html
+import re
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from mimetypes import guess_type
+from typing import Any, NamedTuple, Protocol
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from pydantic import BeforeValidator
 
 from service import __version__
+from service.api.pagination import encode_cursor
 from service.clock import iso
-from service.dashboard import words
-from service.dashboard.assets import asset_url
-from service.dashboard.flash import COOKIE as FLASH_COOKIE
-from service.dashboard.flash import take_flash
-from service.dashboard.sessions import Session
+from service.dashboard import format
+from service.dashboard.session import FLASH_COOKIE, Session, take_flash
+
+FOLDERS = ("", "vendor/")
+ASSET_TYPES = (".js", ".css", ".svg")
+
+
+class Asset(NamedTuple):
+    """A file as it is served."""
+
+    content: bytes
+    kind: str
+    digest: str
+
+
+@cache
+def assets() -> dict[str, Asset]:
+    """All of them by name, such as `vendor/htmx-4.0.1.min.js`."""
+    root = files("service.dashboard") / "static"
+    return {
+        prefix + file.name: _read(file)
+        for prefix in FOLDERS
+        for file in (root / prefix).iterdir()
+        if file.name.endswith(ASSET_TYPES)
+    }
+
+
+def asset_url(name: str) -> str:
+    """Where a page finds it."""
+    return f"/ui/static/{assets()[name].digest}/{name}"
+
+
+def _read(file: Traversable) -> Asset:
+    content = file.read_bytes()
+    kind, _ = guess_type(file.name)
+    return Asset(content, kind or "application/octet-stream", hashlib.sha256(content).hexdigest()[:12])
+
+
+OptionalText = BeforeValidator(lambda value: None if value == "" else value)
+"""A field of a form that nothing was entered into asks for nothing."""
+
+
+class ListLinks(Protocol):
+    """A row of a list in order of creation."""
+
+    created_at_ms: int
+    id: str
+
+
+def first_page(request: Request) -> str:
+    """The same list from its beginning."""
+    return _address(request.url.path, request.url.remove_query_params("cursor").query)
+
+
+def page_after(request: Request, row: ListLinks) -> str:
+    """The same list behind this row."""
+    return page_at(request, encode_cursor(row.created_at_ms, row.id))
+
+
+def page_at(request: Request, cursor: str) -> str:
+    """The same list from a cursor on."""
+    return _address(request.url.path, request.url.include_query_params(cursor=cursor).query)
+
+
+def _address(path: str, query: str) -> str:
+    return f"{path}?{query}" if query else path
+
+
+MARK = re.compile(r"<mark>(.*?)</mark>", re.DOTALL)
+
+
+class SnippetPart(NamedTuple):
+    """Some text, and whether it is what was searched for."""
+
+    text: str
+    hit: bool
+
+
+def snippet_parts(snippet: str) -> list[SnippetPart]:
+    """The snippet that `transcripts.hits` made, as plain text in parts."""
+    pieces = MARK.split(snippet)
+    return [SnippetPart(html.unescape(piece), n % 2 == 1) for n, piece in enumerate(pieces) if piece]
 
 
 @dataclass(frozen=True)
@@ -50,17 +136,17 @@ def _environment() -> Environment:
     made.globals |= {"asset": asset_url, "version": __version__}
     made.filters |= {
         "iso": iso,
-        "utc": words.utc,
-        "ago": words.ago,
-        "span": words.span,
-        "rough": words.rough,
-        "span_fine": words.span_fine,
-        "clip": words.clip,
-        "size": words.size,
-        "count": words.count,
-        "clock": words.clock,
-        "percent": words.percent,
-        "ms": words.ms,
+        "utc": format.utc,
+        "ago": format.ago,
+        "span": format.duration,
+        "rough": format.approximately,
+        "span_fine": format.fine_duration,
+        "clip": format.truncate,
+        "size": format.size,
+        "count": format.count,
+        "clock": format.clock_time,
+        "percent": format.percent,
+        "ms": format.ms,
     }
     return made
 

@@ -11,27 +11,24 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from service.api import transcripts as documents
-from service.api.auth import Caller, RelayOf
-from service.api.listing import Text
-from service.api.search import LONGEST_QUERY, Search
+from service.api.deps import Caller, RelayDep
+from service.api.pagination import Text
+from service.api.search import MAX_QUERY, SearchRequest
 from service.api.search import find as find_hits
-from service.api.transcriptions import owned
-from service.dashboard.lanes import lanes_of
-from service.dashboard.links import Blank
+from service.api.transcriptions import get_owned_transcription
 from service.dashboard.page import POLICY
-from service.dashboard.render import render
-from service.dashboard.sides import Row, rows_of
-from service.dashboard.snippets import marked
-from service.dashboard.visitors import Reader
+from service.dashboard.render import OptionalText, render, snippet_parts
+from service.dashboard.session import ReaderSession
+from service.dashboard.transcript_view import TranscriptRow, speaker_lanes, transcript_rows
 from service.relay import Relay
 from service.store import transcripts
 from service.store.transcripts import ChunkTimes
 from service.tables import Transcription
-from service.transcripts.formats import FORMATS
-from service.transcripts.query import Phrase, parse
+from service.transcripts.columns import unpack_tokens
+from service.transcripts.exports import FORMATS
+from service.transcripts.search_terms import Phrase, parse
 from service.transcripts.summary import LOW_CONFIDENCE
-from service.transcripts.table import unpack_tokens
-from service.transcripts.timing import timed
+from service.transcripts.tokens import timed
 
 router = APIRouter()
 
@@ -40,33 +37,37 @@ COLOURS = 6  # for speakers; those who say least share the last one
 HOST = re.compile(r"[a-z0-9.-]+(:[0-9]+)?|\[[0-9a-f:.]+\](:[0-9]+)?")
 
 
-class View(BaseModel):
+class TranscriptQuery(BaseModel):
     """What of the transcript is shown, as it stands in the address."""
 
     page: int = Field(0, ge=0, le=1_000_000)
-    at: Annotated[int | None, Field(ge=0), Blank] = None  # ms: the page where this is said
-    q: Annotated[Text, Field(max_length=LONGEST_QUERY)] = ""
+    at: Annotated[int | None, Field(ge=0), OptionalText] = None  # ms: the page where this is said
+    q: Annotated[Text, Field(max_length=MAX_QUERY)] = ""
     below: Annotated[float, Field(ge=0, le=1)] = LOW_CONFIDENCE  # what is less sure is marked
     audio: bool = False  # the visitor wants to hear the recording from where it lies
 
 
 @router.get("/jobs/{job_id}/transcript")
 async def read(
-    job_id: str, request: Request, relay: RelayOf, visitor: Reader, view: Annotated[View, Query()]
+    job_id: str,
+    request: Request,
+    relay: RelayDep,
+    visitor: ReaderSession,
+    view: Annotated[TranscriptQuery, Query()],
 ) -> Response:
-    job = await owned(relay, job_id, visitor.caller)
-    stored = await documents.stored(relay, job)
+    job = await get_owned_transcription(relay, job_id, visitor.caller)
+    stored = await documents.stored_transcript(relay, job)
     parts, heard = await relay.db.read(
         lambda session: (transcripts.chunk_times(session, job.id), transcripts.speaker_passages(session, job.id))
     )
-    here = part_at(parts, view)
+    here = chunk_at(parts, view)
     packed = None
     if here:
         packed = await relay.db.read(
             partial(transcripts.tokens_of_chunk, transcription_id=job.id, position=here.position)
         )
     duration_ms = stored.summary.get("duration_ms") or 0
-    lanes = lanes_of(heard, duration_ms, stored.summary.get("speakers") or {})
+    lanes = speaker_lanes(heard, duration_ms, stored.summary.get("speakers") or {})
     source = audio_source(job)
     response = render(
         request,
@@ -91,7 +92,11 @@ async def read(
 
 @router.get("/jobs/{job_id}/transcript/export")
 async def export(
-    job_id: str, wanted: Annotated[documents.Wanted, Query()], request: Request, visitor: Reader, relay: RelayOf
+    job_id: str,
+    wanted: Annotated[documents.TranscriptQuery, Query()],
+    request: Request,
+    visitor: ReaderSession,
+    relay: RelayDep,
 ) -> Response:
     """The API's document, for a visitor whose browser holds a session and no key."""
     response = await documents.read(job_id, wanted, request, visitor.caller, relay)
@@ -100,7 +105,7 @@ async def export(
     return response
 
 
-def part_at(parts: Sequence[ChunkTimes], view: View) -> ChunkTimes | None:
+def chunk_at(parts: Sequence[ChunkTimes], view: TranscriptQuery) -> ChunkTimes | None:
     """The part that the address asks for; the last one for what lies behind the end."""
     if view.at is not None:
         later = (part for part in parts if part.end_ms is not None and part.end_ms > view.at)
@@ -126,13 +131,13 @@ def audio_source(job: Transcription) -> tuple[str, str] | None:
     return f"{parts.scheme}://{host}", url
 
 
-def _rows(packed: bytes, phrases: Sequence[Phrase]) -> list[Row]:
+def _rows(packed: bytes, phrases: Sequence[Phrase]) -> list[TranscriptRow]:
     """A few milliseconds of work: not on the event loop."""
-    return rows_of(timed(unpack_tokens(packed)), phrases)
+    return transcript_rows(timed(unpack_tokens(packed)), phrases)
 
 
-async def _hits(relay: Relay, job: Transcription, caller: Caller, view: View) -> list[dict[str, Any]]:
+async def _hits(relay: Relay, job: Transcription, caller: Caller, view: TranscriptQuery) -> list[dict[str, Any]]:
     if not view.q.strip():
         return []
-    found = await find_hits(Search(q=view.q, limit=HITS_SHOWN, transcription_id=job.id), caller, relay)
-    return [{**hit.model_dump(), "snippet": marked(hit.snippet)} for hit in found.hits]
+    found = await find_hits(SearchRequest(q=view.q, limit=HITS_SHOWN, transcription_id=job.id), caller, relay)
+    return [{**hit.model_dump(), "snippet": snippet_parts(hit.snippet)} for hit in found.hits]

@@ -20,9 +20,9 @@ from service.store.delivery_queue import ClaimedDelivery
 from service.store.endpoints import ReceiverFailure
 from service.tables import Attempt, Recovery, TimelineEntry
 from service.tracing import attributes, traceparent_of
-from service.transcripts.codec import json_body
-from service.transcripts.envelope import JOINED, read_envelope
-from service.transcripts.table import unpack_texts
+from service.transcripts.codec import JOINED, read_envelope
+from service.transcripts.columns import unpack_texts
+from service.transcripts.exports import json_body
 
 MAX_EMBEDDED = 1024 * 1024  # bytes of the whole message
 BODY_END = b"}}"

@@ -7,7 +7,4 @@ outcome, `faults` how an operator orders trouble, `control` the door to both. It
 a double must not share our misunderstandings.
 """
 
-from service.sandbox.app import create_sandbox
-from service.sandbox.config import SandboxConfig
-
 __all__ = ["SandboxConfig", "create_sandbox"]

@@ -1,24 +1,77 @@
-"""Work through the queue: a few workers take jobs from queued over processing to completed or error."""
+"""Where a job's audio comes from: an uploaded file, or a URL fetched when processing starts."""
 
 import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
 from httpx_aiohttp import HttpxAiohttpClient
 
-from service.sandbox.audio import audio_of
-from service.sandbox.config import SandboxConfig
-from service.sandbox.errors import SonioxError
 from service.sandbox.faults import FaultBoard
-from service.sandbox.memory import Soniox, Transcription, timestamp
-from service.sandbox.recognise import Recogniser
+from service.sandbox.recogniser import Recogniser
+from service.sandbox.schemas import ApiError, file_not_found
+from service.sandbox.state import FakeProject, SandboxConfig, Transcription, timestamp
 from service.sandbox.tokens import NOMINAL_SPAN_MS, TOKEN_MS, scripted_tokens, tokens_of_words, transcript
 from service.sandbox.webhooks import Webhooks
 
+# Hosts that RFC 2606 reserves: nothing can be fetched there, so a script is all such a URL can carry.
+_RESERVED_HOST = re.compile(r"(.*\.)?(invalid|test|example|example\.(com|net|org))", re.IGNORECASE)
+
+
+def is_script_only(url: str) -> bool:
+    try:
+        return bool(_RESERVED_HOST.fullmatch(httpx.URL(url).host))
+    except httpx.InvalidURL:
+        return False  # fetching it will fail, and say so
+
+
+@asynccontextmanager
+async def audio_of(
+    job: Transcription, soniox: FakeProject, config: SandboxConfig, http: httpx.AsyncClient
+) -> AsyncIterator[Path | None]:
+    """The audio on disk for as long as the block lasts; None when there is only a script."""
+    url = job.request.audio_url
+    if url is None:
+        stored = soniox.files.get(str(job.request.file_id))
+        if stored is None:
+            raise file_not_found()
+        yield stored.path
+    elif config.recognise == "script" and is_script_only(url):
+        yield None
+    else:
+        path = soniox.fresh_path()
+        try:
+            await _fetch(url, path, config, http)
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+
+async def _fetch(url: str, path: Path, config: SandboxConfig, http: httpx.AsyncClient) -> None:
+    try:
+        async with http.stream("GET", url, follow_redirects=True) as answer:
+            answer.raise_for_status()
+            await _save(answer, path, config.max_file_bytes)
+    except Exception as error:  # whatever its host does means that there is no audio
+        reason = f"Audio could not be fetched: {type(error).__name__}"
+        raise ApiError(400, config.audio_url_error_type, reason) from error
+
+
+async def _save(answer: httpx.Response, path: Path, most: int) -> None:
+    with path.open("wb") as out:
+        async for chunk in answer.aiter_bytes():
+            out.write(chunk)
+            if out.tell() > most:
+                raise ValueError("too large")
+
 
 class Processing:
-    def __init__(self, config: SandboxConfig, soniox: Soniox, faults: FaultBoard, webhooks: Webhooks) -> None:
+    def __init__(self, config: SandboxConfig, soniox: FakeProject, faults: FaultBoard, webhooks: Webhooks) -> None:
         self._config = config
         self._soniox = soniox
         self._faults = faults
@@ -69,10 +122,10 @@ class Processing:
         else:
             self._finish(job, failure, started)
 
-    async def _transcribe(self, job: Transcription) -> SonioxError | None:
+    async def _transcribe(self, job: Transcription) -> ApiError | None:
         try:
             await self._recognise(job)
-        except SonioxError as error:
+        except ApiError as error:
             return error
         return None
 
@@ -80,7 +133,7 @@ class Processing:
         script, request = job.script, job.request
         async with audio_of(job, self._soniox, self._config, self._http) as path:
             if script.error_type:
-                raise SonioxError(400, script.error_type, "The script asked for this failure")
+                raise ApiError(400, script.error_type, "The script asked for this failure")
             if script.empty:
                 job.audio_duration_ms, tokens = 1000, []
             elif self._config.recognise == "script" or path is None:
@@ -91,7 +144,7 @@ class Processing:
                 job.audio_duration_ms, tokens = heard.duration_ms, tokens_of_words(heard.words, request)
         job.transcript = transcript(tokens)
 
-    def _finish(self, job: Transcription, failure: SonioxError | None, started: datetime) -> None:
+    def _finish(self, job: Transcription, failure: ApiError | None, started: datetime) -> None:
         reference, knobs = job.request.client_reference_id, self._faults.knobs
         if lag := self._faults.draw(knobs.lag, reference):
             job.shown_done_from = asyncio.get_running_loop().time() + lag.ms / 1000

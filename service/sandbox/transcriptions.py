@@ -8,11 +8,19 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from service.sandbox.desk import AtDesk, Desk
-from service.sandbox.errors import file_not_found, invalid_state, transcription_not_found
-from service.sandbox.memory import Transcription, timestamp
-from service.sandbox.paging import page_of
-from service.sandbox.validate import CreateTranscription, as_json, create_request, page_limit, path_id
+from service.sandbox.context import ContextDep, SandboxContext
+from service.sandbox.limits import page_of
+from service.sandbox.schemas import (
+    CreateTranscription,
+    as_json,
+    create_request,
+    file_not_found,
+    invalid_state,
+    page_limit,
+    path_id,
+    transcription_not_found,
+)
+from service.sandbox.state import Transcription, timestamp
 
 MASK = "*" * 18
 NOT_ECHOED = {"translation", "language_hints_strict", "context"}
@@ -22,7 +30,7 @@ router = APIRouter(prefix="/v1/transcriptions")
 
 
 @router.post("", status_code=201)
-async def create_transcription(request: Request, desk: AtDesk) -> dict[str, Any]:
+async def create_transcription(request: Request, desk: ContextDep) -> dict[str, Any]:
     wanted = create_request(await request.body(), desk.config.max_context_chars)
     filename = _filename(wanted, desk)
     desk.quotas.admit_transcription()
@@ -36,7 +44,9 @@ async def create_transcription(request: Request, desk: AtDesk) -> dict[str, Any]
 
 
 @router.get("")
-async def list_transcriptions(desk: AtDesk, limit: str | None = None, cursor: str | None = None) -> dict[str, Any]:
+async def list_transcriptions(
+    desk: ContextDep, limit: str | None = None, cursor: str | None = None
+) -> dict[str, Any]:
     newest_first = desk.faults.knobs.list_order == "newest"
     page, following = page_of(
         desk.soniox.transcriptions.values(), page_limit(limit), cursor, newest_first=newest_first
@@ -45,18 +55,18 @@ async def list_transcriptions(desk: AtDesk, limit: str | None = None, cursor: st
 
 
 @router.get("/count")
-async def count_transcriptions(desk: AtDesk) -> dict[str, int]:
+async def count_transcriptions(desk: ContextDep) -> dict[str, int]:
     total = len(desk.soniox.transcriptions)
     return {"total": total, "public_api": total, "playground": 0}
 
 
 @router.get("/{transcription_id}")
-async def get_transcription(transcription_id: str, desk: AtDesk) -> dict[str, Any]:
+async def get_transcription(transcription_id: str, desk: ContextDep) -> dict[str, Any]:
     return shown(_found(transcription_id, desk))
 
 
 @router.get("/{transcription_id}/transcript")
-async def get_transcript(transcription_id: str, desk: AtDesk) -> Response:
+async def get_transcript(transcription_id: str, desk: ContextDep) -> Response:
     job = _found(transcription_id, desk)
     if job.transcript is None or shown_status(job) != "completed":
         raise invalid_state(f"Transcription is {shown_status(job)}, so there is no transcript.")
@@ -65,7 +75,7 @@ async def get_transcript(transcription_id: str, desk: AtDesk) -> Response:
 
 
 @router.delete("/{transcription_id}", status_code=204)
-async def delete_transcription(transcription_id: str, desk: AtDesk) -> Response:
+async def delete_transcription(transcription_id: str, desk: ContextDep) -> Response:
     job = _found(transcription_id, desk)
     if shown_status(job) == "processing":
         raise invalid_state("Transcription is being processed and cannot be deleted.")
@@ -75,7 +85,7 @@ async def delete_transcription(transcription_id: str, desk: AtDesk) -> Response:
     return Response(status_code=204)
 
 
-def _filename(wanted: CreateTranscription, desk: Desk) -> str:
+def _filename(wanted: CreateTranscription, desk: SandboxContext) -> str:
     if wanted.audio_url:
         return re.split("[?#]", wanted.audio_url)[0].rpartition("/")[2]
     stored = desk.soniox.files.get(str(wanted.file_id))
@@ -84,7 +94,7 @@ def _filename(wanted: CreateTranscription, desk: Desk) -> str:
     return stored.filename if stored else ""
 
 
-def _found(text: str, desk: Desk) -> Transcription:
+def _found(text: str, desk: SandboxContext) -> Transcription:
     absent = transcription_not_found()
     job_id = path_id(text, "transcription_id", desk.faults.knobs.malformed_id_status, absent)
     job = desk.soniox.transcriptions.get(job_id)

@@ -8,20 +8,20 @@ from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from service.sandbox.errors import SonioxError, detail, invalid_request
+from service.sandbox.schemas import ApiError, detail, invalid_request
 
 REFERENCE_CHARS = 256
 ENVELOPE_BYTES = 64 * 1024  # boundaries, headers and the small field around the file
 
 
 @dataclass
-class Upload:
+class ReceivedUpload:
     filename: str
     size: int
     client_reference_id: str | None
 
 
-async def receive_upload(request: Request, path: Path, most: int) -> Upload:
+async def receive_upload(request: Request, path: Path, most: int) -> ReceivedUpload:
     """Whatever goes wrong, a client gone half-way included, leaves no file behind."""
     if int(request.headers.get("content-length", 0)) > most + ENVELOPE_BYTES:
         raise _too_large(most)
@@ -73,7 +73,7 @@ class _Form:
         except FormParserError:
             raise _malformed() from None
 
-    def finish(self) -> Upload:
+    def finish(self) -> ReceivedUpload:
         if not self._ended:
             raise _malformed()
         if self._filename is None:
@@ -82,7 +82,7 @@ class _Form:
         if reference and len(reference) > REFERENCE_CHARS:
             location = "body.client_reference_id"
             raise invalid_request("Invalid request.", detail("string_too_long", location, "Too long"))
-        return Upload(self._filename, self._size, reference)
+        return ReceivedUpload(self._filename, self._size, reference)
 
     def _end_header(self) -> None:
         if bytes(self._header).lower() == b"content-disposition":
@@ -107,13 +107,13 @@ class _Form:
             self._reference += data[start:end]
 
 
-def _malformed() -> SonioxError:
+def _malformed() -> ApiError:
     return invalid_request("Invalid request: malformed multipart body.")
 
 
-def _missing_file() -> SonioxError:
+def _missing_file() -> ApiError:
     return invalid_request("Invalid request.", detail("missing", "file.file", "Field required"))
 
 
-def _too_large(most: int) -> SonioxError:
+def _too_large(most: int) -> ApiError:
     return invalid_request(f"Exceeded maximum file size (maximum is {most} bytes).")

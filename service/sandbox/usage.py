@@ -6,10 +6,9 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from service.sandbox.desk import AtDesk
-from service.sandbox.errors import detail, invalid_cursor, invalid_request
+from service.sandbox.context import ContextDep
 from service.sandbox.models import listed_models
-from service.sandbox.validate import page_limit
+from service.sandbox.schemas import detail, invalid_cursor, invalid_request, page_limit
 
 LONGEST_WINDOW = timedelta(days=31)
 FARTHEST_BACK = timedelta(days=91)
@@ -25,7 +24,7 @@ async def list_models() -> dict[str, Any]:
 
 @router.get("/usage-logs")
 async def list_usage_logs(
-    desk: AtDesk,
+    desk: ContextDep,
     start_time: str | None = None,
     end_time: str | None = None,
     limit: str | None = None,

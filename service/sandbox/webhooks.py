@@ -8,9 +8,8 @@ from typing import Any
 
 from httpx_aiohttp import HttpxAiohttpClient
 
-from service.sandbox.config import SandboxConfig
 from service.sandbox.faults import FaultBoard
-from service.sandbox.memory import Transcription
+from service.sandbox.state import SandboxConfig, Transcription
 
 REMEMBERED_ATTEMPTS = 200
 

@@ -30,7 +30,7 @@ from sqlmodel import Session, select
 from service.store.statements import insert_all, is_sqlite
 from service.tables import Passage, table_of
 from service.transcripts import passages as found
-from service.transcripts.query import Phrase
+from service.transcripts.search_terms import Phrase
 
 passages = table_of(Passage)
 words = table("search_words", column("rowid"), column("id"), column("words"))

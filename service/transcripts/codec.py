@@ -1,25 +1,150 @@
-"""Transcripts packed for storage, losslessly, in chunks that can be read one by one.
-
-The envelope holds the document without its tokens, the chunks hold the tokens. Everything here gives
-way to the event loop between chunks, so that the longest transcript stalls nobody.
-"""
+"""Transcripts packed for storage: decoded from Soniox's JSON, cut into chunks, packed without loss."""
 
 import asyncio
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from service.transcripts.cutting import cut
-from service.transcripts.envelope import JOINED, read_envelope, write_envelope
-from service.transcripts.parsing import MalformedTranscript, Reading
-from service.transcripts.passages import Passage, Passages
-from service.transcripts.serving import json_body
-from service.transcripts.summary import Summary, Tally
-from service.transcripts.table import pack_tokens, unpack_tokens
-from service.transcripts.timing import Times, effective_times, known
-from service.transcripts.tokens import Batch, Token, text_of
+import msgspec
 
-__all__ = ["Chunk", "MalformedTranscript", "Packed", "json_body", "pack", "unpack", "unpack_tokens"]
+from service.transcripts.columns import compress, decompress, pack_tokens, unpack_tokens
+from service.transcripts.passages import Passage, Passages
+from service.transcripts.summary import Summary, Tally
+from service.transcripts.tokens import Batch, Times, Token, effective_times, is_translation, known, text_of
+from service.transcripts.words import begins_word
+
+CHUNK_TOKENS = 1_000
+_LONGEST = 2 * CHUNK_TOKENS
+
+
+def cut(slices: Iterable[Sequence[Token]]) -> Iterator[list[Token]]:
+    """Yield all tokens again in chunks of CHUNK_TOKENS or somewhat more; the last may be shorter."""
+    held: list[Token] = []
+    for tokens in slices:
+        held += tokens
+        while len(held) >= _LONGEST:
+            place = _place(held)
+            yield held[:place]
+            held = held[place:]
+    while held:
+        place = _place(held) if len(held) > CHUNK_TOKENS else len(held)
+        yield held[:place]
+        held = held[place:]
+
+
+def _place(tokens: Sequence[Token]) -> int:
+    """How many of the tokens go into one chunk."""
+    last = min(len(tokens), _LONGEST)
+    for place in range(CHUNK_TOKENS, last):
+        if _is_seam(tokens[place - 1], tokens[place]):
+            return place
+    return CHUNK_TOKENS
+
+
+def _is_seam(before: Token, token: Token) -> bool:
+    """Whether nothing that belongs together is parted between these two tokens."""
+    if is_translation(token):
+        return False
+    if token.get("translation_status") == before.get("translation_status") == "original":
+        return False
+    return begins_word(text_of(before), text_of(token))
+
+
+JOINED = None
+"""Stands for a `text` that is the tokens' texts joined; Soniox's own is never null."""
+
+_LARGE = 64 * 1024
+"""From this size on, compressing would stall the event loop; in a thread it does not."""
+
+
+async def write_envelope(fields: dict[str, Any], texts: Sequence[str]) -> bytes:
+    """Pack all fields of a document; `texts` are those of its tokens, `tokens` itself is empty."""
+    if fields["text"] == "".join(texts):
+        fields = {**fields, "text": JOINED}
+    content = msgspec.json.encode(fields)
+    return await asyncio.to_thread(compress, content) if len(content) > _LARGE else compress(content)
+
+
+def read_envelope(envelope: bytes) -> dict[str, Any]:
+    """Give back the fields in Soniox's order; `text` is JOINED if it is to be made from the tokens."""
+    fields: dict[str, Any] = msgspec.json.decode(decompress(envelope))
+    return fields
+
+
+_SLICE_BYTES = 128 * 1024
+_TRIES = 8
+_ARRAY_OPENS = re.compile(rb'"tokens"\s*:\s*\[')
+_BETWEEN_TOKENS = re.compile(rb"\}\s*,\s*(?=\{)")
+
+
+class MalformedTranscript(ValueError):
+    """The body is not a transcript: JSON of the form {id, text, tokens: [objects]}."""
+
+
+_objects = msgspec.json.Decoder(list[Token])
+_fields = msgspec.json.Decoder(dict[str, Any])
+_UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+class Reading:
+    """One pass over a body: iterate for slices of tokens, then look at `fields`."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self.fields: dict[str, Any] = {}
+        """Everything but the tokens, in the order Soniox sent it; `tokens` itself holds an empty list."""
+
+    def __iter__(self) -> Iterator[list[Token]]:
+        """Yield the tokens in slices of a few hundred; MalformedTranscript as soon as it shows."""
+        position = self._open()
+        while (cut := self._cut(position)) is not None:
+            tokens, position = cut
+            yield tokens
+        yield self._rest(position)
+
+    def _open(self) -> int:
+        """Decode what stands before the tokens; return where the first one is, 0 if all is to be decoded."""
+        if len(self._body) <= _SLICE_BYTES:
+            return 0
+        for _, opening in zip(range(_TRIES), _ARRAY_OPENS.finditer(self._body), strict=False):
+            try:
+                self.fields = _fields.decode(self._body[: opening.end()] + b"]}")
+            except _UNDECODABLE:
+                continue
+            return opening.end()
+        return 0
+
+    def _cut(self, position: int) -> tuple[list[Token], int] | None:
+        """Decode the next slice; None if what is left is short, or is better decoded in one go."""
+        if position == 0 or len(self._body) - position <= _SLICE_BYTES:
+            return None
+        gaps = _BETWEEN_TOKENS.finditer(self._body, position + _SLICE_BYTES)
+        for _, gap in zip(range(_TRIES), gaps, strict=False):
+            try:
+                return _objects.decode(b"[" + self._body[position : gap.start() + 1] + b"]"), gap.end()
+            except _UNDECODABLE:
+                continue
+        return None
+
+    def _rest(self, position: int) -> list[Token]:
+        """Decode everything from a token (or the beginning) to the end of the document."""
+        body = b'{"tokens":[' + self._body[position:] if position else self._body
+        try:
+            fields = _fields.decode(body)
+        except _UNDECODABLE as error:
+            raise MalformedTranscript(f"the transcript cannot be decoded: {error}") from error
+        self.fields |= {**fields, "tokens": []}
+        for name in ("id", "text"):
+            if not isinstance(self.fields.get(name), str):
+                raise MalformedTranscript(f"the transcript's `{name}` is not a string")
+        return _checked(fields.get("tokens"))
+
+
+def _checked(tokens: Any) -> list[Token]:
+    if not isinstance(tokens, list) or not set(map(type, tokens)) <= {dict}:
+        raise MalformedTranscript("the transcript's `tokens` is not a list of objects")
+    return tokens
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,156 @@
-"""Subtitles as SRT and WebVTT: captions with the time they stay on the screen."""
+"""Subtitles: words divided into captions, and captions timed as SRT and WebVTT."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import merge
 from itertools import chain, pairwise, tee
-from math import ceil
+from math import ceil, inf
 
-from service.transcripts.captions import Caption, captions_of, length, lines_of
-from service.transcripts.options import RenderOptions
-from service.transcripts.timing import Timed
-from service.transcripts.words import Word, words_of
+from service.transcripts.filters import RenderOptions
+from service.transcripts.tokens import Timed
+from service.transcripts.words import SENTENCE_ENDS, Word, words_of
+
+PAUSE_MS = 1_200
+"""A longer silence ends a caption."""
+
+_CLAUSE_ENDS = (",", ";", ":", "–", "—", "、", "，", "；", "：", "،", "؛")  # noqa: RUF001 - marks of many scripts
+_CLOSERS = "\"'”’»)]」』"  # noqa: RUF001 - marks of many scripts
+_CLAUSE_WORTH = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenWord:
+    """A word whose times are known, in milliseconds, and never run backwards from word to word."""
+
+    text: str
+    start_ms: int
+    end_ms: int
+    speaker: str | None
+    spaced: bool
+
+
+Caption = list[SpokenWord]
+
+
+def captions_of(words: Iterable[Word], options: RenderOptions) -> Iterator[Caption]:
+    """Yield captions that fit the options: broken by speaker and pause, then sentence, then clause."""
+    for block, following in pairwise(chain(_blocks(_spoken(words)), [None])):
+        if block is not None:
+            parts = [part for sentence in _sentences(block) for part in _parts(sentence, options)]
+            yield from _joined(parts, following[0].start_ms if following else inf, options)
+
+
+def lines_of(caption: Sequence[SpokenWord], options: RenderOptions) -> list[str]:
+    """Break a caption into as few lines as it needs, of about the same length."""
+    fewest = len(_wrapped(caption, options.max_chars))
+    narrowest = ceil(length(caption) / fewest) - fewest
+    for width in range(max(1, narrowest), options.max_chars):
+        lines = _wrapped(caption, width)
+        if len(lines) == fewest:
+            return lines
+    return _wrapped(caption, options.max_chars)
+
+
+def length(words: Sequence[SpokenWord]) -> int:
+    """Characters of the words in one line."""
+    return sum(len(word.text) + word.spaced for word in words) - words[0].spaced
+
+
+def _spoken(words: Iterable[Word]) -> Iterator[SpokenWord]:
+    """Give every word a time: an unknown one is when the word before it ended."""
+    start, end = 0, 0
+    for word in words:
+        start = max(start, end if word.start_ms is None else word.start_ms)
+        end = max(start, end if word.end_ms is None else word.end_ms)
+        yield SpokenWord(word.text, start, end, word.speaker, word.spaced)
+
+
+def _blocks(words: Iterable[SpokenWord]) -> Iterator[Caption]:
+    """Divide words where the speaker changes or pauses."""
+    block: Caption = []
+    for word in words:
+        if block and (word.speaker != block[-1].speaker or word.start_ms - block[-1].end_ms > PAUSE_MS):
+            yield block
+            block = []
+        block.append(word)
+    if block:
+        yield block
+
+
+def _sentences(block: Sequence[SpokenWord]) -> Iterator[Caption]:
+    sentence: Caption = []
+    for word in block:
+        sentence.append(word)
+        if _ends_with(word, SENTENCE_ENDS):
+            yield sentence
+            sentence = []
+    if sentence:
+        yield sentence
+
+
+def _parts(sentence: Caption, options: RenderOptions) -> list[Caption]:
+    """Halve a sentence, and the halves, until each part fits."""
+    if len(sentence) == 1 or _fits(sentence, options):
+        return [sentence]
+    place = _middle(sentence)
+    return _parts(sentence[:place], options) + _parts(sentence[place:], options)
+
+
+def _middle(words: Sequence[SpokenWord]) -> int:
+    """The best place near the middle to part words: after a clause if one ends there."""
+    total = length(words)
+    best, least = 1, float("inf")
+    passed = 0
+    for place, word in enumerate(words[:-1], 1):
+        passed += len(word.text) + word.spaced
+        badness = abs(2 * passed - total) / total
+        badness += 0 if _ends_with(word, _CLAUSE_ENDS) else _CLAUSE_WORTH
+        if badness < least:
+            best, least = place, badness
+    return best
+
+
+def _joined(captions: Sequence[Caption], until_ms: float, options: RenderOptions) -> list[Caption]:
+    """Join a caption too short to be read to the one beside it, if the two fit together."""
+    result: list[Caption] = []
+    ends_ms = [*(caption[0].start_ms for caption in captions[1:]), until_ms]
+    for caption, end_ms in zip(captions, ends_ms, strict=True):
+        if result and _is_too_short(result[-1], caption, end_ms, options) and _fits(result[-1] + caption, options):
+            result[-1] = result[-1] + caption
+        else:
+            result.append(caption)
+    return result
+
+
+def _is_too_short(caption: Caption, following: Caption, until_ms: float, options: RenderOptions) -> bool:
+    """Whether one of two neighbours has less than the shortest duration to itself."""
+    passing_ms = following[0].start_ms
+    return min(passing_ms - caption[0].start_ms, until_ms - passing_ms) < options.min_duration_ms
+
+
+def _fits(words: Sequence[SpokenWord], options: RenderOptions) -> bool:
+    if words[-1].end_ms - words[0].start_ms > options.max_duration_ms:
+        return False
+    if length(words) > options.max_chars * options.max_lines + options.max_lines:
+        return False
+    return len(_wrapped(words, options.max_chars)) <= options.max_lines
+
+
+def _wrapped(words: Sequence[SpokenWord], width: int) -> list[str]:
+    """Fill lines one after the other; only a word that is itself wider makes a line wider."""
+    lines = [words[0].text]
+    for word in words[1:]:
+        longer = f"{lines[-1]} {word.text}" if word.spaced else lines[-1] + word.text
+        if len(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word.text)
+    return lines
+
+
+def _ends_with(word: SpokenWord, marks: tuple[str, ...]) -> bool:
+    return word.text.rstrip(_CLOSERS).endswith(marks)
+
 
 _LINGER_MS = 400
 """A word sounds on after its token's nominal end, and a reader finishes after the speaker."""

@@ -8,8 +8,7 @@ from typing import Any
 
 import msgspec
 
-from service.transcripts.timing import Times, known
-from service.transcripts.tokens import Batch
+from service.transcripts.tokens import Batch, Times, known
 from service.transcripts.words import count_words
 
 LOW_CONFIDENCE = 0.7

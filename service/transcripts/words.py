@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from service.transcripts.timing import Timed, timed
-from service.transcripts.tokens import Batch, Token, confidence_of, is_translation, text_of
+from service.transcripts.tokens import Batch, Timed, Token, confidence_of, is_translation, text_of, timed
 
 SENTENCE_ENDS = (".", "!", "?", "…", "。", "！", "？", "؟", "۔", "।", "።")  # noqa: RUF001 - marks of many scripts
 

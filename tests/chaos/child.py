@@ -22,7 +22,7 @@ PRELOADED = [
     "tests.chaos.child",
     "service.app",
     "service.cli.main",
-    "service.cli.databases",
+    "service.cli.database",
     "service.server",
     "asyncpg",
     "sqlalchemy.dialects.postgresql.asyncpg",

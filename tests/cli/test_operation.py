@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from service.cli.demo.household import free_port
+from service.cli.demo.servers import free_port
 from tests.support.command_line import SECRETS, Cli, Installation
 from tests.support.waiting import until_now
 

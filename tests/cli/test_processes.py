@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from service.cli.demo.child import Child
-from service.cli.demo.household import free_port
 from service.cli.demo.receiver import open_receiver
+from service.cli.demo.servers import ServerProcess, free_port
 from tests.support.command_line import BARE, SCRIPT, SECRETS, Cli, Installation, Running
 from tests.support.relay_app import ADMIN_KEY, AUDIO, RelayApp
 
@@ -135,13 +134,13 @@ def test_listen_goes_on_when_nobody_takes_an_event(installation: Installation) -
 
 
 @contextmanager
-def relay_process(installation: Installation, database_url: str) -> Iterator[tuple[Child, Cli]]:
+def relay_process(installation: Installation, database_url: str) -> Iterator[tuple[ServerProcess, Cli]]:
     """A relay that can be killed, beside the other one's Soniox, and a user of it."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     settings = installation.operator.variables | {"DATABASE_URL": database_url, "PORT": str(port)}
     folder = Path(database_url.removeprefix("sqlite:///")).parent
-    relay = Child("relay", ["serve"], folder, BARE | settings, f"{url}/readyz")
+    relay = ServerProcess("relay", ["serve"], folder, BARE | settings, f"{url}/readyz")
     relay.start()
     try:
         relay.wait_until_ready()

@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from service.cli.demo.household import free_port
+from service.cli.demo.servers import free_port
 from service.settings import Settings
 from tests.support.command_line import SECRETS, Cli
 from tests.support.relay_processes import REPOSITORY

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from service.cli.demo.household import free_port
+from service.cli.demo.servers import free_port
 from service.sandbox.speech import recording_path
 from tests.support.command_line import Cli, Installation
 from tests.support.relay_app import ADMIN_KEY

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from service.cli.demo.household import free_port
+from service.cli.demo.servers import free_port
 from tests.image.building import PROGRAMS, ROOT, build, buildah
 
 # Inside a mount namespace of its own: the image read-only, as `docker run --read-only --tmpfs /tmp` has it.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from service.cli.demo.household import free_port
+from service.cli.demo.servers import free_port
 from tests.support.postgres import NOBODY
 from tests.support.waiting import until_now
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import asyncpg
 
-from service.cli.demo.household import free_port
+from service.cli.demo.servers import free_port
 
 NOBODY = "nobody"  # initdb refuses to run as root
 

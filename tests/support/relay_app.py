@@ -20,8 +20,9 @@ from fastapi import FastAPI
 from service.app import create_app
 from service.db.schema import upgrade
 from service.relay import Relay
-from service.sandbox import SandboxConfig, create_sandbox
-from service.sandbox.desk import Desk
+from service.sandbox.app import create_sandbox
+from service.sandbox.context import SandboxContext
+from service.sandbox.state import SandboxConfig
 from service.server import TimeoutHttpProtocol
 from service.settings import Settings
 from tests.support.postgres import aside
@@ -44,7 +45,7 @@ class Neighbours:
 
     soniox: httpx.AsyncClient
     soniox_url: str
-    desk: Desk
+    desk: SandboxContext
     receiver: Receiver
     receiver_url: str
     in_use: bool = False

@@ -25,7 +25,7 @@ from service.clock import wall_ms
 from service.crypto import SecretBox, new_endpoint_secret
 from service.db.database import open_database
 from service.db.notify import Notifier
-from service.sandbox import SandboxConfig
+from service.sandbox.state import SandboxConfig
 from service.store import endpoints
 from service.tables import Endpoint
 from tests.chaos.forking import fork

@@ -13,7 +13,7 @@ from typing import Any
 from standardwebhooks import Webhook, WebhookVerificationError
 from typing_extensions import override
 
-from service.cli.problems import Problem, TimedOut
+from service.cli.console import CommandError, TimedOutError
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Notification:
         try:
             Webhook(secret).verify(self.body, dict(self.headers))
         except WebhookVerificationError as error:
-            raise Problem(f"the notification's signature is wrong: {error}") from None
+            raise CommandError(f"the notification's signature is wrong: {error}") from None
         return dict(json.loads(self.body))
 
 
@@ -49,7 +49,7 @@ class Receiver:
         try:
             return self._came.get(timeout=within_s)
         except queue.Empty:
-            raise TimedOut(f"no notification came within {within_s:g} s") from None
+            raise TimedOutError(f"no notification came within {within_s:g} s") from None
 
     def rest(self) -> list[Notification]:
         """What came beyond those taken."""

@@ -29,9 +29,9 @@ from service.downstream.ssrf import AddressGuard
 from service.http_client import new_client
 from service.queues import queues_of
 from service.rate_limits import AnonymousRateLimiter
-from service.sandbox import SandboxConfig
-from service.sandbox.desk import Desk
+from service.sandbox.context import SandboxContext
 from service.sandbox.faults import Faults
+from service.sandbox.state import SandboxConfig
 from service.settings import WEBHOOK_PATH, Settings
 from service.store import claims, endpoints
 from service.store.claims import Claimant
@@ -95,7 +95,7 @@ class Simulation:
         return self.processes[-1]
 
     @property
-    def desk(self) -> Desk:
+    def desk(self) -> SandboxContext:
         """The inside of Soniox."""
         return self.neighbours.desk
 

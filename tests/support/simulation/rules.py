@@ -26,7 +26,7 @@ from service.ids import new_id, new_uuid
 from service.lifecycle import DeliveryStatus, Stage
 from service.reconcile.scheduler import run_when_due
 from service.reconcile.sweep import sweep
-from service.sandbox.script import scripted
+from service.sandbox.tokens import scripted
 from service.services.transcriptions import (
     CreateRequest,
     create_transcription,

@@ -1,0 +1,41 @@
+"""The dashboard put together: its pages, assets, security headers and error pages."""
+
+from fastapi import APIRouter, FastAPI, Response
+
+from service.dashboard import admin, deliveries, endpoints, job, jobs, live, overview, search, sign_in, transcript
+from service.dashboard.page import MAX_FORM, SecurityHeaders, install_error_pages
+from service.dashboard.render import assets
+from service.dashboard.session import ReaderSession
+from service.errors import NotFound
+
+fallback = APIRouter()
+
+PAGES = (sign_in, live, overview, jobs, job, transcript, search)
+SUBPAGES = (deliveries, endpoints, admin, admin, admin, admin)
+
+
+def create_dashboard() -> FastAPI:
+    """The application below /ui, which finds `AppState` in its requests."""
+    app = FastAPI(openapi_url=None, max_body_size=MAX_FORM)
+    app.add_middleware(SecurityHeaders)
+    install_error_pages(app)
+    for page in (*PAGES, *SUBPAGES):
+        app.include_router(page.router)
+    app.include_router(fallback)
+    return app
+
+
+@fallback.get("/static/{digest}/{name:path}")
+async def asset(digest: str, name: str) -> Response:
+    """A script or style; under the hash of another version it is answered, too, but not to be kept."""
+    found = assets().get(name)
+    if found is None:
+        raise NotFound("There is no such file.")
+    kept = "public, max-age=31536000, immutable" if digest == found.digest else "no-cache"
+    return Response(found.content, media_type=found.kind, headers={"Cache-Control": kept})
+
+
+@fallback.get("/{rest:path}")
+async def not_found(rest: str, _visitor: ReaderSession) -> Response:
+    """Everything else below /ui."""
+    raise NotFound(f"There is no page at /ui/{rest}.")

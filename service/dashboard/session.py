@@ -1,0 +1,248 @@
+"""Sessions: signed cookies, who may see a page, forms that change something."""
+
+import base64
+import binascii
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
+from urllib.parse import urlencode, urlsplit
+
+from fastapi import Depends, Request, Response
+from fastapi.responses import RedirectResponse
+from starlette.datastructures import FormData
+
+from service.api.deps import BOOTSTRAP, SCOPES, Caller
+from service.crypto import SecretBox, hash_api_key
+from service.errors import InvalidRequest, PermissionDenied, Unauthenticated
+from service.relay import Relay
+from service.store import keys
+
+SESSION_COOKIE = "relay_session"
+SESSION_LASTS_S = 12 * 3600
+SESSION_PURPOSE = "dashboard session"
+TOKEN_PURPOSE = "dashboard form"  # noqa: S105  # a word in a signature, not a secret
+
+
+@dataclass(frozen=True)
+class KeyHolder:
+    """Whose key it is, and its hash."""
+
+    caller: Caller
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Session:
+    """One browser, signed in. `token` proves that a form was drawn for it."""
+
+    caller: Caller
+    name: str
+    token: str
+
+    @property
+    def may_submit(self) -> bool:
+        """True when this key may change its jobs, and not only read."""
+        return "submit" in self.caller.scopes or self.caller.is_admin
+
+
+async def open_session(relay: Relay, owner: str) -> str:
+    """The cookie for the key of `owner`, which was just checked. Raises Unauthenticated."""
+    holder = await _holder(relay, owner)
+    if holder is None:
+        raise Unauthenticated("the key was revoked this very moment")
+    content = f"{owner}.{relay.clock() // 1000 + SESSION_LASTS_S}.{secrets.token_urlsafe(16)}"
+    return f"{content}.{relay.vault.sign(SESSION_PURPOSE, content + holder.digest)}"
+
+
+async def read_session(relay: Relay, cookie: str) -> Session | None:
+    """The session of a cookie; None when it is forged, over, or its key is gone."""
+    content, _, signature = cookie.rpartition(".")
+    owner, until_s = _parse(content)
+    if until_s <= relay.clock() // 1000:
+        return None
+    holder = await _holder(relay, owner)
+    if holder is None or not relay.vault.knows_signature(SESSION_PURPOSE, content + holder.digest, signature):
+        return None
+    return Session(holder.caller, holder.name, relay.vault.sign(TOKEN_PURPOSE, cookie))
+
+
+def is_token_of(vault: SecretBox, cookie: str, token: str) -> bool:
+    """True for the token of this session's forms."""
+    return vault.knows_signature(TOKEN_PURPOSE, cookie, token)
+
+
+def set_cookie(response: Response, request: Request, name: str, value: str, lasts_s: int) -> None:
+    """Out of reach of scripts and of other sites; over https only, where we are reached so."""
+    response.set_cookie(
+        name, value, lasts_s, path="/ui", secure=_is_https(request), httponly=True, samesite="strict"
+    )
+
+
+def _is_https(request: Request) -> bool:
+    """Directly, or through the proxy in front of PUBLIC_BASE_URL."""
+    relay: Relay = request.state.relay
+    public = relay.settings.base_url
+    return request.url.scheme == "https" or public == f"https://{request.headers.get('host', '')}"
+
+
+def _parse(content: str) -> tuple[str, int]:
+    owner, _, rest = content.partition(".")
+    until = rest.partition(".")[0]
+    return owner, int(until) if until.isascii() and until.isdigit() and len(until) < 16 else 0
+
+
+async def _holder(relay: Relay, owner: str) -> KeyHolder | None:
+    if owner == BOOTSTRAP:
+        key = relay.settings.relay_api_key
+        caller = Caller(BOOTSTRAP, frozenset(SCOPES))
+        return KeyHolder(caller, "RELAY_API_KEY", hash_api_key(key.get_secret_value())) if key else None
+    found = await relay.db.read(lambda session: keys.get_valid(session, owner))
+    return KeyHolder(Caller(found.id, frozenset(found.scopes)), found.name, found.hash) if found else None
+
+
+FLASH_COOKIE = "relay_flash"
+FLASH_LASTS_S = 20
+MAX_FLASH = 600  # characters
+FLASH_PURPOSE = "dashboard flash"
+
+
+class Flash(NamedTuple):
+    """What to say, and whether it is good news."""
+
+    message: str
+    good: bool
+
+
+def flash(request: Request, response: Response, message: str, *, good: bool) -> None:
+    """Say this on the next page. Never a secret."""
+    content = base64.urlsafe_b64encode(f"{'+' if good else '-'}{message[:MAX_FLASH]}".encode()).decode()
+    signature = request.state.relay.vault.sign(FLASH_PURPOSE, content)
+    set_cookie(response, request, FLASH_COOKIE, f"{content}.{signature}", FLASH_LASTS_S)
+
+
+def take_flash(request: Request) -> Flash | None:
+    """What is to be said now; the caller deletes the cookie with the answer."""
+    content, _, signature = request.cookies.get(FLASH_COOKIE, "").partition(".")
+    if not content or not request.state.relay.vault.knows_signature(FLASH_PURPOSE, content, signature):
+        return None
+    try:
+        text = base64.urlsafe_b64decode(content).decode()
+    except (binascii.Error, ValueError):
+        return None
+    return Flash(text[1:], text[:1] == "+")
+
+
+HOME = "/ui/"
+SIGN_IN = "/ui/sign-in"
+
+
+class SignInRequired(Exception):
+    """Nobody is signed in; `url` is where that is done, and where it leads back from there."""
+
+    def __init__(self, wanted: str) -> None:
+        super().__init__("sign in first")
+        self.url = SIGN_IN if wanted == HOME else f"{SIGN_IN}?{urlencode({'next': wanted})}"
+
+
+async def current_session(request: Request) -> Session:
+    """The session of this request. Raises SignInNeeded."""
+    session = await read_session(request.state.relay, request.cookies.get(SESSION_COOKIE, ""))
+    if session is None:
+        raise SignInRequired(_wanted_page(request))
+    request.state.visitor = session
+    return session
+
+
+def session_for(scope: str) -> Callable[[Request], Awaitable[Session]]:
+    """A dependency that lets only keys with `scope` look; admin keys have all scopes."""
+
+    async def check(request: Request) -> Session:
+        visitor = await current_session(request)
+        if scope not in visitor.caller.scopes and not visitor.caller.is_admin:
+            raise PermissionDenied(f"The key “{visitor.name}” lacks the scope “{scope}”.")
+        return visitor
+
+    return check
+
+
+def _wanted_page(request: Request) -> str:
+    """What was asked for; after a form there is no page to lead back to."""
+    if request.method != "GET":
+        return HOME
+    query = f"?{request.url.query}" if request.url.query else ""
+    return request.url.path + query
+
+
+ReaderSession = Annotated[Session, Depends(session_for("read"))]
+AdminSession = Annotated[Session, Depends(session_for("admin"))]
+
+TOKEN_FIELD = "token"  # noqa: S105  # the name of a field
+MAX_FIELDS = 1_100  # a page of ticked rows
+
+
+@dataclass(frozen=True)
+class Post:
+    """A form that was sent on purpose, and by whom."""
+
+    visitor: Session
+    form: FormData
+
+    def get(self, name: str) -> str:
+        """A field; empty when it is missing."""
+        value = self.form.get(name, "")
+        return value if isinstance(value, str) else ""
+
+    def all(self, name: str) -> list[str]:
+        """All values of a field that may be ticked several times."""
+        return [value for value in self.form.getlist(name) if isinstance(value, str)]
+
+
+def form_for(scope: str) -> Callable[[Request], Awaitable[Post]]:
+    """A dependency: the form, from a page of ours that was drawn for this session, by a key with `scope`."""
+    check = session_for(scope)
+
+    async def take(request: Request) -> Post:
+        visitor = await check(request)
+        form = await read_form(request)
+        post = Post(visitor, form)
+        if not is_token_of(
+            request.state.relay.vault, request.cookies.get(SESSION_COOKIE, ""), post.get(TOKEN_FIELD)
+        ):
+            raise PermissionDenied("This form is no longer valid. Open the page again and repeat.")
+        return post
+
+    return take
+
+
+async def read_form(request: Request) -> FormData:
+    """The fields of a form of our own site. Raises PermissionDenied for one that comes from elsewhere."""
+    check_same_site(request)
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        raise InvalidRequest("Forms come as application/x-www-form-urlencoded.")
+    form = await request.form(max_files=0, max_fields=MAX_FIELDS)
+    if any(isinstance(value, str) and "\0" in value for value in form.values()):
+        raise InvalidRequest("A NUL character is not allowed.")
+    return form
+
+
+def check_same_site(request: Request) -> None:
+    """Every browser sends Origin with a form; its host must be the one that the request came to."""
+    origin = request.headers.get("origin")
+    if not origin or urlsplit(origin).netloc != request.headers.get("host", ""):
+        raise PermissionDenied("This form was not sent from a page of this dashboard.")
+
+
+def redirect_back(request: Request, url: str, message: str = "", *, good: bool = True) -> Response:
+    """Lead to a page of ours, and have it show what was done."""
+    response = RedirectResponse(url, 303)
+    if message:
+        flash(request, response, message, good=good)
+    return response
+
+
+FormOfSubmitter = Annotated[Post, Depends(form_for("submit"))]
+FormOfReader = Annotated[Post, Depends(form_for("read"))]
+FormOfAdmin = Annotated[Post, Depends(form_for("admin"))]
