@@ -91,12 +91,12 @@ async def fresh_relay(folder: Path, name: str) -> AsyncIterator[Relay]:
 
 
 @asynccontextmanager
-async def notifying(relay: Relay, at_once: int) -> AsyncIterator[None]:
-    """The notify lane of a real worker."""
+async def notifying(relay: Relay, concurrency: int) -> AsyncIterator[None]:
+    """The notify queue of a real worker."""
     stop = asyncio.Event()
-    lane = next(lane for lane in queues_of(relay) if lane.name == "notify")
-    lanes = [replace(lane, at_once=at_once)]
-    task = asyncio.create_task(Worker(relay, lanes).run(stop))
+    queue = next(queue for queue in queues_of(relay) if queue.name == "notify")
+    queues = [replace(queue, concurrency=concurrency)]
+    task = asyncio.create_task(Worker(relay, queues).run(stop))
     try:
         yield
     finally:
@@ -111,7 +111,7 @@ async def add_endpoints(relay: Relay, urls: list[str]) -> None:
             id=new_id("ep", relay.clock()),
             owner=f"owner-{number}",
             url=url,
-            secret_sealed=relay.vault.seal(new_endpoint_secret()),
+            secret_encrypted=relay.secret_box.encrypt(new_endpoint_secret()),
             created_at_ms=relay.clock(),
         )
         for number, url in enumerate(urls)
@@ -158,7 +158,7 @@ async def delivered(relay: Relay, number: int, since_ms: int) -> list[int]:
 
 
 async def relay_rate(relay: Relay) -> float:
-    """Deliveries in a second through the whole lane: claim, read, sign, send, record."""
+    """Deliveries in a second through the whole queue: claim, read, sign, send, record."""
     begun_ms = relay.clock()
     for _ in range(DELIVERED // 5):
         await append(relay, range(5))

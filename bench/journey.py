@@ -57,14 +57,14 @@ async def told_ms(database_url: str, soniox: str) -> float:
     accepted: asyncio.Queue[float] = asyncio.Queue()
     receiver = await asyncio.get_running_loop().create_server(lambda: Noting(accepted), "127.0.0.1", 0)
     address = f"http://127.0.0.1:{receiver.sockets[0].getsockname()[1]}"
-    vault, took_s = SecretBox([MASTER_SECRET.encode()]), []
+    secret_box, took_s = SecretBox([MASTER_SECRET.encode()]), []
     with relay(database_url, SONIOX_API_BASE_URL=soniox) as (port, _):
         key = {"Authorization": f"Bearer {API_KEY}"}
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
             (await client.post("/v1/endpoints", json={"url": address}, headers=key)).raise_for_status()
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for job in jobs:
-            header = {"X-Soniox-Webhook-Secret": vault.webhook_secret(job)}
+            header = {"X-Soniox-Webhook-Secret": secret_box.webhook_secret(job)}
             webhook = request(f"/webhooks/soniox?job={job}", header, '{"id":"{id}","status":"completed"}')
             began_s = time.perf_counter()
             writer.write(webhook.before + job.encode() + webhook.after)

@@ -40,7 +40,7 @@ from service.tables import Delivery, Endpoint, Removal, Transcription, Webhook
 from service.transcripts.codec import pack
 from service.worker import Worker
 
-AT_ONCE = 64  # as many as the collect lane has hands
+AT_ONCE = 64  # as many as the collect queue has hands
 JOBS = 500
 BARE_JOBS = 500
 HTTPX_JOBS = 100
@@ -79,15 +79,15 @@ async def bare(url: str, *, with_packing: bool = False) -> float:
 
 async def with_one_httpx_client(relay: Relay) -> float:
     """The same jobs through the same worker, whose calls all go through one client on httpx's own connections."""
-    ours = relay.soniox._http, relay.sender._http
+    ours = relay.soniox._http, relay.delivery_client._http
     headers = {"Authorization": "Bearer key", "Content-Type": "application/json"}
     limits = httpx.Limits(max_connections=AT_ONCE)
     async with httpx.AsyncClient(headers=headers, limits=limits, timeout=60) as client:
-        relay.soniox._http = relay.sender._http = client
+        relay.soniox._http = relay.delivery_client._http = client
         try:
             return await through_relay(relay, HTTPX_JOBS)
         finally:
-            relay.soniox._http, relay.sender._http = ours
+            relay.soniox._http, relay.delivery_client._http = ours
 
 
 @asynccontextmanager
@@ -99,7 +99,7 @@ async def relay_on(database_url: str, url: str) -> AsyncIterator[Relay]:
             id=new_id("ep", relay.clock()),
             owner="bench",
             url=f"{url}/events",
-            secret_sealed=relay.vault.seal(new_endpoint_secret()),
+            secret_encrypted=relay.secret_box.encrypt(new_endpoint_secret()),
             created_at_ms=relay.clock(),
         )
         await relay.db.write(lambda session: endpoints.add(session, endpoint))

@@ -36,8 +36,8 @@ BATCH = 32
 ROUNDS = 6
 
 
-async def wakeups(url: str) -> list[Row]:
-    """From a ring in one process to the waking of a lane in another."""
+async def notifier(url: str) -> list[Row]:
+    """From a ring in one process to the waking of a queue in another."""
     here, there, waits = Notifier(), Notifier(), []
     async with listen(url, here), listen(url, there):
         await asyncio.sleep(1)
@@ -45,7 +45,7 @@ async def wakeups(url: str) -> list[Row]:
             waking = asyncio.create_task(there.wait("collect", 1))
             await asyncio.sleep(0.01)
             begun = time.perf_counter()
-            here.ring("collect")
+            here.notify("collect")
             await waking
             waits.append((time.perf_counter() - begun) * 1000)
     cuts = statistics.quantiles(waits, n=20)
@@ -132,7 +132,7 @@ async def measure() -> list[Row]:
         url = f"{server}/relay_scale_bench"
         try:
             aside(upgrade, url)
-            return await wakeups(url) + await under_a_reader(url)
+            return await notifier(url) + await under_a_reader(url)
         finally:
             await execute(server, "DROP DATABASE relay_scale_bench WITH (FORCE)")
 

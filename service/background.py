@@ -1,4 +1,4 @@
-"""What runs beside the web routes, or alone in a worker process: the lanes and the reconciler's clock."""
+"""What runs beside the web routes, or alone in a worker process: the queues and the reconciler's clock."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from service.errors import Unavailable
+from service.errors import UnavailableError
 from service.queues import queues_of
 from service.reconcile.scheduler import SchedulerState, run_when_due
 from service.relay import Relay
@@ -64,10 +64,10 @@ async def _log_errors(part: str, work: Coroutine[Any, Any, object]) -> None:
     """Do one piece of work; what goes wrong is logged, for the next time may do better."""
     try:
         await work
-    except Unavailable as error:
+    except UnavailableError as error:
         log.warning("worker_waits_for_database", part=part, reason=str(error))
     except Exception:
-        log.exception("worker_part_broke", part=part)
+        log.exception("worker_task_failed", part=part)
 
 
 async def _run_periodically(stop: asyncio.Event, turn: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -99,4 +99,4 @@ async def _rollup_step(relay: Relay) -> None:
 async def _scrub_step(relay: Relay) -> None:
     await _log_errors("scrub", erase_deleted(relay))
     await asyncio.sleep(MIN_PAUSE_S)
-    await relay.wakeups.wait("scrub", SCRUB_EVERY_S)
+    await relay.notifier.wait("scrub", SCRUB_EVERY_S)

@@ -18,7 +18,7 @@ from functools import cache
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 DERIVATION = b"soniox-relay/webhook/v1:"
-SEALING = b"soniox-relay/seal/v1"
+SEALING = b"soniox-relay/encrypt/v1"
 SIGNING = b"soniox-relay/sign/v1"
 KEY_PREFIX = "srk_"
 ENDPOINT_SECRET_PREFIX = "whsec_"  # noqa: S105  # the public prefix of Standard Webhooks, not a secret
@@ -28,11 +28,11 @@ ENDPOINT_SECRET_PREFIX = "whsec_"  # noqa: S105  # the public prefix of Standard
 class SecretBox:
     """The master secrets, current one first; the others are still accepted."""
 
-    masters: Sequence[bytes] = field(repr=False)
+    master_secrets: Sequence[bytes] = field(repr=False)
 
     def webhook_secret(self, transcription_id: str) -> str:
         """The header value Soniox is given for one job."""
-        return _derive(self.masters[0], transcription_id).decode()
+        return _derive(self.master_secrets[0], transcription_id).decode()
 
     def knows_webhook_secret(self, given: bytes, transcription_id: str) -> bool:
         """Compare with every valid value in constant time; without a job, with the master secrets themselves.
@@ -40,43 +40,43 @@ class SecretBox:
         How long a derived value is, everybody may know; how long a master secret is, nobody.
         """
         if transcription_id:
-            derived = [_derive(master, transcription_id) for master in self.masters]
+            derived = [_derive(master, transcription_id) for master in self.master_secrets]
             matches = [hmac.compare_digest(given, value) for value in derived]  # all of them: no early exit
         else:
-            matches = [_same(given, master) for master in self.masters]
+            matches = [_same(given, master) for master in self.master_secrets]
         return any(matches)
 
-    def seal(self, secret: str) -> str:
+    def encrypt(self, secret: str) -> str:
         """Encrypt for the database."""
-        return self._boxes().encrypt(secret.encode()).decode()
+        return self._fernets().encrypt(secret.encode()).decode()
 
-    def open(self, sealed: str) -> str:
+    def decrypt(self, sealed: str) -> str:
         """Decrypt. Raises ValueError when the master secret that sealed it is gone."""
         try:
-            return self._boxes().decrypt(sealed.encode()).decode()
+            return self._fernets().decrypt(sealed.encode()).decode()
         except InvalidToken:
             raise ValueError("sealed with a master secret that is no longer set") from None
 
-    def reseal(self, sealed: str) -> str | None:
+    def reencrypt(self, sealed: str) -> str | None:
         """The same sealed with the current master secret; None when it is already, or when nobody can open it."""
         try:
-            SecretBox(self.masters[:1]).open(sealed)
+            SecretBox(self.master_secrets[:1]).decrypt(sealed)
         except ValueError:
             with suppress(ValueError):
-                return self.seal(self.open(sealed))
+                return self.encrypt(self.decrypt(sealed))
         return None
 
     def sign(self, purpose: str, text: str) -> str:
         """A signature that holds for this purpose only: for what browsers bring back to us."""
-        return _sign(self.masters[0], purpose, text)
+        return _sign(self.master_secrets[0], purpose, text)
 
     def knows_signature(self, purpose: str, text: str, given: str) -> bool:
         """Compare with the signature of every master secret."""
-        matches = [_same(given.encode(), _sign(master, purpose, text).encode()) for master in self.masters]
+        matches = [_same(given.encode(), _sign(master, purpose, text).encode()) for master in self.master_secrets]
         return any(matches)
 
-    def _boxes(self) -> MultiFernet:
-        return MultiFernet([_box(master) for master in self.masters])
+    def _fernets(self) -> MultiFernet:
+        return MultiFernet([_fernet(master) for master in self.master_secrets])
 
 
 def new_api_key() -> str:
@@ -115,7 +115,7 @@ def _as_text(digest: bytes) -> bytes:
 
 
 @cache
-def _box(master: bytes) -> Fernet:
+def _fernet(master: bytes) -> Fernet:
     return Fernet(base64.urlsafe_b64encode(hmac.digest(master, SEALING, "sha256")))
 
 

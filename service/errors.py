@@ -3,28 +3,28 @@
 RelayError
 ├── ConfigurationError              the operator mends the settings; the process refuses to start (exit 2)
 ├── CallerError                     the caller changes the request; answered with Soniox's error body
-│   ├── InvalidRequest      400     a field is wrong (`validation_errors` says where)
-│   ├── InvalidCursor       400     list again from the start
-│   ├── Unauthenticated     401     send a valid key
-│   ├── PermissionDenied    403     use a key with the scope
-│   ├── NotFound            404     it is not there, or not yours
-│   ├── InvalidState        409     wait, or act on another state
-│   ├── TooLarge            413     send less
-│   ├── UnsupportedMediaType 415    send JSON, or a form
-│   ├── IdempotencyMismatch 422     use a fresh Idempotency-Key
-│   └── TooManyRequests     429     slow down (`retry_after_s`)
-├── Unavailable             503     nothing was kept: send the same again later
-│   ├── Overloaded                  the write queue is full
-│   └── DatabaseDown                the database does not answer
+│   ├── InvalidRequestError      400     a field is wrong (`validation_errors` says where)
+│   ├── InvalidCursorError       400     list again from the start
+│   ├── UnauthenticatedError     401     send a valid key
+│   ├── PermissionDeniedError    403     use a key with the scope
+│   ├── NotFoundError            404     it is not there, or not yours
+│   ├── InvalidStateError        409     wait, or act on another state
+│   ├── TooLargeError            413     send less
+│   ├── UnsupportedMediaTypeError 415    send JSON, or a form
+│   ├── IdempotencyMismatchError 422     use a fresh Idempotency-Key
+│   └── TooManyRequestsError     429     slow down (`retry_after_s`)
+├── UnavailableError             503     nothing was kept: send the same again later
+│   ├── OverloadedError                  the write queue is full
+│   └── DatabaseDownError                the database does not answer
 └── SonioxError                     what a call to Soniox came to, sorted by what we do next
-    ├── SonioxUnreachable           nothing happened there: try again
-    ├── SonioxUncertain             it may have happened: look before trying again
-    ├── SonioxRateLimited           wait `retry_after_s`, then try again
-    ├── SonioxOutOfRoom             a quota is full: clean up, waiting does not help
-    ├── SonioxKeyTrouble            401, 402 or 403: park all work until the operator cures it
-    ├── SonioxNotFound              it is gone
-    ├── SonioxNotReady              409: read again later
-    └── SonioxRefused               never again with these bytes
+    ├── SonioxUnreachableError           nothing happened there: try again
+    ├── SonioxOutcomeUnknownError             it may have happened: look before trying again
+    ├── SonioxRateLimitedError           wait `retry_after_s`, then try again
+    ├── SonioxQuotaExceededError             a quota is full: clean up, waiting does not help
+    ├── SonioxAuthError            401, 402 or 403: park all work until the operator cures it
+    ├── SonioxNotFoundError              it is gone
+    ├── SonioxNotReadyError              409: read again later
+    └── SonioxRejectedError               never again with these bytes
 """
 
 from typing import ClassVar
@@ -69,81 +69,81 @@ class CallerError(RelayError):
         self.retry_after_s = retry_after_s
 
 
-class InvalidRequest(CallerError):
+class InvalidRequestError(CallerError):
     """A field of the request is wrong."""
 
 
-class InvalidCursor(CallerError):
+class InvalidCursorError(CallerError):
     """The cursor was not made by this relay."""
 
     error_type = "invalid_cursor"
 
 
-class Unauthenticated(CallerError):
+class UnauthenticatedError(CallerError):
     """No key, or one that is unknown or revoked."""
 
     status_code = 401
     error_type = "unauthenticated"
 
 
-class PermissionDenied(CallerError):
+class PermissionDeniedError(CallerError):
     """The key lacks the scope."""
 
     status_code = 403
     error_type = "permission_denied"
 
 
-class NotFound(CallerError):
+class NotFoundError(CallerError):
     """The thing does not exist, or belongs to another key."""
 
     status_code = 404
     error_type = "not_found"
 
 
-class InvalidState(CallerError):
+class InvalidStateError(CallerError):
     """The transcription is not in a state that allows this."""
 
     status_code = 409
     error_type = "transcription_invalid_state"
 
 
-class TooLarge(CallerError):
+class TooLargeError(CallerError):
     """The body is over its limit."""
 
     status_code = 413
     error_type = "request_too_large"
 
 
-class UnsupportedMediaType(CallerError):
+class UnsupportedMediaTypeError(CallerError):
     """The body is of another kind than the route takes."""
 
     status_code = 415
     error_type = "unsupported_media_type"
 
 
-class IdempotencyMismatch(CallerError):
+class IdempotencyMismatchError(CallerError):
     """The Idempotency-Key was used before with another body."""
 
     status_code = 422
     error_type = "idempotency_key_mismatch"
 
 
-class TooManyRequests(CallerError):
+class TooManyRequestsError(CallerError):
     """The key has spent its rate."""
 
     status_code = 429
     error_type = "limit_exceeded"
 
 
-class Unavailable(RelayError):
+class UnavailableError(RelayError):
     """Nothing was kept; the same request may be sent again."""
 
 
-class Overloaded(Unavailable):
+class OverloadedError(UnavailableError):
     """More writes are waiting than the queue may hold."""
 
 
-class DatabaseDown(Unavailable):
+class DatabaseDownError(UnavailableError):
     """The database did not take the write."""
 
 
@@ -170,33 +170,33 @@ class SonioxError(RelayError):
         self.retry_after_s = retry_after_s
 
 
-class SonioxUnreachable(SonioxError):
+class SonioxUnreachableError(SonioxError):
     """The call had no effect there."""
 
 
-class SonioxUncertain(SonioxError):
+class SonioxOutcomeUnknownError(SonioxError):
     """The call was sent and its effect is unknown."""
 
 
-class SonioxRateLimited(SonioxError):
+class SonioxRateLimitedError(SonioxError):
     """Too many requests in the last minute."""
 
 
-class SonioxOutOfRoom(SonioxError):
+class SonioxQuotaExceededError(SonioxError):
     """A quota of stored or pending things is full."""
 
 
-class SonioxKeyTrouble(SonioxError):
+class SonioxAuthError(SonioxError):
     """The key is refused, lacks a permission, or its account has no money left."""
 
 
-class SonioxNotFound(SonioxError):
+class SonioxNotFoundError(SonioxError):
     """Soniox has no such transcription or file."""
 
 
-class SonioxNotReady(SonioxError):
+class SonioxNotReadyError(SonioxError):
     """The transcription's state does not allow this yet."""
 
 
-class SonioxRefused(SonioxError):
+class SonioxRejectedError(SonioxError):
     """Soniox says no, and will say so again."""

@@ -84,10 +84,10 @@ class DeliveryStatus(enum.StrEnum):
 TRIPPED_AFTER = 5  # failures of a receiver in a row; from then on one delivery at a time probes it
 
 
-def backoff_ms(tries: int, *, first_ms: int = 500, longest_ms: int = 10_000, chance: random.Random) -> int:
+def backoff_ms(tries: int, *, first_ms: int = 500, longest_ms: int = 10_000, rng: random.Random) -> int:
     """Wait before try number `tries` + 1: doubling from `first_ms`, up to half of it added by chance.
 
     It stays short, so that a backlog drains soon after an outage; the governor's gate bounds the calls during it.
     """
     base = min(longest_ms, first_ms << min(tries, 20))
-    return base + int(base * chance.random() / 2)
+    return base + int(base * rng.random() / 2)

@@ -14,26 +14,26 @@ from service.store import claims, delivery_queue, inbox, quotas
 from service.store.claims import Claimant
 from service.store.delivery_queue import ClaimedDelivery
 from service.store.inbox import ClaimedEntry
-from service.tables import Delivery, Due, Recovery, Removal, Transcription, Webhook
-from service.worker import Lane
+from service.tables import Delivery, QueueColumns, Recovery, Removal, Transcription, Webhook
+from service.worker import Queue
 
-D = TypeVar("D", bound=Due)
-R = TypeVar("R", bound=Due | ClaimedEntry)
+D = TypeVar("D", bound=QueueColumns)
+R = TypeVar("R", bound=QueueColumns | ClaimedEntry)
 ClaimFunction = Callable[[Session, Claimant, int], Sequence[R]]
 
 
-def queues_of(relay: Relay) -> list[Lane]:
-    """All lanes, in the order of the flow."""
+def queues_of(relay: Relay) -> list[Queue]:
+    """All queues, in the order of the flow."""
 
     def claim_submissions(session: Session, claimant: Claimant, limit: int) -> Sequence[Transcription]:
         return quotas.claim_submissions(session, relay.governor.quotas, claimant, limit)
 
     return [
-        Lane("submit", Transcription, claim_submissions, submit, 16, _own_id, relay.governor.may_submit),
-        Lane("collect", Webhook, inbox.claim, collect, 64, _transcription_id),
-        Lane("notify", Delivery, delivery_queue.claim, deliver, 256, _delivery_transcription_id),
-        Lane("recover", Recovery, oldest_due(Recovery), recover, 2, _no_transcription),
-        Lane("cleanup", Removal, oldest_due(Removal), cleanup, 8, _delivery_transcription_id),
+        Queue("submit", Transcription, claim_submissions, submit, 16, _own_id, relay.governor.may_submit),
+        Queue("collect", Webhook, inbox.claim, collect, 64, _transcription_id),
+        Queue("notify", Delivery, delivery_queue.claim, deliver, 256, _delivery_transcription_id),
+        Queue("recover", Recovery, oldest_due(Recovery), recover, 2, _no_transcription),
+        Queue("cleanup", Removal, oldest_due(Removal), cleanup, 8, _delivery_transcription_id),
     ]
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from service.errors import TooManyRequests
+from service.errors import TooManyRequestsError
 
 WINDOW_S = 60
 MAX_BUCKETS = 10_000  # those that were not used for longest are forgotten: they are full again
@@ -85,12 +85,12 @@ class AnonymousRateLimiter:
 
     @contextmanager
     def visit(self, address: str, key: str) -> Iterator[None]:
-        """Check a key inside this block. Raises TooManyRequests before it; what is raised inside counts."""
+        """Check a key inside this block. Raises TooManyRequestsError before it; what is raised inside counts."""
         digest = hashlib.sha256(key.encode()).digest()
         known = self._known.pop(digest, True) is None
         if not known and (wait_s := self.count(address)):
             text = f"this address may make {self._limits.per_minute} requests per minute without a valid key"
-            raise TooManyRequests(text, retry_after_s=wait_s)
+            raise TooManyRequestsError(text, retry_after_s=wait_s)
         yield
         self._known[digest] = None
         if len(self._known) > MAX_KNOWN_KEYS:

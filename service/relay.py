@@ -58,59 +58,59 @@ class Relay:
     settings: Settings
     db: Database
     clock: Clock
-    vault: SecretBox
-    wakeups: Notifier
+    secret_box: SecretBox
+    notifier: Notifier
     governor: Governor
     soniox: Soniox
-    sender: DeliveryClient
-    name: str  # who holds the leases of this process
+    delivery_client: DeliveryClient
+    process_id: str  # who holds the leases of this process
     leases: Leases  # what this process may still believe to hold
     listing: Listing  # Soniox's own list, shared by those who look for something at the same time
-    traces: Traces
-    chance: random.Random = field(default_factory=random.Random)
+    tracing: Traces
+    rng: random.Random = field(default_factory=random.Random)
 
 
 @asynccontextmanager
 async def open_relay(settings: Settings) -> AsyncIterator[Relay]:
     """Open the database and the clients; close them when the block ends."""
-    wakeups = Notifier()
+    notifier = Notifier()
     async with (
         open_database(
             settings.database_url,
-            wakeups,
+            notifier,
             connections=settings.relay_database_connections,
             pooled=settings.is_pooled,
         ) as db,
-        listen(settings.direct_url, wakeups),
+        listen(settings.direct_url, notifier),
     ):
         clock = steady_clock(await db.now_ms())
         quotas = Quotas(settings.relay_max_pending, settings.relay_max_transcriptions, settings.relay_max_files)
         governor = Governor(db, clock, settings.relay_max_requests_per_minute, quotas)
         api_key = settings.soniox_api_key.get_secret_value()
         soniox = Soniox(
-            settings.soniox_url, api_key, governor.permit, governor.hear, telemetry.observe_soniox_call
+            settings.soniox_url, api_key, governor.acquire, governor.record_result, telemetry.observe_soniox_call
         )
-        sender = DeliveryClient(
+        delivery_client = DeliveryClient(
             AddressGuard(settings.relay_allowed_destinations), settings.relay_delivery_timeout_s
         )
-        name = f"{socket.gethostname()}:{os.getpid()}:{new_uuid(clock())[-6:]}"
-        traces = open_traces(settings.otel_exporter_otlp_endpoint, settings.otel_service_name)
+        process_id = f"{socket.gethostname()}:{os.getpid()}:{new_uuid(clock())[-6:]}"
+        tracing = open_traces(settings.otel_exporter_otlp_endpoint, settings.otel_service_name)
         try:
             yield Relay(
                 settings=settings,
                 db=db,
                 clock=clock,
-                vault=SecretBox(settings.master_secrets),
-                wakeups=wakeups,
+                secret_box=SecretBox(settings.master_secrets),
+                notifier=notifier,
                 governor=governor,
                 soniox=soniox,
                 leases=Leases(clock),
                 listing=Listing(soniox, clock),
-                sender=sender,
-                name=name,
-                traces=traces,
+                delivery_client=delivery_client,
+                process_id=process_id,
+                tracing=tracing,
             )
         finally:
             await soniox.close()
-            await sender.close()
-            await asyncio.to_thread(traces.close)
+            await delivery_client.close()
+            await asyncio.to_thread(tracing.close)

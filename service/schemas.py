@@ -138,7 +138,7 @@ class Transcription(Shown):
             enable_language_identification=bool(request.get("enable_language_identification")),
             webhook_url=row.callback_url,
             webhook_auth_header_name=row.callback_header,
-            webhook_auth_header_value=MASK if row.callback_secret_sealed else None,
+            webhook_auth_header_value=MASK if row.callback_secret_encrypted else None,
             webhook_status_code=row.callback_status_code,
             translation=request.get("translation"),
             context=request.get("context"),

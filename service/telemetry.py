@@ -63,23 +63,23 @@ reconciler_found = Counter(
     "relay_reconciler_found_total", "What sweeps found and mended, by kind.", ["kind"], registry=REGISTRY
 )
 step_errors = Counter(
-    "relay_step_errors_total", "Steps that ended in an unforeseen error.", ["lane"], registry=REGISTRY
+    "relay_step_errors_total", "Steps that ended in an unforeseen error.", ["queue"], registry=REGISTRY
 )
 transcriptions_open = Gauge("relay_transcriptions", "Transcriptions by stage.", ["stage"], registry=REGISTRY)
-work_waiting = Gauge("relay_work_waiting", "Rows that wait for a worker.", ["lane"], registry=REGISTRY)
+work_waiting = Gauge("relay_work_waiting", "Rows that wait for a worker.", ["queue"], registry=REGISTRY)
 oldest_waiting = Gauge(
     "relay_oldest_waiting_seconds",
-    "Age of the oldest in a stage or lane.",
+    "Age of the oldest in a stage or queue.",
     ["queue"],
     registry=REGISTRY,
 )
-soniox_parked = Gauge(
-    "relay_soniox_parked", "1 while no work goes to Soniox: refused key, rate limit or outage.", registry=REGISTRY
+soniox_blocked = Gauge(
+    "relay_soniox_blocked", "1 while no work goes to Soniox: refused key, rate limit or outage.", registry=REGISTRY
 )
-soniox_out_of_room = Counter(
-    "relay_soniox_out_of_room_total", "How often Soniox said that a quota is full.", registry=REGISTRY
+soniox_quota_exceeded = Counter(
+    "relay_soniox_quota_exceeded_total", "How often Soniox said that a quota is full.", registry=REGISTRY
 )
-work_stalled = Gauge("relay_work_stalled", "Rows long due that nobody works on.", ["lane"], registry=REGISTRY)
+work_stalled = Gauge("relay_work_stalled", "Rows long due that nobody works on.", ["queue"], registry=REGISTRY)
 soniox_held = Gauge("relay_soniox_quota_used", "What the relay holds at Soniox.", ["kind"], registry=REGISTRY)
 soniox_quota = Gauge("relay_soniox_quota_limit", "What it may hold there.", ["kind"], registry=REGISTRY)
 

@@ -82,7 +82,7 @@ def open_traces(endpoint: str, service_name: str) -> Traces:
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
     except ImportError:
-        log.warning("no_traces_are_sent", reason="install the extra: pip install 'soniox-relay[otel]'")
+        log.warning("tracing_disabled", reason="install the extra: pip install 'soniox-relay[otel]'")
         return Traces()
     provider = TracerProvider(resource=Resource.create({"service.name": service_name}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint.rstrip("/") + "/v1/traces")))

@@ -14,7 +14,7 @@ import structlog
 from fastapi import Request, Response
 from starlette.requests import ClientDisconnect
 
-from service.errors import InvalidRequest, Unauthenticated, Unavailable
+from service.errors import InvalidRequestError, UnauthenticatedError, UnavailableError
 from service.ids import is_uuid, new_uuid
 from service.rate_limits import address_of
 from service.relay import Relay
@@ -75,20 +75,20 @@ async def receive(request: Request) -> Response:
 
 
 async def _store(request: Request, now_ms: int) -> None:
-    """Raises CallerError, HTTPException and Unavailable; returns once the entry is on disk."""
+    """Raises CallerError, HTTPException and UnavailableError; returns once the entry is on disk."""
     relay: Relay = request.state.relay
     job = _authenticated_job(request, relay)
     payload = _payload(await request.body())
     entry = InboxEntry(new_uuid(now_ms), job, payload.id.lower(), payload.status, "webhook", now_ms)
     try:
         await relay.db.write_many(inbox.record, entry, wake=("collect",))
-    except Unavailable as error:
+    except UnavailableError as error:
         log.warning("webhook_not_stored", job_id=job, reason=str(error))
         raise
 
 
 def _authenticated_job(request: Request, relay: Relay) -> str:
-    """The job that is named, or nothing for one that the relay did not create. Raises Unauthenticated.
+    """The job that is named, or nothing for one that the relay did not create. Raises UnauthenticatedError.
 
     The refusal is the same for an unknown job, a wrong header and any body, however often. It counts among the
     guesses of its address, which are refused elsewhere; here a 429 would spare nothing, since the header was
@@ -96,20 +96,20 @@ def _authenticated_job(request: Request, relay: Relay) -> str:
     """
     job = request.query_params.get("job", "")
     given = request.headers.get(relay.settings.soniox_api_webhook_header, "").encode("latin-1")
-    if (job == "" or is_uuid(job)) and relay.vault.knows_webhook_secret(given, job):
+    if (job == "" or is_uuid(job)) and relay.secret_box.knows_webhook_secret(given, job):
         return job
     request.state.strangers.count(address_of(request.scope))
-    raise Unauthenticated("the webhook header is missing or wrong")
+    raise UnauthenticatedError("the webhook header is missing or wrong")
 
 
 def _payload(body: bytes) -> WebhookPayload:
-    """Raises InvalidRequest."""
+    """Raises InvalidRequestError."""
     try:
         payload = payloads.decode(body)
     except (msgspec.MsgspecError, ValueError):
         payload = None
     if payload is None or not is_uuid(payload.id) or not _is_word(payload.status):
-        raise InvalidRequest('the body is not {"id": uuid, "status": string}')
+        raise InvalidRequestError('the body is not {"id": uuid, "status": string}')
     return payload
 
 

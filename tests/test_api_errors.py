@@ -7,7 +7,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from service.errors import DatabaseDown
+from service.errors import DatabaseDownError
 from service.schemas import TranscriptionWithTimeline
 from tests.support.relay_app import ADMIN_KEY, RelayApp
 
@@ -83,7 +83,7 @@ async def test_an_outage_of_the_database_says_when_to_come_back(
     relay_app: RelayApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*_given: Any, **_named: Any) -> None:
-        raise DatabaseDown("the database does not answer")
+        raise DatabaseDownError("the database does not answer")
 
     monkeypatch.setattr(relay_app.relay.db, "write_many", fail)
     content = json.dumps({"model": "stt-async-v5", "audio_url": "https://a"})

@@ -313,7 +313,7 @@ def test_curl_never_has_a_secret_in_it() -> None:
         },
         callback_url="https://me.example.com/hook?token=verysecret",
         callback_header="X-Mine",
-        callback_secret_sealed="sealed-secret",
+        callback_secret_encrypted="sealed-secret",
         caller_metadata={"note": "it's; rm -rf /"},
     )
     command = as_curl(job, "https://relay.example.com")

@@ -20,7 +20,7 @@ from service.db import database as db_module
 from service.db import engines
 from service.db.database import Database, open_database
 from service.db.notify import Notifier
-from service.errors import DatabaseDown, Overloaded
+from service.errors import DatabaseDownError, OverloadedError
 from service.store import system, transcription_queries
 from service.tables import TimelineEntry
 from tests.support.postgres import execute
@@ -239,7 +239,7 @@ async def test_a_full_queue_refuses_and_takes_again_when_there_is_room(
 ) -> None:
     monkeypatch.setattr(db_module, "MAX_QUEUE", 3)
     results = await asyncio.gather(*[db.write(beat(str(n))) for n in range(10)], return_exceptions=True)
-    assert [type(result) for result in results] == [str] * 3 + [Overloaded] * 7
+    assert [type(result) for result in results] == [str] * 3 + [OverloadedError] * 7
     assert await names(db) == ["0", "1", "2"]
     assert await db.write(beat("later")) == "later"
 
@@ -292,7 +292,7 @@ async def test_closing_commits_what_waits(database_url: str) -> None:
 async def test_a_write_after_closing_is_refused_and_does_not_hang(database_url: str) -> None:
     async with opened(database_url) as database:
         pass
-    with pytest.raises(DatabaseDown):
+    with pytest.raises(DatabaseDownError):
         await asyncio.wait_for(database.write(beat("late")), 5)
 
 
@@ -303,9 +303,9 @@ async def test_a_postgresql_that_is_gone_says_so_and_is_used_again_when_it_is_ba
         await execute(postgres_url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         await execute(postgres_url, KICK_OUT.format(name))
         for _ in range(3):  # the broken connection first, then no new one
-            with pytest.raises(DatabaseDown):
+            with pytest.raises(DatabaseDownError):
                 await database.write(beat("during"))
-            with pytest.raises(DatabaseDown):
+            with pytest.raises(DatabaseDownError):
                 await names(database)
         await execute(postgres_url, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
         assert await database.write(beat("after")) == "after"
@@ -371,10 +371,10 @@ async def test_writes_that_stand_in_each_others_way_are_all_done_in_the_end(
 
 async def test_no_postgresql_at_all_says_so() -> None:
     async with opened("postgresql://nobody:pa55word@127.0.0.1:1/none") as database:
-        with pytest.raises(DatabaseDown) as down:
+        with pytest.raises(DatabaseDownError) as down:
             await database.write(beat("x"))
         assert "pa55word" not in str(down.value)
-        with pytest.raises(DatabaseDown):
+        with pytest.raises(DatabaseDownError):
             await names(database)
 
 
@@ -387,7 +387,7 @@ async def test_a_sqlite_file_that_somebody_else_locks_says_so_and_is_used_again_
     async with opened(f"sqlite:///{path}") as database:
         async with locked(path):
             results = await asyncio.gather(*[database.write(beat(n)) for n in "abc"], return_exceptions=True)
-            assert [type(result) for result in results] == [DatabaseDown] * 3
+            assert [type(result) for result in results] == [DatabaseDownError] * 3
         assert await database.write(beat("after")) == "after"
         assert await names(database) == ["after"]
 

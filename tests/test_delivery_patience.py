@@ -39,7 +39,7 @@ def test_no_try_is_earlier_than_the_schedule_and_the_receiver_allow(
         wait_ms = (verdict.due_at_ms or 0) - NOW_MS
         longest_ms = max(schedule[tries] * (1 + JITTER), retry_after or 0) * 1000
         assert max(schedule[tries], retry_after or 0) * 1000 - 1 <= wait_ms <= longest_ms + 1
-        pause_ms = (verdict.closed_until_ms or NOW_MS) - NOW_MS
+        pause_ms = (verdict.circuit_open_until_ms or NOW_MS) - NOW_MS
         assert 0 <= pause_ms <= min(wait_ms, MAX_PAUSE_MS)
 
 
@@ -79,7 +79,7 @@ def test_a_callback_that_says_410_is_given_up() -> None:
 
 def test_one_failure_closes_nothing() -> None:
     verdict = decide(Outcome(500, None, 5), NEW, ended_ms=NOW_MS, schedule=[3600.0], chance=0)
-    assert verdict.closed_until_ms is None
+    assert verdict.circuit_open_until_ms is None
 
 
 def test_a_receiver_is_left_alone_for_longer_and_longer() -> None:
@@ -87,7 +87,7 @@ def test_a_receiver_is_left_alone_for_longer_and_longer() -> None:
     for failures in range(14):
         past = DeliveryHistory(0, failures, NOW_MS, may_be_disabled=True)
         verdict = decide(Outcome(500, None, 5), past, ended_ms=NOW_MS, schedule=[3600.0], chance=0)
-        pauses.append(((verdict.closed_until_ms or NOW_MS) - NOW_MS) / 1000)
+        pauses.append(((verdict.circuit_open_until_ms or NOW_MS) - NOW_MS) / 1000)
     assert pauses == [0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
 
 

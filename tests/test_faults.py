@@ -89,7 +89,7 @@ async def parked(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
     monkeypatch.setattr(sweeping, "LEAKS_EVERY", 2)
     heard: list[SonioxError | None] = []
     under_way: set[asyncio.Task[Any] | None] = set()
-    hear, pass_gate, call_once = Governor.hear, Governor._pass_gate, Soniox._try
+    hear, pass_gate, call_once = Governor.record_result, Governor._wait_until_open, Soniox._try
 
     def counted(governor: Governor, error: SonioxError | None) -> None:
         heard.append(error)
@@ -105,8 +105,8 @@ async def parked(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
         finally:
             under_way.discard(asyncio.current_task())
 
-    monkeypatch.setattr(Governor, "hear", counted)
-    monkeypatch.setattr(Governor, "_pass_gate", passed)
+    monkeypatch.setattr(Governor, "record_result", counted)
+    monkeypatch.setattr(Governor, "_wait_until_open", passed)
     monkeypatch.setattr(Soniox, "_try", called)
     async with open_relay_app(database_url, relay_reconcile_interval_s=0.05) as relay_app:
         clock = Moment(relay_app.relay.clock())
@@ -212,7 +212,7 @@ async def test_jobs_go_to_soniox_in_the_order_they_came(relay_app: RelayApp) -> 
 async def test_a_storm_of_every_fault_loses_nothing_and_doubles_nothing(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(governor_module, "LONGEST_PROBE_WAIT_MS", 200)
+    monkeypatch.setattr(governor_module, "MAX_PROBE_WAIT_MS", 200)
     async with open_relay_app(database_url, relay_reconcile_grace_s=1.0) as relay_app:
         await live_through_a_storm(relay_app)
 
@@ -260,7 +260,7 @@ async def test_while_soniox_is_out_of_order_only_probes_go_out(parked: Parked) -
     parked.have_many_wait()
     assert [await parked.let_pass(20) for _ in range(5)] == [1] * 5
     assert await calls_made(relay_app) - before == 5
-    assert "out of order" in (relay_app.relay.governor.trouble() or "")
+    assert "out of order" in (relay_app.relay.governor.blocked_reason() or "")
     await relay_app.faults()
     await parked.let_pass(20)
     await until_completed(relay_app, 50)
@@ -278,13 +278,13 @@ async def test_a_refused_key_parks_all_work_and_its_cure_resumes_it(parked: Park
     parked.have_many_wait()
     assert [await parked.let_pass(15) for _ in range(3)] == [1] * 3
     assert await calls_made(relay_app) < 30
-    assert "ask your admin" in (governor.trouble() or "")
-    assert "relay_soniox_parked 1.0" in (await relay_app.client.get("/metrics")).text
+    assert "ask your admin" in (governor.blocked_reason() or "")
+    assert "relay_soniox_blocked 1.0" in (await relay_app.client.get("/metrics")).text
     await relay_app.faults()
     await parked.let_pass(15)
     await until_completed(relay_app, 30)
-    assert governor.trouble() is None
-    assert "relay_soniox_parked 0.0" in (await relay_app.client.get("/metrics")).text
+    assert governor.blocked_reason() is None
+    assert "relay_soniox_blocked 0.0" in (await relay_app.client.get("/metrics")).text
 
 
 async def test_a_rate_limit_is_waited_out_for_as_long_as_soniox_asks(parked: Parked) -> None:
@@ -301,7 +301,7 @@ async def test_a_rate_limit_is_waited_out_for_as_long_as_soniox_asks(parked: Par
 
 
 async def test_a_full_quota_stops_submissions_raises_an_alarm_and_looks_for_leaks(relay_app: RelayApp) -> None:
-    relay_app.relay.governor.room_pause_ms = 300
+    relay_app.relay.governor.quota_pause_ms = 300
     leaked = {
         "model": "stt-async-v5",
         "audio_url": "https://sandbox.invalid/leaked.wav",
@@ -317,8 +317,8 @@ async def test_a_full_quota_stops_submissions_raises_an_alarm_and_looks_for_leak
     await until_completed(relay_app, 5)
     await relay_app.until_soniox_is_empty()
     metrics = (await relay_app.client.get("/metrics")).text
-    assert "relay_soniox_out_of_room_total" in metrics
-    assert relay_app.relay.governor.out_of_room >= 1
+    assert "relay_soniox_quota_exceeded_total" in metrics
+    assert relay_app.relay.governor.quota_refusals >= 1
 
 
 async def test_clean_up_removes_the_transcription_before_its_file_and_waits_for_a_conflict(

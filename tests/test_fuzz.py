@@ -28,7 +28,7 @@ from service.cli.verify import SignedRequest, verify_steps
 from service.crypto import SecretBox, new_endpoint_secret
 from service.downstream.messages import header_mistakes
 from service.downstream.ssrf import AddressGuard, AddressRefusedError, literal_address
-from service.errors import CallerError, InvalidCursor
+from service.errors import CallerError, InvalidCursorError
 from service.http_client import retry_after_s
 from service.ids import new_id, new_uuid
 from tests.support.postgres import execute, run_on
@@ -82,7 +82,7 @@ def counted(pytestconfig: pytest.Config) -> Iterator[None]:
 @given(st.text(max_size=60) | st.binary(max_size=60).map(lambda raw: base64.urlsafe_b64encode(raw).decode()))
 def test_any_cursor_is_read_or_refused(cursor: str) -> None:
     tried["cursors"] += 1
-    with suppress(InvalidCursor):
+    with suppress(InvalidCursorError):
         decode_cursor(cursor)
 
 

@@ -19,26 +19,26 @@ from service import governor as governor_module
 from service.db.database import Database, open_database
 from service.db.notify import Notifier
 from service.errors import (
+    SonioxAuthError,
     SonioxError,
-    SonioxKeyTrouble,
-    SonioxOutOfRoom,
-    SonioxRateLimited,
-    SonioxRefused,
-    SonioxUncertain,
-    SonioxUnreachable,
+    SonioxOutcomeUnknownError,
+    SonioxQuotaExceededError,
+    SonioxRateLimitedError,
+    SonioxRejectedError,
+    SonioxUnreachableError,
 )
-from service.governor import BUSY_S, FLOORS, OUTAGE_AFTER, Governor, may_spend
+from service.governor import BUSY_S, OUTAGE_AFTER, RESERVED, Governor, is_allowed
 from service.lifecycle import Stage
 from service.store import quotas as store_quotas
 from service.store.claims import Claimant
 from service.store.quotas import Quotas, QuotaUsage
 from service.store.statements import insert_all
-from service.tables import SonioxCalls, Transcription
+from service.tables import RateWindow, Transcription
 from tests.support.waiting import until
 
 NOW_MS = 1_732_060_800_000
 PLENTY = Quotas(1000, 1000, 1000)
-SHARES = list(FLOORS)
+SHARES = list(RESERVED)
 OFTEN = 3
 looks: Counter[asyncio.Task[Any] | None] = Counter()  # in vain, of each who asks
 
@@ -96,7 +96,7 @@ async def databases(database_url: str) -> AsyncIterator[list[Database]]:
 async def granted(governors: Sequence[Governor], shares: Sequence[str]) -> Counter[str]:
     """How many of each share get their permit, when all ask at once; the others have looked often by then."""
     asking = {
-        asyncio.create_task(governors[number % len(governors)].permit(share)): share
+        asyncio.create_task(governors[number % len(governors)].acquire(share)): share
         for number, share in enumerate(shares)
     }
     await until(lambda: all(task.done() or looks[task] == OFTEN for task in asking))
@@ -149,7 +149,7 @@ async def test_a_permit_that_took_long_counts_in_the_minute_in_which_it_is_used(
 
     blocking = asyncio.create_task(db.write(block))
     await asyncio.wait_for(begun.wait(), 30)
-    asking = asyncio.create_task(governor.permit("live"))
+    asking = asyncio.create_task(governor.acquire("live"))
     await asyncio.sleep(0)  # it asks in the second that ends now
     time.now_ms += 70_000
     go_on.set()
@@ -160,9 +160,9 @@ async def test_a_permit_that_took_long_counts_in_the_minute_in_which_it_is_used(
 
 async def test_requests_that_no_longer_count_are_forgotten(governor: Governor, db: Database, time: Time) -> None:
     for _ in range(300):
-        await governor.permit("live")
+        await governor.acquire("live")
         time.now_ms += 1_000
-    seconds = await db.read(lambda session: session.exec(select(func.count()).select_from(SonioxCalls)).one())
+    seconds = await db.read(lambda session: session.exec(select(func.count()).select_from(RateWindow)).one())
     assert 60 <= seconds <= 2 * 60 + 20
 
 
@@ -176,7 +176,7 @@ async def spent(database: Database, time: Time) -> int:
 def test_no_order_of_askers_exceeds_the_rate(limit: int, askers: list[str]) -> None:
     used: dict[str, int] = {}
     for share in askers:
-        if may_spend(share, used, limit):
+        if is_allowed(share, used, limit):
             used[share] = used.get(share, 0) + 1
     assert sum(used.values()) <= limit
 
@@ -184,11 +184,11 @@ def test_no_order_of_askers_exceeds_the_rate(limit: int, askers: list[str]) -> N
 @given(st.integers(10, 1000), st.sampled_from(SHARES), st.sampled_from(SHARES))
 def test_nobody_can_take_the_floor_of_another(limit: int, greedy: str, other: str) -> None:
     used: dict[str, int] = {}
-    while may_spend(greedy, used, limit):
+    while is_allowed(greedy, used, limit):
         used[greedy] = used.get(greedy, 0) + 1
     if other != greedy:
-        for _ in range(int(limit * FLOORS[other])):
-            assert may_spend(other, used, limit)
+        for _ in range(int(limit * RESERVED[other])):
+            assert is_allowed(other, used, limit)
             used[other] = used.get(other, 0) + 1
 
 
@@ -196,26 +196,26 @@ def test_nobody_can_take_the_floor_of_another(limit: int, greedy: str, other: st
 async def test_a_refused_key_parks_all_work_and_says_why_until_a_probe_comes_through(
     governor: Governor, time: Time, status: int
 ) -> None:
-    governor.hear(SonioxKeyTrouble("pay first", status_code=status, error_type="payment_required"))
+    governor.record_result(SonioxAuthError("pay first", status_code=status, error_type="payment_required"))
     assert not governor.may_submit()
-    assert governor.trouble() == f"{status} payment_required: pay first"
+    assert governor.blocked_reason() == f"{status} payment_required: pay first"
     assert not await granted([governor], ["live"] * 5)
 
     time.now_ms += governor.key_probe_every_ms
     assert await granted([governor], ["live"] * 5) == {"live": 1}  # the probe
-    governor.hear(SonioxKeyTrouble("pay first", status_code=status, error_type="payment_required"))
+    governor.record_result(SonioxAuthError("pay first", status_code=status, error_type="payment_required"))
     assert not await granted([governor], ["live"] * 5)
 
     time.now_ms += governor.key_probe_every_ms
     assert await granted([governor], ["live"] * 5) == {"live": 1}
-    governor.hear(None)
-    assert governor.trouble() is None
+    governor.record_result(None)
+    assert governor.blocked_reason() is None
     assert governor.may_submit()
     assert await granted([governor], ["live"] * 5) == {"live": 5}
 
 
 async def test_a_probe_that_never_reports_is_replaced(governor: Governor, time: Time) -> None:
-    governor.hear(SonioxKeyTrouble("no", status_code=401))
+    governor.record_result(SonioxAuthError("no", status_code=401))
     time.now_ms += governor.key_probe_every_ms
     assert await granted([governor], ["live"] * 5) == {"live": 1}
     time.now_ms += 60_000
@@ -226,81 +226,81 @@ async def test_a_probe_that_never_reports_is_replaced(governor: Governor, time: 
 async def test_a_rate_limit_is_waited_out_even_if_an_older_request_succeeds(
     governor: Governor, time: Time, told_s: float | None, wait_ms: int
 ) -> None:
-    governor.hear(SonioxRateLimited("slow down", status_code=429, retry_after_s=told_s))
-    governor.hear(None)
+    governor.record_result(SonioxRateLimitedError("slow down", status_code=429, retry_after_s=told_s))
+    governor.record_result(None)
     time.now_ms += wait_ms - 1
     assert not governor.may_submit()
     assert not await granted([governor], ["live"])
     time.now_ms += 1
     assert await granted([governor], ["live"]) == {"live": 1}
-    governor.hear(None)
+    governor.record_result(None)
     assert governor.may_submit()
 
 
 async def test_new_work_is_claimed_as_soon_as_a_pause_is_over_even_if_nobody_waits_at_the_gate(
     governor: Governor, time: Time
 ) -> None:
-    governor.hear(SonioxRateLimited("slow down", status_code=429, retry_after_s=2.0))
+    governor.record_result(SonioxRateLimitedError("slow down", status_code=429, retry_after_s=2.0))
     time.now_ms += 1_999
     assert not governor.may_submit()
     time.now_ms += 1
     assert governor.may_submit()
-    await governor.permit("live")
+    await governor.acquire("live")
     assert not governor.may_submit()  # its request is the probe
 
 
 async def test_a_probe_that_meets_a_passing_failure_is_followed_by_another_soon(
     governor: Governor, time: Time
 ) -> None:
-    governor.hear(SonioxRateLimited("slow down", status_code=429, retry_after_s=2.0))
+    governor.record_result(SonioxRateLimitedError("slow down", status_code=429, retry_after_s=2.0))
     time.now_ms += 2_000
-    await governor.permit("live")
-    governor.hear(SonioxUncertain("cut"))
-    assert governor.trouble() is not None
+    await governor.acquire("live")
+    governor.record_result(SonioxOutcomeUnknownError("cut"))
+    assert governor.blocked_reason() is not None
     time.now_ms += 1_000
     assert governor.may_submit()
     assert await granted([governor], ["live"] * 3) == {"live": 1}
 
 
-@pytest.mark.parametrize("kind", [SonioxUncertain, SonioxUnreachable])
+@pytest.mark.parametrize("kind", [SonioxOutcomeUnknownError, SonioxUnreachableError])
 async def test_only_many_failures_in_a_row_are_an_outage(
     governor: Governor, time: Time, kind: type[SonioxError]
 ) -> None:
     for _ in range(3):
         for _ in range(OUTAGE_AFTER - 1):
-            governor.hear(kind("away"))
-        assert governor.trouble() is None
-        governor.hear(None)
+            governor.record_result(kind("away"))
+        assert governor.blocked_reason() is None
+        governor.record_result(None)
     for _ in range(OUTAGE_AFTER):
-        governor.hear(kind("away"))
-    assert governor.trouble() == "Soniox is out of order: away"
+        governor.record_result(kind("away"))
+    assert governor.blocked_reason() == "Soniox is out of order: away"
     assert not await granted([governor], ["live"] * 3)
     time.now_ms += 60_000
     assert await granted([governor], ["live"] * 3) == {"live": 1}
-    governor.hear(None)
-    assert governor.trouble() is None
+    governor.record_result(None)
+    assert governor.blocked_reason() is None
 
 
 def test_an_answer_that_soniox_gave_on_purpose_is_no_outage(governor: Governor) -> None:
     for _ in range(3 * OUTAGE_AFTER):
-        governor.hear(SonioxUnreachable("away"))
-        governor.hear(SonioxRefused("no", status_code=400))
-    assert governor.trouble() is None
+        governor.record_result(SonioxUnreachableError("away"))
+        governor.record_result(SonioxRejectedError("no", status_code=400))
+    assert governor.blocked_reason() is None
 
 
 async def test_a_full_quota_holds_submissions_but_lets_cleaning_go_on(governor: Governor, time: Time) -> None:
-    governor.hear(SonioxOutOfRoom("Total transcriptions limit reached", status_code=429))
+    governor.record_result(SonioxQuotaExceededError("Total transcriptions limit reached", status_code=429))
     assert not governor.may_submit()
-    assert governor.out_of_room == 1
-    assert governor.trouble() == "Total transcriptions limit reached"
+    assert governor.quota_refusals == 1
+    assert governor.blocked_reason() == "Total transcriptions limit reached"
     assert await granted([governor], ["clean"] * 3) == {"clean": 3}
-    time.now_ms += governor.room_pause_ms
+    time.now_ms += governor.quota_pause_ms
     assert governor.may_submit()
-    assert governor.trouble() is None
+    assert governor.blocked_reason() is None
 
 
 def test_what_others_hold_at_soniox_is_left_out_of_our_share(governor: Governor) -> None:
-    governor.others = QuotaUsage(0, 300, 20)
+    governor.foreign_usage = QuotaUsage(0, 300, 20)
     assert governor.quotas == Quotas(1000, 700, 980)
 
 

@@ -163,7 +163,7 @@ async def test_a_second_transcription_of_a_job_is_removed_at_soniox_when_its_web
     job = await relay_app.submit()
     done = await relay_app.finished(job["id"])
     await relay_app.until_soniox_is_empty()
-    secret = relay_app.relay.vault.webhook_secret(job["id"])
+    secret = relay_app.relay.secret_box.webhook_secret(job["id"])
     await made_by_hand(relay_app, f"/webhooks/soniox?job={job['id']}", secret)
     await relay_app.until_soniox_is_empty()
     assert (await relay_app.client.get(f"/v1/transcriptions/{job['id']}")).json() == done

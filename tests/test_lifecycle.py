@@ -39,7 +39,7 @@ Move = Callable[[Session, Transcription], bool]
 
 
 def begin(session: Session, _job: Transcription) -> bool:
-    """Move b, as the submit lane makes it."""
+    """Move b, as the submit queue makes it."""
     claimant = Claimant("w", NOW_MS, 1000)
     claimed = quotas.claim_submissions(session, Quotas(9, 9, 9), claimant, 5)
     return any(row.stage == Stage.SUBMITTING and not row.unsettled for row in claimed)
@@ -229,7 +229,7 @@ def test_callers_read_one_of_sonioxs_four_words(stage: Stage, last_seen: str | N
 def test_waits_grow_to_the_longest_and_chance_adds_up_to_half(
     tries: int, first: int, longest: int, seed: int
 ) -> None:
-    wait = backoff_ms(tries, first_ms=first, longest_ms=longest, chance=random.Random(seed))
+    wait = backoff_ms(tries, first_ms=first, longest_ms=longest, rng=random.Random(seed))
     base = min(longest, first * 2 ** min(tries, 20))
     assert base <= wait <= base * 1.5
 

@@ -217,7 +217,7 @@ async def test_an_unforeseen_error_brings_no_text_into_the_log_and_says_whose_it
         await until(lambda: bool(in_trouble(street)), within_s=20)
         broken = in_trouble(street)
         logged = street.relay.logged()
-    assert {(line["lane"], line["job_id"]) for line in broken} == {("collect", job)}
+    assert {(line["queue"], line["job_id"]) for line in broken} == {("collect", job)}
     words = re.findall(r"\w+", answer.json()["text"].lower())
     assert len(words) > 20
     assert " ".join(words[:3]) not in logged.lower()

@@ -159,7 +159,7 @@ async def test_a_locked_sqlite_file_answers_503_and_heals_by_itself(tmp_path: Pa
 
 async def tell(relay_app: RelayApp, job: str) -> int:
     """A webhook as Soniox would send it; gives back the status of the answer."""
-    headers = {"X-Soniox-Webhook-Secret": relay_app.relay.vault.webhook_secret(job)}
+    headers = {"X-Soniox-Webhook-Secret": relay_app.relay.secret_box.webhook_secret(job)}
     body = {"id": "0b7f9c3e-6c0e-4f0e-9a53-2f0f8f1f7d11", "status": "completed"}
     answer = await relay_app.client.post(f"/webhooks/soniox?job={job}", json=body, headers=headers)
     return answer.status_code
@@ -177,16 +177,16 @@ async def test_when_the_sweeping_process_is_killed_another_takes_over_within_two
         workers = [await processes.spawn("worker") for _ in range(2)]
         await processes.until_up(within_s=60)
         await processes.until_ready(within_s=60)
-        first = await swept_by(processes)
+        first = await leader(processes)
         sweeping = next(worker for worker in workers if f":{worker.pid}:" in first)
         sweeping.kill()
 
         async def is_swept_by_another() -> bool:
-            return await swept_by(processes) != first
+            return await leader(processes) != first
 
         await until(is_swept_by_another, within_s=2 * SWEEP_INTERVAL_S + 0.5)
 
 
-async def swept_by(processes: RelayProcesses) -> str:
+async def leader(processes: RelayProcesses) -> str:
     """The name of the process that ran the newest sweep."""
     return str((await processes.client.get("/v1/reconciler")).json()["runs"][0]["by"])

@@ -30,7 +30,7 @@ def quick_after_failures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses after a call that failed. Those of the reconciler itself stay."""
     monkeypatch.setattr(submit, "SETTLE_AFTER_MS", 500)
     monkeypatch.setattr(governor, "LOOK_AGAIN_S", 0.02)
-    monkeypatch.setattr(governor, "LONGEST_PROBE_WAIT_MS", 300)
+    monkeypatch.setattr(governor, "MAX_PROBE_WAIT_MS", 300)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ async def runs_of(relay_app: RelayApp) -> list[dict[str, Any]]:
 
 
 async def found_in(relay_app: RelayApp, kind: str) -> int:
-    return sum(run["finds"].get(kind, 0) for run in await runs_of(relay_app))
+    return sum(run["findings"].get(kind, 0) for run in await runs_of(relay_app))
 
 
 async def submit_many(relay_app: RelayApp, number: int) -> list[str]:
@@ -129,7 +129,7 @@ async def positive(number: Any) -> bool:
 
 async def forge_secret(relay_app: RelayApp) -> None:
     """As if the master secret here had been changed without keeping the previous one."""
-    object.__setattr__(relay_app.relay.vault, "masters", (b"another-master-secret-000001",))
+    object.__setattr__(relay_app.relay.secret_box, "masters", (b"another-master-secret-000001",))
 
 
 async def test_a_job_that_vanished_at_soniox_fails_with_the_reason_and_an_event(watchful: RelayApp) -> None:
@@ -164,7 +164,7 @@ async def test_what_is_ours_at_soniox_but_has_no_row_is_removed(watchful: RelayA
     reference = {"client_reference_id": "soniox-relay:01890000-0000-7000-8000-000000000000:1"}
     await watchful.soniox.post("/v1/files", files={"file": ("leaked.wav", b"audio")}, data=reference)
     theirs = await watchful.soniox.post("/v1/files", files={"file": ("theirs.wav", b"audio")})
-    watchful.relay.governor.out_of_room += 1  # as when Soniox says that a quota is full: look for leaks now
+    watchful.relay.governor.quota_refusals += 1  # as when Soniox says that a quota is full: look for leaks now
 
     async def only_theirs_is_left() -> bool:
         counts = (await watchful.at_soniox())["counts"]
@@ -195,12 +195,12 @@ async def test_a_foreign_transcription_that_points_at_us_is_adopted_only_when_co
         created = (await relay_app.soniox.post("/v1/transcriptions", json=foreign)).json()
         await relay_app.until(lambda: is_completed_at_soniox(relay_app))
         before = len(await runs_of(relay_app))
-        relay_app.relay.governor.out_of_room += 1
+        relay_app.relay.governor.quota_refusals += 1
         if configured:
             await relay_app.until(lambda: all_completed(relay_app, 1))
         else:
             await relay_app.until(lambda: have_run(relay_app, before + 2))
-            assert relay_app.relay.governor.others.transcriptions == 1  # it was seen
+            assert relay_app.relay.governor.foreign_usage.transcriptions == 1  # it was seen
         listed = (await relay_app.client.get("/v1/transcriptions")).json()["transcriptions"]
         assert [job["soniox_id"] for job in listed] == ([created["id"]] if configured else [])
 
@@ -213,7 +213,7 @@ async def test_a_webhook_in_the_same_second_as_the_sweep_changes_nothing(watchfu
     created = (await watchful.created_at_soniox())[0]
     for _ in range(3):
         url = f"/webhooks/soniox?job={job['id']}"
-        headers = {"X-Soniox-Webhook-Secret": watchful.relay.vault.webhook_secret(job["id"])}
+        headers = {"X-Soniox-Webhook-Secret": watchful.relay.secret_box.webhook_secret(job["id"])}
         told = await watchful.client.post(url, json={"id": created["id"], "status": "completed"}, headers=headers)
         assert told.status_code == 200
     await watchful.until(lambda: is_worked_off(watchful))
@@ -234,7 +234,7 @@ async def test_one_job_is_asked_about_at_once_on_demand(database_url: str) -> No
         await relay_app.until(lambda: is_submitted(relay_app, job["id"]))
         await relay_app.until(lambda: is_completed_at_soniox(relay_app))
         answer = await relay_app.client.post(f"/v1/transcriptions/{job['id']}/reconcile")
-        assert answer.json()["soniox_says"] == "completed"
+        assert answer.json()["soniox_status_now"] == "completed"
         assert answer.json()["action"] == "collect the result"
         assert (await relay_app.finished(job["id"]))["status"] == "completed"
 

@@ -140,7 +140,7 @@ async def test_what_the_previous_master_secret_sealed_outlives_it(database_url: 
         assert await reencrypt(relay_app.relay) == 0  # nothing is left to do
     async with open_relay_app(database_url, **changes) as relay_app:
         for sealed in await sealed_in(relay_app):
-            assert relay_app.relay.vault.open(sealed)
+            assert relay_app.relay.secret_box.decrypt(sealed)
         ping = (await relay_app.client.post(f"/v1/endpoints/{made['id']}/test")).json()
         assert ping["delivered"], ping
         assert relay_app.receiver.at("/events")[-1].headers["x-tenant"] == "ours"
@@ -149,9 +149,9 @@ async def test_what_the_previous_master_secret_sealed_outlives_it(database_url: 
 async def sealed_in(relay_app: RelayApp) -> list[str]:
     """Everything that is sealed."""
     [row] = await all_of(relay_app.relay.db, Endpoint)
-    past = [one["sealed"] for one in row.past_secrets]
-    callbacks = [job.callback_secret_sealed for job in await all_of(relay_app.relay.db, Transcription)]
-    return [one for one in [row.secret_sealed, row.headers_sealed, *past, *callbacks] if one]
+    past = [one["sealed"] for one in row.previous_secrets]
+    callbacks = [job.callback_secret_encrypted for job in await all_of(relay_app.relay.db, Transcription)]
+    return [one for one in [row.secret_encrypted, row.headers_encrypted, *past, *callbacks] if one]
 
 
 async def all_changed(relay_app: RelayApp, before: list[str]) -> bool:

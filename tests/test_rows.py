@@ -21,7 +21,9 @@ M = TypeVar("M", bound=SQLModel)
 MODELS = [
     model
     for name in tables.__all__
-    if isinstance(model := getattr(tables, name), type) and issubclass(model, SQLModel) and model is not tables.Due
+    if isinstance(model := getattr(tables, name), type)
+    and issubclass(model, SQLModel)
+    and model is not tables.QueueColumns
 ]
 
 

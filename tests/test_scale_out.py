@@ -164,7 +164,7 @@ async def test_a_ring_reaches_the_lanes_of_another_process(postgres_database: st
         heard = asyncio.create_task(there.wait("collect", longest_s=30))
 
         def is_heard() -> bool:
-            here.ring("collect")
+            here.notify("collect")
             return heard.done()
 
         await until(is_heard, within_s=20)

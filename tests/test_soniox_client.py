@@ -6,7 +6,7 @@ import dataclasses
 import pytest
 
 from service.cli.demo.servers import free_port
-from service.errors import SonioxError, SonioxUncertain, SonioxUnreachable
+from service.errors import SonioxError, SonioxOutcomeUnknownError, SonioxUnreachableError
 from service.http_client import RequestLimits
 from service.soniox import client
 from service.soniox.client import Soniox
@@ -66,7 +66,7 @@ def answer(body: bytes) -> bytes:
 async def test_a_create_that_nobody_heard_is_repeated() -> None:
     late = Late(answer(CREATED))
     await create_at(late)
-    assert (late.posts, late.heard) == (1, [SonioxUnreachable, None])
+    assert (late.posts, late.heard) == (1, [SonioxUnreachableError, None])
 
 
 @pytest.mark.parametrize("reply", [answer(CREATED), b"", b"HTTP/1.1 201 Cre", b"?\r\n\r\n"])
@@ -77,6 +77,6 @@ async def test_a_create_that_was_heard_is_not_repeated_whatever_failed_before_it
         client, "CREATE", dataclasses.replace(client.CREATE, caps=RequestLimits(deadline_s=5, bytes=100))
     )
     late = Late(reply)
-    with pytest.raises(SonioxUncertain):
+    with pytest.raises(SonioxOutcomeUnknownError):
         await create_at(late)
-    assert (late.posts, late.heard) == (1, [SonioxUnreachable, SonioxUncertain])
+    assert (late.posts, late.heard) == (1, [SonioxUnreachableError, SonioxOutcomeUnknownError])

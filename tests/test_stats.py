@@ -213,11 +213,11 @@ async def test_a_worker_without_a_way_to_soniox_says_why(relay_app: RelayApp) ->
     await relay_app.submit()
 
     async def is_told() -> bool:
-        return any(one["kind"] == "soniox_parked" for one in (await read(relay_app))["attention"])
+        return any(one["kind"] == "soniox_blocked" for one in (await read(relay_app))["attention"])
 
     await relay_app.until(is_told)
     alarm = (await read(relay_app))["attention"][0]
-    assert (alarm["kind"], alarm["severity"]) == ("soniox_parked", "alarm")
+    assert (alarm["kind"], alarm["severity"]) == ("soniox_blocked", "alarm")
     assert "401" in alarm["message"]
 
 

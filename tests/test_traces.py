@@ -34,7 +34,7 @@ def traced(relay_app: RelayApp) -> InMemorySpanExporter:
     spans = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(spans))
-    relay_app.relay.traces.tracer = provider.get_tracer("test")
+    relay_app.relay.tracing.tracer = provider.get_tracer("test")
     return spans
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.transcripts import codec
-from service.transcripts.codec import MalformedTranscript, Packed, pack, unpack
+from service.transcripts.codec import MalformedTranscriptError, Packed, pack, unpack
 from service.transcripts.columns import unpack_tokens
 from service.transcripts.exports import json_body
 from service.transcripts.filters import TokenFilter
@@ -175,13 +175,13 @@ def test_a_cut_is_never_made_inside_a_string_or_a_nested_value() -> None:
     ],
 )  # fmt: skip
 async def test_anything_else_is_refused(body: bytes) -> None:
-    with pytest.raises(MalformedTranscript):
+    with pytest.raises(MalformedTranscriptError):
         await pack(body)
 
 
 async def test_a_large_body_broken_in_the_middle_is_refused() -> None:
     body = encode(document([spoken(" word", 30 + 60 * n) for n in range(4_000)]))
-    with pytest.raises(MalformedTranscript):
+    with pytest.raises(MalformedTranscriptError):
         await pack(body[:300_000] + b"}" + body[300_000:])
 
 

@@ -145,7 +145,7 @@ async def test_what_cannot_be_a_job_is_refused_even_with_the_value_derived_from_
 
 
 async def test_who_works_on_the_inbox_is_woken(webhooks: WebhookClient) -> None:
-    sleeping = asyncio.create_task(webhooks.relay.wakeups.wait("collect", 60))
+    sleeping = asyncio.create_task(webhooks.relay.notifier.wait("collect", 60))
     await webhooks.post()
     await asyncio.wait_for(sleeping, 30)
 

@@ -11,13 +11,13 @@ from sqlalchemy.util import await_only
 from sqlmodel import Session
 
 from service import worker as worker_module
-from service.errors import DatabaseDown
+from service.errors import DatabaseDownError
 from service.relay import Relay, open_relay
 from service.store import claims, system
 from service.store.claims import Claimant
 from service.store.statements import insert_all
 from service.tables import Removal
-from service.worker import LEASE_MS, Lane, Worker
+from service.worker import LEASE_MS, Queue, Worker
 from tests.support.relay_app import settings_for
 from tests.support.rows import all_of
 from tests.support.simulation.deliveries import Moment
@@ -43,7 +43,7 @@ class Counting:
     asked = 0
 
     def has_asked(self) -> bool:
-        """At once, since nothing is due: the lane sleeps from here on."""
+        """At once, since nothing is due: the queue sleeps from here on."""
         return self.asked > 0
 
     def __call__(self, session: Session, claimant: Claimant, limit: int) -> Sequence[Removal]:
@@ -51,16 +51,16 @@ class Counting:
         return claim(session, claimant, limit)
 
 
-def a_worker(relay: Relay, step: Step, *, at_once: int = 4, claim: Any = claim) -> Worker:
-    """With one lane."""
-    return Worker(relay, [Lane("test", Removal, claim, step, at_once, lambda row: row.transcription_id)])
+def a_worker(relay: Relay, step: Step, *, concurrency: int = 4, claim: Any = claim) -> Worker:
+    """With one queue."""
+    return Worker(relay, [Queue("test", Removal, claim, step, concurrency, lambda row: row.transcription_id)])
 
 
 @asynccontextmanager
-async def at_work(relay: Relay, step: Step, *, at_once: int = 4, claim: Any = claim) -> AsyncIterator[None]:
-    """A worker with one lane until the block ends."""
+async def at_work(relay: Relay, step: Step, *, concurrency: int = 4, claim: Any = claim) -> AsyncIterator[None]:
+    """A worker with one queue until the block ends."""
     stop = asyncio.Event()
-    running = asyncio.create_task(a_worker(relay, step, at_once=at_once, claim=claim).run(stop))
+    running = asyncio.create_task(a_worker(relay, step, concurrency=concurrency, claim=claim).run(stop))
     try:
         yield
     finally:
@@ -96,7 +96,7 @@ async def test_a_step_that_breaks_has_its_row_put_aside_and_the_others_go_on(rel
 
     await lay_out(relay, "bad", "good-1", "good-2")
     before_ms = relay.clock()
-    async with at_work(relay, step, at_once=1):
+    async with at_work(relay, step, concurrency=1):
         await until(lambda: is_done(relay, "good-1", "good-2"))
         await until(lambda: is_put_aside(relay, "bad"))
     bad = (await rows_of(relay))["bad"]
@@ -112,7 +112,7 @@ async def is_put_aside(relay: Relay, name: str) -> bool:
 
 async def test_a_claim_that_breaks_does_not_end_its_lane(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_module, "POLL_EVERY_S", 0.02)
-    faults: list[Exception] = [ZeroDivisionError(), DatabaseDown("away"), KeyError("x")]
+    faults: list[Exception] = [ZeroDivisionError(), DatabaseDownError("away"), KeyError("x")]
 
     def moody(session: Session, claimant: Claimant, limit: int) -> Sequence[Removal]:
         if faults:
@@ -126,7 +126,7 @@ async def test_a_claim_that_breaks_does_not_end_its_lane(relay: Relay, monkeypat
 
 
 async def test_a_stop_waits_for_steps_that_end_soon(relay: Relay) -> None:
-    """The loops of the worker end first: the lane's claims, and its signs of life."""
+    """The loops of the worker end first: the queue's claims, and its signs of life."""
     begun, asked_to_stop = asyncio.Event(), asyncio.Event()
 
     async def step(relay: Relay, row: Removal) -> None:
@@ -138,9 +138,9 @@ async def test_a_stop_waits_for_steps_that_end_soon(relay: Relay) -> None:
     stop = asyncio.Event()
     running = asyncio.create_task(a_worker(relay, step).run(stop))
     await begun.wait()
-    lane = next(task for task in asyncio.all_tasks() if task.get_name() == "test")
+    queue = next(task for task in asyncio.all_tasks() if task.get_name() == "test")
     stop.set()
-    await until(lane.done)
+    await until(queue.done)
     asked_to_stop.set()
     await running
     assert await is_done(relay, "a")
@@ -160,7 +160,7 @@ async def test_a_stop_gives_back_what_does_not_end_and_claims_nothing_more(
         await asyncio.Event().wait()  # for ever
 
     await lay_out(relay, "a", "b", "c")
-    async with at_work(relay, step, at_once=2):
+    async with at_work(relay, step, concurrency=2):
         await both.wait()
     assert begun == ["a", "b"]
     now_ms = relay.clock()
@@ -201,10 +201,10 @@ async def test_a_ring_wakes_the_lane_at_once(relay: Relay, monkeypatch: pytest.M
 async def test_rings_that_come_together_are_served_by_few_claims(
     relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_module, "GATHER_S", 0.1)
+    monkeypatch.setattr(worker_module, "BATCHING_S", 0.1)
     counting = Counting()
     names = [f"r{number:02}" for number in range(40)]
-    async with at_work(relay, finish, at_once=100, claim=counting):
+    async with at_work(relay, finish, concurrency=100, claim=counting):
         started_s = asyncio.get_running_loop().time()
         for name in names:
             await lay_out(relay, name)
@@ -214,7 +214,7 @@ async def test_rings_that_come_together_are_served_by_few_claims(
 
 
 class Rests:
-    """How long a lane was ready to sleep each time."""
+    """How long a queue was ready to sleep each time."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -222,9 +222,9 @@ class Rests:
     def of(self, wait: Callable[[str, float], Awaitable[bool]]) -> Callable[[str, float], Awaitable[bool]]:
         """The same, and noted."""
 
-        async def noted(lane: str, longest_s: float) -> bool:
+        async def noted(queue: str, longest_s: float) -> bool:
             self.seconds.append(longest_s)
-            return await wait(lane, longest_s)
+            return await wait(queue, longest_s)
 
         return noted
 
@@ -234,9 +234,9 @@ async def test_a_lane_with_nothing_due_asks_seldom_and_still_finds_a_row_whose_r
 ) -> None:
     monkeypatch.setattr(worker_module, "POLL_EVERY_S", 0.02)
     monkeypatch.setattr(worker_module, "IDLE_POLL_S", 0.5)
-    monkeypatch.setattr(worker_module, "GATHER_S", 0.0)
+    monkeypatch.setattr(worker_module, "BATCHING_S", 0.0)
     counting, rests = Counting(), Rests()
-    monkeypatch.setattr(relay.wakeups, "wait", rests.of(relay.wakeups.wait))
+    monkeypatch.setattr(relay.notifier, "wait", rests.of(relay.notifier.wait))
     async with at_work(relay, finish, claim=counting):
         await until(lambda: rests.seconds[-2:] == [0.5, 0.5])  # it has rested once, found nothing and rests again
         assert counting.asked < 10
@@ -259,7 +259,7 @@ async def test_no_more_steps_run_at_once_than_the_lane_may_and_all_are_done(rela
 
     names = [f"r{number:02}" for number in range(40)]
     await lay_out(relay, *names)
-    async with at_work(relay, step, at_once=3):
+    async with at_work(relay, step, concurrency=3):
         await until(lambda: is_done(relay, *names))
     assert most == 3
 
@@ -267,7 +267,7 @@ async def test_no_more_steps_run_at_once_than_the_lane_may_and_all_are_done(rela
 async def test_a_long_step_keeps_its_row_for_as_long_as_it_works(
     relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The lane has another hand free and asks again and again meanwhile."""
+    """The queue has another hand free and asks again and again meanwhile."""
     monkeypatch.setattr(worker_module, "POLL_EVERY_S", 0.02)
     monkeypatch.setattr(worker_module, "RENEW_EVERY_S", 0.02)
     clock = Moment(relay.clock())
@@ -285,7 +285,7 @@ async def test_a_long_step_keeps_its_row_for_as_long_as_it_works(
 
     counting = Counting()
     await lay_out(relay, "long")
-    async with at_work(relay, step, at_once=2, claim=counting):
+    async with at_work(relay, step, concurrency=2, claim=counting):
         for _ in range(5):
             await until(is_held_anew)
             clock.forward(LEASE_MS * 0.9 / 1000)
@@ -319,7 +319,7 @@ async def test_on_sqlite_the_leases_of_a_killed_process_are_free_at_once_and_on_
 
 async def test_a_worker_gives_signs_of_life(relay: Relay) -> None:
     async def has_beaten() -> bool:
-        return f"worker:{relay.name}" in await relay.db.read(system.heartbeats_of)
+        return f"worker:{relay.process_id}" in await relay.db.read(system.heartbeats_of)
 
     async with at_work(relay, finish):
         await until(has_beaten)
@@ -335,8 +335,8 @@ async def test_what_a_claim_took_while_the_worker_stopped_is_given_back(relay: R
         return claim(session, claimant, limit)
 
     await lay_out(relay, "a")
-    lane = Lane("test", Removal, slow, finish, 4, lambda row: row.transcription_id)
-    running = asyncio.create_task(Worker(relay, [lane]).run(stop))
+    queue = Queue("test", Removal, slow, finish, 4, lambda row: row.transcription_id)
+    running = asyncio.create_task(Worker(relay, [queue]).run(stop))
     await asyncio.wait_for(begun.wait(), 30)
     lane_loop = next(task for task in asyncio.all_tasks() if task.get_name() == "test")
     stop.set()

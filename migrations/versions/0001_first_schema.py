@@ -91,9 +91,9 @@ def upgrade() -> None:
         sa.Column("description", sa.String(), nullable=True),
         sa.Column("rate_per_s", sa.Float(), nullable=True),
         sa.Column("max_in_flight", sa.Integer(), nullable=False),
-        sa.Column("headers_sealed", sa.String(), nullable=True),
-        sa.Column("secret_sealed", sa.String(), nullable=False),
-        sa.Column("past_secrets", sa.JSON(), nullable=False),
+        sa.Column("headers_encrypted", sa.String(), nullable=True),
+        sa.Column("secret_encrypted", sa.String(), nullable=False),
+        sa.Column("previous_secrets", sa.JSON(), nullable=False),
         sa.Column("created_at_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
@@ -170,7 +170,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
-        "offices",
+        "leader_leases",
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("holder", sa.String(), nullable=False),
         sa.Column("until_ms", sa.BigInteger(), nullable=False),
@@ -196,8 +196,8 @@ def upgrade() -> None:
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("failing_since_ms", sa.BigInteger(), nullable=True),
-        sa.Column("closed_until_ms", sa.BigInteger(), nullable=True),
-        sa.Column("paid_until_ms", sa.BigInteger(), nullable=False),
+        sa.Column("circuit_open_until_ms", sa.BigInteger(), nullable=True),
+        sa.Column("rate_spent_until_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
@@ -257,11 +257,11 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_removals_transcription_id"), ["transcription_id"], unique=False)
 
     op.create_table(
-        "soniox_calls",
+        "rate_window",
         sa.Column("second", sa.BigInteger(), nullable=False),
-        sa.Column("share", sa.String(), nullable=False),
+        sa.Column("traffic_class", sa.String(), nullable=False),
         sa.Column("calls", sa.Integer(), nullable=False),
-        sa.PrimaryKeyConstraint("second", "share"),
+        sa.PrimaryKeyConstraint("second", "traffic_class"),
     )
     op.create_table(
         "sweeps",
@@ -271,7 +271,7 @@ def upgrade() -> None:
         sa.Column("by", sa.String(), nullable=False),
         sa.Column("asked", sa.Integer(), nullable=False),
         sa.Column("calls", sa.Integer(), nullable=False),
-        sa.Column("finds", sa.JSON(), nullable=False),
+        sa.Column("findings", sa.JSON(), nullable=False),
         sa.Column("error", sa.String(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
@@ -326,7 +326,7 @@ def upgrade() -> None:
         sa.Column("file_id", sa.String(), nullable=True),
         sa.Column("callback_url", sa.String(), nullable=True),
         sa.Column("callback_header", sa.String(), nullable=True),
-        sa.Column("callback_secret_sealed", sa.String(), nullable=True),
+        sa.Column("callback_secret_encrypted", sa.String(), nullable=True),
         sa.Column("callback_status_code", sa.Integer(), nullable=True),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("adopted", sa.Boolean(), nullable=False),
@@ -457,7 +457,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_sweeps_started_at_ms"))
 
     op.drop_table("sweeps")
-    op.drop_table("soniox_calls")
+    op.drop_table("rate_window")
     with op.batch_alter_table("removals", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_removals_transcription_id"))
         batch_op.drop_index(
@@ -481,7 +481,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_passages_transcription_id"))
 
     op.drop_table("passages")
-    op.drop_table("offices")
+    op.drop_table("leader_leases")
     op.drop_table("model_list")
     with op.batch_alter_table("idempotency_keys", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_idempotency_keys_transcription_id"))

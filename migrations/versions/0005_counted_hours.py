@@ -25,7 +25,7 @@ def forget(about: str, row: str, moment: str) -> str:
     """SQLite's part of a trigger; without a moment it finds nothing."""
     hour = f"{row}.{moment} - {row}.{moment} % 3600000"
     return (
-        f"DELETE FROM counted_hours WHERE about = '{about}' AND owner IN ('', {row}.owner) AND hour_ms = {hour};"  # noqa: S608  # our own words
+        f"DELETE FROM hourly_rollup WHERE about = '{about}' AND owner IN ('', {row}.owner) AND hour_ms = {hour};"  # noqa: S608  # our own words
     )
 
 
@@ -44,19 +44,19 @@ SQLITE = (
 # and then sees the count that it must delete. Changes do not wait for one another.
 POSTGRESQL = (
     """
-CREATE FUNCTION forget_counted_hour(what text, whose text, at_ms bigint) RETURNS void LANGUAGE plpgsql AS $$
+CREATE FUNCTION delete_hourly_rollup(what text, whose text, at_ms bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(7203003, CAST(at_ms / 3600000 AS integer));
-    DELETE FROM counted_hours
+    DELETE FROM hourly_rollup
      WHERE about = what AND owner IN ('', whose) AND hour_ms = at_ms - at_ms % 3600000;
 END $$
 """,
     """
 CREATE FUNCTION transcription_changed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM forget_counted_hour('transcriptions', OLD.owner, OLD.finished_at_ms);
+    PERFORM delete_hourly_rollup('transcriptions', OLD.owner, OLD.finished_at_ms);
     IF TG_OP = 'UPDATE' THEN
-        PERFORM forget_counted_hour('transcriptions', NEW.owner, NEW.finished_at_ms);
+        PERFORM delete_hourly_rollup('transcriptions', NEW.owner, NEW.finished_at_ms);
     END IF;
     RETURN NULL;
 END $$
@@ -64,7 +64,7 @@ END $$
     """
 CREATE FUNCTION delivery_changed() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM forget_counted_hour('deliveries', OLD.owner, OLD.created_at_ms);
+    PERFORM delete_hourly_rollup('deliveries', OLD.owner, OLD.created_at_ms);
     RETURN NULL;
 END $$
 """,
@@ -84,19 +84,19 @@ TRIGGERS = {
     "tr_deliveries_changed": "deliveries",
     "tr_deliveries_gone": "deliveries",
 }
-FUNCTIONS = ("delivery_changed()", "transcription_changed()", "forget_counted_hour(text, text, bigint)")
+FUNCTIONS = ("delivery_changed()", "transcription_changed()", "delete_hourly_rollup(text, text, bigint)")
 
 
 def upgrade() -> None:
     op.create_table(
-        "counted_hours",
+        "hourly_rollup",
         sa.Column("about", sa.String(), nullable=False),
         sa.Column("owner", sa.String(), nullable=False),
         sa.Column("hour_ms", sa.BigInteger(), nullable=False),
         sa.Column("found", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("about", "owner", "hour_ms"),
     )
-    op.create_index("ix_counted_hours_hour", "counted_hours", ["hour_ms"])
+    op.create_index("ix_hourly_rollup_hour", "hourly_rollup", ["hour_ms"])
     for statement in SQLITE if op.get_bind().dialect.name == "sqlite" else POSTGRESQL:
         op.execute(statement)
 
@@ -107,4 +107,4 @@ def downgrade() -> None:
         op.execute(f"DROP TRIGGER {trigger}" + ("" if is_sqlite else f" ON {table}"))
     for function in () if is_sqlite else FUNCTIONS:
         op.execute(f"DROP FUNCTION {function}")
-    op.drop_table("counted_hours")
+    op.drop_table("hourly_rollup")

@@ -9,7 +9,7 @@ from service.api.deps import Caller, Reader, RelayDep, Submitter
 from service.api.pagination import NextCursor, PageDep, Text, page_and_cursor
 from service.api.responses import COMMON_RESPONSES, refusals
 from service.clock import iso
-from service.errors import InvalidState, NotFound
+from service.errors import InvalidStateError, NotFoundError
 from service.ids import is_own_id
 from service.lifecycle import DeliveryStatus
 from service.relay import Relay
@@ -103,12 +103,12 @@ async def retry(delivery_id: str, caller: Submitter, relay: RelayDep) -> Deliver
 
 
 async def get_owned_delivery(relay: Relay, delivery_id: str, caller: Caller) -> tables.Delivery:
-    """The caller's delivery. Raises NotFound, the same for a stranger's as for none."""
+    """The caller's delivery. Raises NotFoundError, the same for a stranger's as for none."""
     delivery = None
     if is_own_id(delivery_id):
         delivery = await relay.db.read(lambda session: deliveries.get(session, delivery_id, caller.sees))
     if delivery is None:
-        raise NotFound("Delivery not found.", error_type="delivery_not_found")
+        raise NotFoundError("Delivery not found.", error_type="delivery_not_found")
     return delivery
 
 
@@ -117,9 +117,9 @@ def _require_receiver(session: Session, delivery: tables.Delivery) -> None:
         return
     endpoint = endpoints.get(session, delivery.endpoint_id, None)
     if endpoint is None:
-        raise InvalidState("Its endpoint was deleted.", error_type="delivery_invalid_state")
+        raise InvalidStateError("Its endpoint was deleted.", error_type="delivery_invalid_state")
     if not endpoint.enabled:
-        raise InvalidState(
+        raise InvalidStateError(
             "Its endpoint is disabled; enable it, and what is held for it is sent.",
             error_type="delivery_invalid_state",
         )

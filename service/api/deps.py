@@ -10,7 +10,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityS
 
 from service.api.waiting import CompletionWaiter
 from service.crypto import hash_api_key
-from service.errors import InvalidRequest, PermissionDenied, TooManyRequests, Unauthenticated
+from service.errors import InvalidRequestError, PermissionDeniedError, TooManyRequestsError, UnauthenticatedError
 from service.rate_limits import AnonymousRateLimiter, RateLimiter, acquire, address_of
 from service.relay import Relay
 from service.services.model_cache import ModelCache
@@ -25,9 +25,9 @@ def comma_list(values: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted({part.strip() for value in values for part in value.split(",") if part.strip()}))
 
 
-def invalid_query(name: str, text: str) -> InvalidRequest:
+def invalid_query(name: str, text: str) -> InvalidRequestError:
     """The error for a parameter that the others make impossible."""
-    return InvalidRequest("Invalid request.", problems=((f"query.{name}", text),))
+    return InvalidRequestError("Invalid request.", problems=((f"query.{name}", text),))
 
 
 BOOTSTRAP = "bootstrap"  # the owner behind RELAY_API_KEY
@@ -56,7 +56,7 @@ class Caller:
 
 
 async def authenticate(request: Request, credentials: Credentials) -> Caller:
-    """The caller behind the bearer key. Raises Unauthenticated, and TooManyRequests when its rate is spent."""
+    """The caller behind the bearer key. Raises UnauthenticatedError, and TooManyRequestsError when its rate is spent."""
     strangers: AnonymousRateLimiter = request.state.strangers
     key = credentials.credentials if credentials else ""
     with strangers.visit(address_of(request.scope), key):
@@ -64,22 +64,24 @@ async def authenticate(request: Request, credentials: Credentials) -> Caller:
     limits: RateLimiter = request.state.limits
     request.state.rate_limit, wait_s = acquire(limits, caller.owner)
     if wait_s:
-        raise TooManyRequests(f"the key may make {limits.per_minute} requests per minute", retry_after_s=wait_s)
+        raise TooManyRequestsError(
+            f"the key may make {limits.per_minute} requests per minute", retry_after_s=wait_s
+        )
     return caller
 
 
 async def require_scopes(needed: SecurityScopes, caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
-    """The caller, if its key has the scopes that the route names; admin keys have all. Raises PermissionDenied."""
+    """The caller, if its key has the scopes that the route names; admin keys have all. Raises PermissionDeniedError."""
     for scope in needed.scopes:
         if scope not in caller.scopes and not caller.is_admin:
-            raise PermissionDenied(f"the key lacks the scope `{scope}`")
+            raise PermissionDeniedError(f"the key lacks the scope `{scope}`")
     return caller
 
 
 async def identify(relay: Relay, key: str) -> Caller:
-    """Who has this key. Raises Unauthenticated."""
+    """Who has this key. Raises UnauthenticatedError."""
     if not key:
-        raise Unauthenticated("send your key as `Authorization: Bearer KEY`")
+        raise UnauthenticatedError("send your key as `Authorization: Bearer KEY`")
     bootstrap = relay.settings.relay_api_key
     if bootstrap and hmac.compare_digest(hash_api_key(key), hash_api_key(bootstrap.get_secret_value())):
         return Caller(BOOTSTRAP, frozenset(SCOPES))
@@ -89,7 +91,7 @@ async def identify(relay: Relay, key: str) -> Caller:
 async def _stored_caller(relay: Relay, key: str) -> Caller:
     found = await relay.db.read(lambda session: keys.find(session, hash_api_key(key)))
     if found is None:
-        raise Unauthenticated("the key is unknown or was revoked")
+        raise UnauthenticatedError("the key is unknown or was revoked")
     now_ms = relay.clock()
     if now_ms - (found.last_used_at_ms or 0) > USE_RECORDED_EVERY_MS:
         await relay.db.write(lambda session: keys.mark_used(session, found.id, now_ms))

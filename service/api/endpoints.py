@@ -19,7 +19,7 @@ from service.clock import iso
 from service.crypto import new_endpoint_secret
 from service.downstream.messages import MAX_HEADERS, MAX_NAME, MAX_VALUE, NAME, VALUE, header_mistakes, own_headers
 from service.downstream.ssrf import AddressGuard, AddressRefusedError
-from service.errors import InvalidRequest, NotFound
+from service.errors import InvalidRequestError, NotFoundError
 from service.ids import is_own_id, new_id
 from service.relay import Relay
 from service.schemas import EVENT_TYPES, MASK, Moment, Open, Shown
@@ -107,24 +107,24 @@ class NewEndpoint(EndpointChanges):
 class RotationRequest(BaseModel):
     """How long the old secret still signs beside the new one."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     overlap_s: float = Field(24 * 3600, ge=0, le=MAX_OVERLAP_S)
 
 
 class RecoveryRequest(BaseModel):
     """From when on; `dry_run` only counts."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     since: MomentParameter
     dry_run: bool = False
 
 
 def check_public_url(guard: AddressGuard, url: str, location: str) -> None:
-    """Raise InvalidRequest for a URL that no try could ever reach."""
+    """Raise InvalidRequestError for a URL that no try could ever reach."""
     try:
         guard.vet_url(url)
     except AddressRefusedError as error:
-        raise InvalidRequest(f"The URL is refused: {error}.", problems=((location, str(error)),)) from None
+        raise InvalidRequestError(f"The URL is refused: {error}.", problems=((location, str(error)),)) from None
 
 
 router = APIRouter(prefix="/v1/endpoints", tags=["Endpoints"], responses=COMMON_RESPONSES)
@@ -181,15 +181,15 @@ class PingResult(Open):
 
 @router.post("", status_code=201, summary="Add an endpoint; the answer shows its secret, no later one does")
 async def create(new: NewEndpoint, caller: Submitter, relay: RelayDep) -> EndpointWithSecret:
-    check_public_url(relay.sender.guard, new.url, "body.url")
+    check_public_url(relay.delivery_client.guard, new.url, "body.url")
     now_ms = relay.clock()
     secret = new_endpoint_secret()
     endpoint = tables.Endpoint(
         id=new_id("ep", now_ms),
         owner=caller.owner,
         sees_all=caller.is_admin,
-        secret_sealed=relay.vault.seal(secret),
-        headers_sealed=_sealed_headers(relay, new.headers),
+        secret_encrypted=relay.secret_box.encrypt(secret),
+        headers_encrypted=_sealed_headers(relay, new.headers),
         disabled_at_ms=None if new.enabled else now_ms,
         created_at_ms=now_ms,
         **new.model_dump(exclude={"headers"}),
@@ -215,9 +215,9 @@ async def change(endpoint_id: str, new: EndpointChanges, caller: Submitter, rela
     await get_owned_endpoint(relay, endpoint_id, caller)
     values = new.given()
     if "url" in values:
-        check_public_url(relay.sender.guard, new.url, "body.url")
+        check_public_url(relay.delivery_client.guard, new.url, "body.url")
     if "headers" in values:
-        values["headers_sealed"] = _sealed_headers(relay, values.pop("headers"))
+        values["headers_encrypted"] = _sealed_headers(relay, values.pop("headers"))
     enabled = values.pop("enabled", None)
 
     def change_row(session: Session) -> tables.Endpoint | None:
@@ -249,15 +249,15 @@ async def rotate_secret(
     now_ms = relay.clock()
     until_ms = now_ms + int((rotation or RotationRequest()).overlap_s * 1000)
     secret = new_endpoint_secret()
-    sealed = relay.vault.seal(secret)
+    sealed = relay.secret_box.encrypt(secret)
 
     def rotate(session: Session) -> tables.Endpoint | None:
         endpoint = _existing(endpoints.get(session, endpoint_id, None))
-        old = [{"sealed": endpoint.secret_sealed, "until_ms": until_ms}, *endpoint.past_secrets]
+        old = [{"sealed": endpoint.secret_encrypted, "until_ms": until_ms}, *endpoint.previous_secrets]
         past = [one for one in old if one["until_ms"] > now_ms and _can_decrypt(relay, one["sealed"])][
             :MAX_PREVIOUS_SECRETS
         ]
-        return endpoints.change(session, endpoint_id, {"secret_sealed": sealed, "past_secrets": past})
+        return endpoints.change(session, endpoint_id, {"secret_encrypted": sealed, "previous_secrets": past})
 
     endpoint = _existing(await relay.db.write(rotate))
     return RotatedEndpoint.of(
@@ -284,7 +284,7 @@ async def test(endpoint_id: str, caller: Submitter, relay: RelayDep) -> PingResu
 
 
 async def get_owned_endpoint(relay: Relay, endpoint_id: str, caller: Caller) -> tables.Endpoint:
-    """The caller's endpoint. Raises NotFound, the same for a stranger's as for none."""
+    """The caller's endpoint. Raises NotFoundError, the same for a stranger's as for none."""
     if not is_own_id(endpoint_id):
         return _existing(None)
     return _existing(await relay.db.read(lambda session: endpoints.get(session, endpoint_id, caller.sees)))
@@ -296,25 +296,25 @@ def shown(relay: Relay, endpoint: tables.Endpoint) -> Endpoint:
 
 
 def _sealed_headers(relay: Relay, headers: dict[str, str]) -> str | None:
-    return relay.vault.seal(msgspec.json.encode(headers).decode()) if headers else None
+    return relay.secret_box.encrypt(msgspec.json.encode(headers).decode()) if headers else None
 
 
 def _masked_headers(relay: Relay, endpoint: tables.Endpoint) -> dict[str, str] | None:
     """Their names; None when the master secret that sealed them is gone, and they must be set again."""
     try:
-        return dict.fromkeys(own_headers(endpoint, relay.vault), MASK)
+        return dict.fromkeys(own_headers(endpoint, relay.secret_box), MASK)
     except ValueError:
         return None
 
 
 def _can_decrypt(relay: Relay, sealed: str) -> bool:
     try:
-        return bool(relay.vault.open(sealed))
+        return bool(relay.secret_box.decrypt(sealed))
     except ValueError:
         return False
 
 
 def _existing(endpoint: tables.Endpoint | None) -> tables.Endpoint:
     if endpoint is None:
-        raise NotFound("Endpoint not found.", error_type="endpoint_not_found")
+        raise NotFoundError("Endpoint not found.", error_type="endpoint_not_found")
     return endpoint

@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from service.api.openapi import methods_of
-from service.errors import CallerError, Problems, SonioxError, Unavailable
+from service.errors import CallerError, Problems, SonioxError, UnavailableError
 from service.schemas import error_body
 
 log = structlog.get_logger(__name__)
@@ -25,7 +25,7 @@ TYPE_OF = {
 def install(app: FastAPI) -> None:
     """Render all of them."""
     app.add_exception_handler(CallerError, _caller_error)  # type: ignore[arg-type]  # starlette types the base only
-    app.add_exception_handler(Unavailable, _unavailable)
+    app.add_exception_handler(UnavailableError, _unavailable)
     app.add_exception_handler(SonioxError, _soniox_error)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, _validation)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, _http)  # type: ignore[arg-type]
@@ -61,7 +61,7 @@ async def _unavailable(request: Request, error: Exception) -> JSONResponse:
 
 async def _soniox_error(request: Request, error: SonioxError) -> JSONResponse:
     """For the few routes that pass a question on to Soniox."""
-    log.warning("soniox_did_not_answer", reason=error.message, http_status=error.status_code)
+    log.warning("soniox_unavailable", reason=error.message, http_status=error.status_code)
     return _respond(
         request, 503, "service_unavailable", "Soniox does not answer; try again", (), {"Retry-After": "5"}
     )
@@ -84,7 +84,7 @@ async def _http(request: Request, error: HTTPException) -> JSONResponse:
 
 async def _client_disconnected(request: Request, _error: Exception) -> JSONResponse:
     """The caller hung up half-way; nobody reads this answer."""
-    log.info("caller_hung_up", path=request.url.path)
+    log.info("client_disconnected", path=request.url.path)
     return _respond(request, 400, "invalid_request", "the request ends in the middle")
 
 

@@ -18,7 +18,7 @@ from service import tables
 from service.api.deps import Reader, RelayDep
 from service.api.pagination import NextCursor
 from service.api.responses import COMMON_RESPONSES
-from service.errors import InvalidCursor, InvalidRequest
+from service.errors import InvalidCursorError, InvalidRequestError
 from service.ids import new_id, time_of_id
 from service.relay import Relay
 from service.schemas import (
@@ -92,7 +92,7 @@ async def _start(
     after: Annotated[str | None, Query(description="As Last-Event-ID; empty: from the beginning.")] = None,
     types: Types = None,
 ) -> StreamStart:
-    """Raises InvalidCursor and InvalidRequest, before an answer begins."""
+    """Raises InvalidCursorError and InvalidRequestError, before an answer begins."""
     wanted = EventFilter(caller.sees, _types(types))
     known = last_event_id or after
     hello = "" if known is not None else await _newest_id(relay)
@@ -116,7 +116,7 @@ async def stream(
         for event in found:
             yield ServerSentEvent(id=event.id, event=event.type, raw_data=event_document(event).decode())
         if len(found) < BATCH:
-            await relay.wakeups.wait("events", POLL_EVERY_S)
+            await relay.notifier.wait("events", POLL_EVERY_S)
 
 
 def event_document(event: tables.Event) -> bytes:
@@ -125,12 +125,12 @@ def event_document(event: tables.Event) -> bytes:
 
 
 async def _position(relay: Relay, event_id: str) -> Position:
-    """Where a reader stands who has read up to this event. Raises InvalidCursor."""
+    """Where a reader stands who has read up to this event. Raises InvalidCursorError."""
     if not event_id:
         return START
     moment_ms = time_of_id(event_id)
     if moment_ms is None or not event_id.startswith("evt_"):
-        raise InvalidCursor("`after` and Last-Event-ID are ids of events, such as evt_0197...")
+        raise InvalidCursorError("`after` and Last-Event-ID are ids of events, such as evt_0197...")
     return await relay.db.read(
         lambda session: (
             store_events.position_of(session, event_id)
@@ -150,5 +150,5 @@ def _types(given: Sequence[str] | None) -> tuple[str, ...]:
     for name in types:
         if name not in EVENT_TYPES:
             known = f"unknown event type; there are {', '.join(EVENT_TYPES)}"
-            raise InvalidRequest("Invalid request: " + known, problems=(("query.types", known),))
+            raise InvalidRequestError("Invalid request: " + known, problems=(("query.types", known),))
     return types

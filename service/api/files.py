@@ -8,7 +8,7 @@ from service.api.deps import Caller, Reader, RelayDep, Submitter
 from service.api.pagination import Count, NextCursor, PageDep, count_answer, page_and_cursor
 from service.api.responses import COMMON_RESPONSES, form_of, refusals, with_headers
 from service.api.uploads import UploadForm, discard_form, receive_form
-from service.errors import InvalidRequest, NotFound
+from service.errors import InvalidRequestError, NotFoundError
 from service.ids import is_uuid
 from service.relay import Relay
 from service.schemas import Moment, Open, Shown, Uuid
@@ -85,12 +85,12 @@ async def delete(file_id: str, caller: Submitter, relay: RelayDep) -> Response:
 
 
 async def _get_owned(relay: Relay, file_id: str, caller: Caller) -> tables.File:
-    """The caller's file. Raises NotFound, the same for a stranger's, for none and for a malformed id."""
+    """The caller's file. Raises NotFoundError, the same for a stranger's, for none and for a malformed id."""
     file = None
     if is_uuid(file_id):
         file = await relay.db.read(lambda session: files.find(session, file_id.lower(), caller.sees))
     if file is None:
-        raise NotFound("File not found.", error_type="file_not_found")
+        raise NotFoundError("File not found.", error_type="file_not_found")
     return file
 
 
@@ -100,5 +100,5 @@ def _reference(form: UploadForm) -> str | None:
     reference = form.fields["client_reference_id"].decode("utf-8", "replace")
     if len(reference) > MAX_REFERENCE or "\0" in reference:
         text = f"at most {MAX_REFERENCE} characters, none of them NUL"
-        raise InvalidRequest("Invalid request.", problems=(("body.client_reference_id", text),))
+        raise InvalidRequestError("Invalid request.", problems=(("body.client_reference_id", text),))
     return reference

@@ -7,7 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from service import __version__, telemetry
 from service.api.deps import RelayDep
 from service.db.schema import check_schema
-from service.errors import Unavailable
+from service.errors import UnavailableError
 from service.relay import Relay
 from service.services.alerts import heartbeat_ages, worker_heartbeats
 from service.services.statistics import age_s, quotas
@@ -38,7 +38,7 @@ async def readyz(request: Request, relay: RelayDep) -> JSONResponse:
 async def metrics(relay: RelayDep) -> Response:
     try:
         await _measure(relay)
-    except Unavailable:
+    except UnavailableError:
         telemetry.database_up.set(0)  # what this process counted is told all the same
     else:
         telemetry.database_up.set(1)
@@ -46,7 +46,7 @@ async def metrics(relay: RelayDep) -> Response:
 
 
 async def _measure(relay: Relay) -> None:
-    """Set the gauges that are read rather than counted. Raises Unavailable."""
+    """Set the gauges that are read rather than counted. Raises UnavailableError."""
     telemetry.writes_waiting.set(relay.db.waiting)
     figures, used, beats = await relay.db.read(
         lambda session: (statistics.open_work(session), quotas(relay, session), system.heartbeats_of(session))
@@ -57,8 +57,8 @@ async def _measure(relay: Relay) -> None:
         telemetry.worker_last_seen.set(max(beat.at_ms for beat in workers) / 1000)
     for stage, standing in figures.stages.items():
         telemetry.transcriptions_open.labels(stage).set(standing.count)
-    for lane, standing in figures.waiting.items():
-        telemetry.work_waiting.labels(lane).set(standing.count)
+    for queue, standing in figures.waiting.items():
+        telemetry.work_waiting.labels(queue).set(standing.count)
     for queue, standing in {**figures.stages, **figures.waiting}.items():
         telemetry.oldest_waiting.labels(queue).set(age_s(standing.oldest_ms, relay.clock()) or 0)
     for kind, quota in used.items():
@@ -73,7 +73,7 @@ async def _checks(relay: Relay) -> dict[str, str]:
         found, beats = await relay.db.read(
             lambda session: (check_schema(session.connection()), system.heartbeats_of(session))
         )
-    except Unavailable as error:
+    except UnavailableError as error:
         return {"database": str(error)}
     return {
         "database": "ok",

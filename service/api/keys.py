@@ -9,7 +9,7 @@ from service.api.deps import Admin, RelayDep
 from service.api.pagination import Text
 from service.api.responses import COMMON_RESPONSES, with_headers
 from service.crypto import hash_api_key, new_api_key
-from service.errors import NotFound
+from service.errors import NotFoundError
 from service.ids import new_id
 from service.relay import Relay
 from service.schemas import Moment, Open, Shown
@@ -74,7 +74,7 @@ async def list_all(_caller: Admin, relay: RelayDep) -> Keys:
 async def revoke(key_id: str, _caller: Admin, relay: RelayDep) -> Response:
     now_ms = relay.clock()
     if "\0" in key_id or not await relay.db.write(lambda session: keys.revoke(session, key_id, now_ms)):
-        raise NotFound("Key not found.", error_type="key_not_found")
+        raise NotFoundError("Key not found.", error_type="key_not_found")
     return Response(status_code=204)
 
 

@@ -15,7 +15,7 @@ from pydantic.json_schema import models_json_schema
 from service.api import webhooks
 from service.api.requests import Submission
 from service.api.responses import Json
-from service.errors import NotFound
+from service.errors import NotFoundError
 from service.schemas import Error
 
 SOURCES = ("audio_url", "file_id")
@@ -118,7 +118,7 @@ async def page() -> HTMLResponse:
 @router.get("/docs/assets/{name}")
 async def asset(name: str) -> Response:
     if name not in ASSET_TYPES:
-        raise NotFound("no such asset")
+        raise NotFoundError("no such asset")
     kind, _ = guess_type(name)
     headers = {"Cache-Control": "public, max-age=86400", "X-Content-Type-Options": "nosniff"}
     return Response((ASSETS / name).read_bytes(), media_type=kind, headers=headers)

@@ -10,7 +10,7 @@ from fastapi import Depends, Query
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from service.api.deps import Reader
-from service.errors import InvalidCursor
+from service.errors import InvalidCursorError
 from service.ids import is_own_id, is_uuid
 from service.lifecycle import SonioxStatus, Stage
 from service.schemas import Open
@@ -26,7 +26,7 @@ def encode_cursor(created_at_ms: int, row_id: str) -> str:
 
 
 def decode_cursor(cursor: str) -> tuple[int, str] | None:
-    """The position; None for the empty cursor of a first page. Raises InvalidCursor."""
+    """The position; None for the empty cursor of a first page. Raises InvalidCursorError."""
     if not cursor:
         return None
     try:
@@ -40,8 +40,8 @@ def decode_cursor(cursor: str) -> tuple[int, str] | None:
     return created_at_ms, row_id
 
 
-def _invalid_cursor() -> InvalidCursor:
-    return InvalidCursor("Invalid cursor: it was not made by this list. Start again without one.")
+def _invalid_cursor() -> InvalidCursorError:
+    return InvalidCursorError("Invalid cursor: it was not made by this list. Start again without one.")
 
 
 MAX_PAGE = 1000
@@ -84,7 +84,7 @@ async def page_parameters(
     cursor: Annotated[str, Query(description="`next_page_cursor` of the page before.")] = "",
     order: Annotated[Literal["asc", "desc"], Query(description="By creation; `desc` is newest first.")] = "desc",
 ) -> Page:
-    """The page. Raises InvalidCursor."""
+    """The page. Raises InvalidCursorError."""
     return Page(limit, decode_cursor(cursor), newest_first=order == "desc")
 
 

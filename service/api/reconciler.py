@@ -25,7 +25,7 @@ class Run(Shown):
     by: str
     asked: int
     calls: int
-    finds: dict[str, int]
+    findings: dict[str, int]
     error: str | None
 
 
@@ -34,7 +34,7 @@ class Reconciler(Open):
 
     interval_s: float
     grace_s: float
-    swept_by: str | None
+    leader: str | None
     next_run_at: Moment | None
     runs: list[Run]
 
@@ -43,8 +43,8 @@ class ReconcileResult(Open):
     """What Soniox says of one transcription, and what follows."""
 
     id: Uuid
-    we_think: Stage
-    soniox_says: str | None = Field(description="null: it was not asked, since nothing is under way there.")
+    local_stage: Stage
+    soniox_status_now: str | None = Field(description="null: it was not asked, since nothing is under way there.")
     action: str
     diagnosis: str | None
 
@@ -61,7 +61,7 @@ async def read(_caller: Admin, relay: RelayDep) -> Reconciler:
     return Reconciler(
         interval_s=relay.settings.relay_reconcile_interval_s,
         grace_s=relay.settings.relay_reconcile_grace_s,
-        swept_by=office.holder if office else None,
+        leader=office.holder if office else None,
         next_run_at=iso(runs[0].started_at_ms + interval_ms) if runs else None,
         runs=[Run.of(run, duration_ms=run.finished_at_ms - run.started_at_ms) for run in runs],
     )
@@ -71,13 +71,15 @@ async def read(_caller: Admin, relay: RelayDep) -> Reconciler:
 async def reconcile_one(transcription_id: str, caller: Submitter, relay: RelayDep) -> ReconcileResult:
     job = await get_owned_transcription(relay, transcription_id, caller)
     if job.stage != Stage.SUBMITTED:
-        return ReconcileResult(id=job.id, we_think=job.stage, soniox_says=None, action="none", diagnosis=None)
+        return ReconcileResult(
+            id=job.id, local_stage=job.stage, soniox_status_now=None, action="none", diagnosis=None
+        )
     find = await ask_one(relay, job)
     await record(relay, [find])
     return ReconcileResult(
         id=job.id,
-        we_think=job.stage,
-        soniox_says=find.status,
+        local_stage=job.stage,
+        soniox_status_now=find.status,
         action=find.action,
-        diagnosis=find.diagnosis if find.is_news else None,
+        diagnosis=find.diagnosis if find.actionable else None,
     )

@@ -21,7 +21,7 @@ from pydantic import (
 )
 
 from service.downstream.messages import header_mistakes
-from service.errors import InvalidRequest
+from service.errors import InvalidRequestError
 
 MAX_CONTEXT = 10_000  # characters; Soniox counts 8,000 tokens
 BRANCHES = frozenset({"one_way", "two_way", "plain", "structured"})  # of unions; no part of a location
@@ -202,7 +202,7 @@ class Submission(LenientModel):
 
 
 def parse_submission(body: bytes, *, brings_file: bool) -> Submission:
-    """Check one request. `brings_file`: the audio is in the same call. Raises InvalidRequest with all mistakes."""
+    """Check one request. `brings_file`: the audio is in the same call. Raises InvalidRequestError with all mistakes."""
     try:
         submission = Submission.model_validate_json(body)
     except ValidationError as error:
@@ -214,15 +214,15 @@ def parse_submission(body: bytes, *, brings_file: bool) -> Submission:
         text = (
             "Expected audio_url or file_id but not both" if sum(sources) > 1 else "Expected audio_url or file_id"
         )
-        raise InvalidRequest(text, problems=(("body.payload", text),))
+        raise InvalidRequestError(text, problems=(("body.payload", text),))
     return submission
 
 
 def check_model(submission: Submission, known: frozenset[str]) -> None:
-    """Raise InvalidRequest for a model that Soniox does not list; an empty list means that it is not known."""
+    """Raise InvalidRequestError for a model that Soniox does not list; an empty list means that it is not known."""
     if known and submission.model not in known:
         text = f"`{submission.model}` is no model for async transcription; there are {', '.join(sorted(known))}"
-        raise InvalidRequest(f"Invalid request: {text}", problems=(("body.payload.model", text),))
+        raise InvalidRequestError(f"Invalid request: {text}", problems=(("body.payload.model", text),))
 
 
 def _may_have_nul(body: bytes) -> bool:
@@ -252,15 +252,15 @@ def _unstorable_paths(value: Any) -> Iterator[tuple[tuple[int | str, ...], str]]
                 yield (name, *path), text
 
 
-def _explained(error: ValidationError) -> InvalidRequest:
+def _explained(error: ValidationError) -> InvalidRequestError:
     details = error.errors(include_input=False, include_url=False, include_context=False)
     return _refusal(
         tuple((_location(item["loc"]), _words(item["msg"]), item["type"]) for item in details[:MAX_PROBLEMS])
     )
 
 
-def _refusal(problems: tuple[tuple[str, str] | tuple[str, str, str], ...]) -> InvalidRequest:
-    return InvalidRequest(
+def _refusal(problems: tuple[tuple[str, str] | tuple[str, str, str], ...]) -> InvalidRequestError:
+    return InvalidRequestError(
         "Invalid request: " + "; ".join(text for _, text, *_ in problems)[:500], problems=problems
     )
 

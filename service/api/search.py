@@ -73,7 +73,7 @@ async def find(asked: Annotated[SearchRequest, Query()], caller: Reader, relay: 
 
 
 def _wanted(asked: SearchRequest, caller: Caller) -> Wanted:
-    """Raises InvalidCursor."""
+    """Raises InvalidCursorError."""
     position = decode_cursor(asked.cursor)
     return Wanted(
         phrases=parse(asked.q),

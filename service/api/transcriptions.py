@@ -21,7 +21,7 @@ from service.api.responses import (
     with_headers,
 )
 from service.api.uploads import IncomingFile, discard_form, receive_form
-from service.errors import InvalidRequest, NotFound, UnsupportedMediaType
+from service.errors import InvalidRequestError, NotFoundError, UnsupportedMediaTypeError
 from service.ids import is_uuid
 from service.lifecycle import OPEN_STAGES, Stage
 from service.relay import Relay
@@ -65,7 +65,7 @@ async def create(
         submission = _checked(relay, await request.body(), models, brings_file=False)
         job, is_new = await create_transcription(relay, _order(request, submission, caller, idempotency_key))
     else:
-        raise UnsupportedMediaType("send application/json or multipart/form-data")
+        raise UnsupportedMediaTypeError("send application/json or multipart/form-data")
     return _created(job, is_new=is_new)
 
 
@@ -84,7 +84,7 @@ async def _accept_form(
         incoming = form.file
         if "request" not in form.fields:
             problem = ("body.request", "Field required", "missing")
-            raise InvalidRequest("the part `request` is missing", problems=(problem,))
+            raise InvalidRequestError("the part `request` is missing", problems=(problem,))
         submission = _checked(relay, form.fields["request"], models, brings_file=True)
         return await create_transcription(relay, _order(request, submission, caller, idempotency_key, incoming))
     except BaseException:
@@ -96,7 +96,7 @@ def _checked(relay: Relay, body: bytes, models: frozenset[str], *, brings_file: 
     submission = parse_submission(body, brings_file=brings_file)
     check_model(submission, models)
     if submission.webhook_url:
-        check_public_url(relay.sender.guard, submission.webhook_url, "body.payload.webhook_url")
+        check_public_url(relay.delivery_client.guard, submission.webhook_url, "body.payload.webhook_url")
     return submission
 
 
@@ -193,12 +193,12 @@ async def delete(transcription_id: str, caller: Submitter, relay: RelayDep) -> R
 
 
 async def get_owned_transcription(relay: Relay, transcription_id: str, caller: Caller) -> tables.Transcription:
-    """The caller's transcription. Raises NotFound, the same for a stranger's, for none and for a malformed id."""
+    """The caller's transcription. Raises NotFoundError, the same for a stranger's, for none and for a malformed id."""
     job = None
     if is_uuid(transcription_id):
         job = await relay.db.read(
             lambda session: transcriptions.get(session, transcription_id.lower(), caller.sees)
         )
     if job is None:
-        raise NotFound("Transcription not found.", error_type="transcription_not_found")
+        raise NotFoundError("Transcription not found.", error_type="transcription_not_found")
     return job

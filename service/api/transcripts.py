@@ -15,7 +15,7 @@ from service import __version__, schemas
 from service.api.deps import SEVERAL, Reader, RelayDep, comma_list, invalid_query
 from service.api.responses import COMMON_RESPONSES, NOT_CHANGED, matches_etag, refusals
 from service.api.transcriptions import get_owned_transcription
-from service.errors import InvalidState
+from service.errors import InvalidStateError
 from service.lifecycle import Stage
 from service.relay import Relay
 from service.store import transcripts
@@ -93,7 +93,7 @@ class TranscriptQuery(BaseModel):
     )
 
     def chosen(self) -> TokenFilter:
-        """The condition on tokens. Raises InvalidRequest for a window that ends before it begins."""
+        """The condition on tokens. Raises InvalidRequestError for a window that ends before it begins."""
         if self.from_ms is not None and self.to_ms is not None and self.to_ms < self.from_ms:
             raise invalid_query("to_ms", "must not be less than from_ms")
         return TokenFilter(
@@ -106,7 +106,7 @@ class TranscriptQuery(BaseModel):
         )
 
     def options(self, transcription_id: str) -> RenderOptions:
-        """Everything the formats ask for. Raises InvalidRequest."""
+        """Everything the formats ask for. Raises InvalidRequestError."""
         if self.max_duration_ms < self.min_duration_ms:
             raise invalid_query("max_duration_ms", "must not be less than min_duration_ms")
         return RenderOptions(
@@ -176,16 +176,16 @@ async def read(
 
 
 async def stored_transcript(relay: Relay, job: Transcription) -> Transcript:
-    """What is stored of a completed job. Raises InvalidState, which says why there is nothing."""
+    """What is stored of a completed job. Raises InvalidStateError, which says why there is nothing."""
     if job.stage == Stage.FAILED:
-        raise InvalidState("The transcription has failed, so it has no transcript.")
+        raise InvalidStateError("The transcription has failed, so it has no transcript.")
     if job.stage != Stage.COMPLETED:
-        raise InvalidState("The transcription is not completed.")
+        raise InvalidStateError("The transcription is not completed.")
     found = await relay.db.read(lambda session: transcripts.get(session, job.id))
     if found is None:
         raise _unavailable()
     return found
 
 
-def _unavailable() -> InvalidState:
-    return InvalidState("The transcript is no longer available.")
+def _unavailable() -> InvalidStateError:
+    return InvalidStateError("The transcript is no longer available.")

@@ -8,7 +8,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from sqlmodel import Session
 from starlette.requests import Request
 
-from service.errors import InvalidRequest, TooLarge, UnsupportedMediaType
+from service.errors import InvalidRequestError, TooLargeError, UnsupportedMediaTypeError
 from service.ids import new_uuid
 from service.relay import Relay
 from service.store import files
@@ -53,30 +53,30 @@ class FormParser:
         )
 
     def feed(self, data: bytes) -> list[Piece]:
-        """What these bytes bring. Raises InvalidRequest."""
+        """What these bytes bring. Raises InvalidRequestError."""
         try:
             self._parser.write(data)
         except FormParserError:
-            raise InvalidRequest("the multipart body is malformed") from None
+            raise InvalidRequestError("the multipart body is malformed") from None
         pieces, self._pieces = self._pieces, []
         return pieces
 
     def end(self) -> None:
-        """Nothing follows. Raises InvalidRequest unless the form is whole."""
+        """Nothing follows. Raises InvalidRequestError unless the form is whole."""
         if not self._ended:
-            raise InvalidRequest("the multipart body ends in the middle")
+            raise InvalidRequestError("the multipart body ends in the middle")
 
     def _begin(self) -> None:
         self._count += 1
         if self._count > MAX_PARTS:
-            raise InvalidRequest(f"a form may have {MAX_PARTS} parts")
+            raise InvalidRequestError(f"a form may have {MAX_PARTS} parts")
         self._part = Part()
         self._header_bytes = 0
 
     def _header(self, half: bytearray, data: bytes) -> None:
         self._header_bytes += len(data)
         if self._header_bytes > MAX_HEADERS:
-            raise InvalidRequest("the headers of a part are too long")
+            raise InvalidRequestError("the headers of a part are too long")
         half += data
 
     def _end_header(self) -> None:
@@ -95,9 +95,9 @@ class FormParser:
 def _boundary(content_type: str) -> bytes:
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data":
-        raise UnsupportedMediaType("send multipart/form-data")
+        raise UnsupportedMediaTypeError("send multipart/form-data")
     if not options.get(b"boundary"):
-        raise InvalidRequest("the multipart/form-data header names no boundary")
+        raise InvalidRequestError("the multipart/form-data header names no boundary")
     return options[b"boundary"]
 
 
@@ -124,7 +124,7 @@ class IncomingFile:
         return self._digest.hexdigest()
 
     async def take(self, data: bytes) -> None:
-        """Keep the next bytes. Raises InvalidRequest when they are too many."""
+        """Keep the next bytes. Raises InvalidRequestError when they are too many."""
         self.row.size += len(data)
         if self.row.size > self._relay.settings.relay_max_upload_bytes:
             raise _too_large(self._relay)
@@ -160,9 +160,9 @@ class UploadForm:
 
     @property
     def file(self) -> IncomingFile:
-        """The file. Raises InvalidRequest when there was none."""
+        """The file. Raises InvalidRequestError when there was none."""
         if self.incoming is None:
-            raise InvalidRequest(
+            raise InvalidRequestError(
                 "the part `file` is missing", problems=(("file.file", "Field required", "missing"),)
             )
         return self.incoming
@@ -171,7 +171,7 @@ class UploadForm:
 async def receive_form(relay: Relay, request: Request, owner: str, *wanted: str) -> UploadForm:
     """Read the whole form, its part `file` and the fields named in `wanted`.
 
-    Raises InvalidRequest, TooLarge and UnsupportedMediaType, with nothing kept.
+    Raises InvalidRequestError, TooLargeError and UnsupportedMediaTypeError, with nothing kept.
     """
     parts = FormParser(request.headers.get("content-type", ""))
     if int(request.headers.get("content-length", "0")) > relay.settings.relay_max_upload_bytes + ENVELOPE:
@@ -202,20 +202,20 @@ async def _take(
 ) -> None:
     if part.name == "file":
         if not piece and form.incoming:
-            raise InvalidRequest("one file at a time", problems=(("file.file", "given more than once"),))
+            raise InvalidRequestError("one file at a time", problems=(("file.file", "given more than once"),))
         form.incoming = form.incoming or IncomingFile(relay, owner, part.filename)
         await form.incoming.take(piece)
     elif part.name in wanted:
         value = form.fields.get(part.name, b"") + piece
         if len(value) > MAX_FIELD:
-            raise TooLarge(f"the part `{part.name}` is over {MAX_FIELD} bytes")
+            raise TooLargeError(f"the part `{part.name}` is over {MAX_FIELD} bytes")
         form.fields[part.name] = value
 
 
-def _too_large(relay: Relay) -> InvalidRequest:
+def _too_large(relay: Relay) -> InvalidRequestError:
     """400, as Soniox answers it."""
     text = f"the file is larger than {relay.settings.relay_max_upload_bytes} bytes"
-    return InvalidRequest(text, problems=(("file.file", text),))
+    return InvalidRequestError(text, problems=(("file.file", text),))
 
 
 def _safe(filename: str | None) -> str:

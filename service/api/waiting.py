@@ -11,7 +11,7 @@ from functools import partial
 
 import structlog
 
-from service.errors import Unavailable
+from service.errors import UnavailableError
 from service.relay import Relay
 from service.store import transcription_queries
 
@@ -51,7 +51,7 @@ class CompletionWaiter:
 
     def _watch(self) -> None:
         """Have the watcher look at once: it may have ended since the caller read it."""
-        self._relay.wakeups.ring_here(QUEUE)
+        self._relay.notifier.notify_local(QUEUE)
         if self._watcher is None or self._watcher.done():
             self._watcher = asyncio.create_task(self._look_while_asked())
 
@@ -62,10 +62,10 @@ class CompletionWaiter:
 
     async def _look_while_asked(self) -> None:
         while self._waiting:
-            await self._relay.wakeups.wait(QUEUE, POLL_EVERY_S)
+            await self._relay.notifier.wait(QUEUE, POLL_EVERY_S)
             try:
                 await self._look()
-            except Unavailable as error:
+            except UnavailableError as error:
                 log.warning("waiting_for_database", reason=str(error))
             await asyncio.sleep(POLLS_APART_S)
 

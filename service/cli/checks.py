@@ -12,7 +12,7 @@ import httpx
 from service.clock import wall_ms
 from service.crypto import SecretBox
 from service.db.schema import HEAD, check_schema
-from service.errors import ConfigurationError, RelayError, SonioxKeyTrouble
+from service.errors import ConfigurationError, RelayError, SonioxAuthError
 from service.ids import new_uuid
 from service.relay import Relay, open_relay
 from service.settings import SECRETS, Settings, load_settings, misspelled
@@ -56,7 +56,7 @@ async def run_checks() -> list[CheckResult]:
     return [*findings, await _public_url(settings)]
 
 
-class CheckFailed(Exception):
+class CheckFailedError(Exception):
     """A check went badly; `cure` is a better one than the check has for everything else."""
 
     def __init__(self, detail: str, cure: str = "") -> None:
@@ -68,7 +68,7 @@ async def _attempt(name: str, cure: str, act: Callable[[], Awaitable[str]]) -> C
     try:
         async with asyncio.timeout(TIMEOUT_S):
             return CheckResult(name, await act())
-    except CheckFailed as bad:
+    except CheckFailedError as bad:
         return CheckResult(name, str(bad), bad.cure or cure)
     except TimeoutError:
         return CheckResult(name, f"no answer within {TIMEOUT_S} s", cure)
@@ -131,7 +131,7 @@ async def _write(relay: Relay) -> str:
 async def _compare_clocks(relay: Relay) -> str:
     apart_ms = abs(wall_ms() - await relay.db.now_ms())
     if apart_ms > CLOCKS_APART_MS:
-        raise CheckFailed(f"{apart_ms} ms apart from the database's")
+        raise CheckFailedError(f"{apart_ms} ms apart from the database's")
     return f"{apart_ms} ms apart from the database's"
 
 
@@ -150,8 +150,8 @@ async def _of_soniox(relay: Relay) -> AsyncIterator[CheckResult]:
 async def _list_models(relay: Relay) -> str:
     try:
         await relay.soniox.get_models()
-    except SonioxKeyTrouble as error:
-        raise CheckFailed(
+    except SonioxAuthError as error:
+        raise CheckFailedError(
             f"Soniox refuses the key: {error.message}", "set SONIOX_API_KEY to a valid one"
         ) from None
     return f"{urlsplit(relay.settings.soniox_url).hostname} takes the key and lists its models"
@@ -160,7 +160,7 @@ async def _list_models(relay: Relay) -> str:
 async def _room_left(count: Callable[[], Awaitable[int]], most: int) -> str:
     held = await count()
     if held >= most:
-        raise CheckFailed(f"full: {held} of {most}")
+        raise CheckFailedError(f"full: {held} of {most}")
     return f"{held} of {most} are taken"
 
 
@@ -172,19 +172,23 @@ async def _public_url(settings: Settings) -> CheckResult:
 async def _round_trip(settings: Settings) -> str:
     """There and back; then a webhook with a good header and a body that is refused, so that nothing is stored."""
     if _is_loopback(settings.base_url) and not _is_loopback(settings.soniox_url):
-        raise CheckFailed(f"{settings.base_url} is this machine itself; Soniox cannot call it", SET_URL)
+        raise CheckFailedError(f"{settings.base_url} is this machine itself; Soniox cannot call it", SET_URL)
     job_id = new_uuid(wall_ms())
     header = {settings.soniox_api_webhook_header: SecretBox(settings.master_secrets).webhook_secret(job_id)}
     try:
         async with httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False) as http:
             alive = await http.get(f"{settings.base_url}/livez")
             if alive.status_code != 200 or b'"version"' not in alive.content:
-                raise CheckFailed(f"{settings.base_url}/livez answers {alive.status_code}, and not as a relay")
+                raise CheckFailedError(
+                    f"{settings.base_url}/livez answers {alive.status_code}, and not as a relay"
+                )
             refused = await http.post(settings.webhook_url(job_id), headers=header)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise CheckFailed(f"{settings.base_url} does not answer ({type(error).__name__})") from None
+        raise CheckFailedError(f"{settings.base_url} does not answer ({type(error).__name__})") from None
     if refused.status_code != 400:
-        raise CheckFailed(f"the webhook route answers {refused.status_code} to the right header instead of 400")
+        raise CheckFailedError(
+            f"the webhook route answers {refused.status_code} to the right header instead of 400"
+        )
     return f"{settings.base_url} leads to this relay, and lets the webhook's header pass"
 
 

@@ -55,8 +55,8 @@ if TYPE_CHECKING:
 
 FINDING_COLUMNS = {
     "id": "id",
-    "we_think": "we think",
-    "soniox_says": "Soniox says",
+    "local_stage": "we think",
+    "soniox_status_now": "Soniox says",
     "action": "action",
     "diagnosis": "why no webhook told",
 }
@@ -108,10 +108,10 @@ async def _sweep(settings: "Settings", *, dry_run: bool) -> "list[Finding]":
 def _row(find: "Finding", *, dry_run: bool) -> dict[str, str | None]:
     return {
         "id": find.job.id,
-        "we_think": find.job.stage,
-        "soniox_says": find.status,
-        "action": f"would {find.action}" if dry_run and find.is_news else find.action,
-        "diagnosis": find.diagnosis if find.is_news else None,
+        "local_stage": find.job.stage,
+        "soniox_status_now": find.status,
+        "action": f"would {find.action}" if dry_run and find.actionable else find.action,
+        "diagnosis": find.diagnosis if find.actionable else None,
     }
 
 

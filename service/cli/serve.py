@@ -124,12 +124,12 @@ def _check_server(settings: "Settings") -> str | None:
 def _check_worker(settings: "Settings") -> str | None:
     import asyncio
 
-    from service.errors import DatabaseDown
+    from service.errors import DatabaseDownError
     from service.store.system import WORKER_SILENT_MS
 
     try:
         silent_ms = asyncio.run(_silence_ms(settings.direct_url))
-    except DatabaseDown:
+    except DatabaseDownError:
         return None
     if silent_ms is None:
         return "no worker has started on this host"

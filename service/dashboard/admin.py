@@ -15,7 +15,7 @@ from service.dashboard.format import median
 from service.dashboard.render import render
 from service.dashboard.session import AdminSession, FormOfAdmin, redirect_back
 from service.db.schema import HEAD, check_schema, current_revision
-from service.errors import SonioxUnreachable
+from service.errors import SonioxUnreachableError
 from service.reconcile.sweep import Finding, sweep
 from service.relay import Relay
 from service.services.alerts import heartbeat_ages
@@ -87,7 +87,7 @@ RUNS_SHOWN_ROWS = 200
 
 @router.get("/reconciler")
 async def show_reconciler(request: Request, relay: RelayDep, _visitor: AdminSession) -> Response:
-    return render(request, "reconciler.html", finds=None, **await _reconciler_state(relay))
+    return render(request, "reconciler.html", findings=None, **await _reconciler_state(relay))
 
 
 @router.post("/reconciler/dry-run")
@@ -97,11 +97,13 @@ async def dry_run(request: Request, relay: RelayDep, _post: FormOfAdmin) -> Resp
         async with asyncio.timeout(DRY_RUN_TIMEOUT_S):
             finds = await sweep(relay, dry_run=True)
     except TimeoutError:
-        raise SonioxUnreachable(f"No answer within {DRY_RUN_TIMEOUT_S} seconds; nothing was changed.") from None
+        raise SonioxUnreachableError(
+            f"No answer within {DRY_RUN_TIMEOUT_S} seconds; nothing was changed."
+        ) from None
     return render(
         request,
         "reconciler.html",
-        finds=[_finding_row(find) for find in finds[:RUNS_SHOWN_ROWS]],
+        findings=[_finding_row(find) for find in finds[:RUNS_SHOWN_ROWS]],
         **await _reconciler_state(relay),
     )
 
@@ -114,13 +116,13 @@ async def _reconciler_state(relay: Relay) -> dict[str, Any]:
         )
     )
     interval_ms = int(relay.settings.relay_reconcile_interval_s * 1000)
-    most = max((sum(run.finds.values()) for run in runs), default=0)
+    most = max((sum(run.findings.values()) for run in runs), default=0)
     return {
         "runs": runs,
         "most_finds": most,
-        "total_finds": sum(sum(run.finds.values()) for run in runs),
+        "total_finds": sum(sum(run.findings.values()) for run in runs),
         "next_run_ms": runs[0].started_at_ms + interval_ms if runs else None,
-        "swept_by": office.holder if office else None,
+        "leader": office.holder if office else None,
         "interval_ms": interval_ms,
         "grace_ms": int(relay.settings.relay_reconcile_grace_s * 1000),
     }
@@ -130,11 +132,11 @@ def _finding_row(find: Finding) -> dict[str, Any]:
     return {
         "id": find.job.id,
         "filename": find.job.filename,
-        "we_think": find.job.stage,
-        "soniox_says": find.status,
-        "is_news": find.is_news,
-        "action": f"would {find.action}" if find.is_news else find.action,
-        "diagnosis": find.diagnosis if find.is_news else "",
+        "local_stage": find.job.stage,
+        "soniox_status_now": find.status,
+        "actionable": find.actionable,
+        "action": f"would {find.action}" if find.actionable else find.action,
+        "diagnosis": find.diagnosis if find.actionable else "",
     }
 
 
@@ -157,8 +159,8 @@ def _system_facts(relay: Relay, session: Session) -> dict[str, Any]:
         "saying": {beat.name: _worker_note(beat) for beat in beats.values()},
         "stalled": reconciler.stalled(session, now_ms, now_ms - reconciler.STALLED_AFTER_MS),
         "quotas": quotas(relay, session),
-        "this_process": relay.name,
-        "trouble": relay.governor.trouble(),
+        "this_process": relay.process_id,
+        "trouble": relay.governor.blocked_reason(),
     }
 
 

@@ -6,7 +6,7 @@ from service.dashboard import admin, deliveries, endpoints, job, jobs, live, ove
 from service.dashboard.page import MAX_FORM, SecurityHeaders, install_error_pages
 from service.dashboard.render import assets
 from service.dashboard.session import ReaderSession
-from service.errors import NotFound
+from service.errors import NotFoundError
 
 fallback = APIRouter()
 
@@ -30,7 +30,7 @@ async def asset(digest: str, name: str) -> Response:
     """A script or style; under the hash of another version it is answered, too, but not to be kept."""
     found = assets().get(name)
     if found is None:
-        raise NotFound("There is no such file.")
+        raise NotFoundError("There is no such file.")
     kept = "public, max-age=31536000, immutable" if digest == found.digest else "no-cache"
     return Response(found.content, media_type=found.kind, headers={"Cache-Control": kept})
 
@@ -38,4 +38,4 @@ async def asset(digest: str, name: str) -> Response:
 @fallback.get("/{rest:path}")
 async def not_found(rest: str, _visitor: ReaderSession) -> Response:
     """Everything else below /ui."""
-    raise NotFound(f"There is no page at /ui/{rest}.")
+    raise NotFoundError(f"There is no page at /ui/{rest}.")

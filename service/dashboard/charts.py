@@ -49,7 +49,7 @@ ACTIONS = {
 TITLES = {
     "worker_silent": "No worker",
     "reconciler_silent": "No reconciler",
-    "soniox_parked": "Nothing goes to Soniox",
+    "soniox_blocked": "Nothing goes to Soniox",
     "queue_late": "Work waits too long",
     "webhooks_missed": "Webhooks are being lost",
     "transcription_failed": "Transcription failed",

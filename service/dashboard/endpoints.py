@@ -14,7 +14,7 @@ from service.api.recoveries import count, start_recovery
 from service.dashboard.charts import WINDOWS, GridCell, Outcomes, edges_of, grid_row
 from service.dashboard.render import first_page, page_after, render
 from service.dashboard.session import FormOfSubmitter, ReaderSession, redirect_back
-from service.errors import CallerError, InvalidRequest
+from service.errors import CallerError, InvalidRequestError
 from service.relay import Relay
 from service.schemas import EVENT_TYPES
 from service.store import deliveries, endpoints, hourly
@@ -68,7 +68,7 @@ async def create(request: Request, relay: RelayDep, post: FormOfSubmitter) -> Re
             {**given, "description": given["description"] or None, "event_types": types}
         )
         made = await api.create(new, post.visitor.caller, relay)
-    except (ValidationError, InvalidRequest) as error:
+    except (ValidationError, InvalidRequestError) as error:
         values = {**given, "event_types": types}
         problems = _problems(error)
         return render(request, "endpoint_new.html", 400, given=values, problems=problems, event_types=EVENT_TYPES)
@@ -165,7 +165,7 @@ def _moment_ms(since: str) -> int:
     try:
         return RecoveryRequest.model_validate({"since": since}).since
     except ValidationError:
-        raise InvalidRequest("Give a moment such as 2026-11-20T13:00.") from None
+        raise InvalidRequestError("Give a moment such as 2026-11-20T13:00.") from None
 
 
 def _problems(error: ValidationError | CallerError) -> list[str]:

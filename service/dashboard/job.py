@@ -43,7 +43,7 @@ def as_curl(job: Transcription, base_url: str) -> str:
 def request_of(job: Transcription) -> dict[str, Any]:
     """What the caller asked for, with secrets hidden."""
     callback = {"webhook_url": job.callback_url, "webhook_auth_header_name": job.callback_header}
-    if job.callback_secret_sealed:
+    if job.callback_secret_encrypted:
         callback["webhook_auth_header_value"] = REDACTED
     asked = {**job.request, **callback, "metadata": job.caller_metadata}
     if job.file_id:
@@ -134,7 +134,7 @@ def _job_facts(session: Session, relay: Relay, job: Transcription, sent: list[De
     return JobFacts(
         job=job,
         now_ms=relay.clock(),
-        trouble=relay.governor.trouble() if waits else None,
+        trouble=relay.governor.blocked_reason() if waits else None,
         silent_ms=_silent_ms(beats, relay.clock()),
         room=not waits or _has_room(session, relay),
         hint=inbox.newest_open(session, job.id),
@@ -158,7 +158,7 @@ def _endpoints_of(sent: list[Delivery]) -> set[str]:
 
 
 def _deliveries_of(found: ReconcileResult) -> str:
-    if found.soniox_says is None:
-        return f"There is nothing to ask: the job is {found.we_think}."
+    if found.soniox_status_now is None:
+        return f"There is nothing to ask: the job is {found.local_stage}."
     diagnosis = f" ({found.diagnosis})" if found.diagnosis else ""
-    return f"Soniox says {found.soniox_says}; what follows: {found.action}{diagnosis}."
+    return f"Soniox says {found.soniox_status_now}; what follows: {found.action}{diagnosis}."

@@ -15,7 +15,7 @@ from service.api.pagination import MomentParameter, Text, decode_cursor
 from service.api.transcriptions import get_owned_transcription
 from service.dashboard.render import OptionalText, first_page, page_after, render
 from service.dashboard.session import FormOfSubmitter, ReaderSession, redirect_back
-from service.errors import CallerError, InvalidRequest
+from service.errors import CallerError, InvalidRequestError
 from service.ids import is_uuid
 from service.lifecycle import SonioxStatus, Stage
 from service.relay import Relay
@@ -127,7 +127,7 @@ def _apply(relay: Relay, action: str) -> tuple[Callable[[Transcription], Awaitab
         case "delete":
             return lambda job: delete_transcription(relay, job), "Deleted"
         case _:
-            raise InvalidRequest("Choose what to do with the jobs.")
+            raise InvalidRequestError("Choose what to do with the jobs.")
 
 
 def _known_to_soniox_as(session: Session, soniox_id: str, caller: Caller) -> Transcription | None:

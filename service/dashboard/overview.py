@@ -10,7 +10,7 @@ from service.api.endpoints import EndpointChanges
 from service.dashboard.charts import alerts_of, charts_of, flow_of, gauges_of, share
 from service.dashboard.render import render
 from service.dashboard.session import HOME, FormOfSubmitter, ReaderSession, redirect_back
-from service.errors import CallerError, InvalidRequest
+from service.errors import CallerError, InvalidRequestError
 from service.services.statistics import WINDOWS, Length
 
 router = APIRouter()
@@ -55,7 +55,7 @@ async def run_action(request: Request, post: FormOfSubmitter, relay: RelayDep) -
                 answer = tried.attempt.status_code or tried.attempt.error
                 return redirect_back(request, HOME, f"The test was answered with {answer}.", good=tried.delivered)
             case _:
-                raise InvalidRequest("There is no such deed.")
+                raise InvalidRequestError("There is no such deed.")
     except CallerError as error:
         return redirect_back(request, HOME, error.message, good=False)
     return redirect_back(request, HOME, said)

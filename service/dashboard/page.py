@@ -9,8 +9,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.dashboard.render import render
-from service.dashboard.session import SignInRequired
-from service.errors import CallerError, SonioxError, Unavailable
+from service.dashboard.session import SignInRequiredError
+from service.errors import CallerError, SonioxError, UnavailableError
 
 log = structlog.get_logger(__name__)
 
@@ -50,13 +50,13 @@ class SecurityHeaders:
 
 def install_error_pages(app: FastAPI) -> None:
     """Draw every error as a page."""
-    app.add_exception_handler(SignInRequired, _to_sign_in)  # type: ignore[arg-type]  # starlette types the base only
-    for kind in (CallerError, Unavailable, SonioxError, RequestValidationError, HTTPException):
+    app.add_exception_handler(SignInRequiredError, _to_sign_in)  # type: ignore[arg-type]  # starlette types the base only
+    for kind in (CallerError, UnavailableError, SonioxError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _explain)
     app.add_exception_handler(Exception, _unexpected)
 
 
-async def _to_sign_in(request: Request, needed: SignInRequired) -> Response:
+async def _to_sign_in(request: Request, needed: SignInRequiredError) -> Response:
     """Live parts are told to load the whole page. A link on another site comes without the strict cookie, so it is
     followed once more from a page of ours before anybody is asked for a key."""
     if "hx-request" in request.headers:
@@ -75,7 +75,7 @@ async def _explain(request: Request, error: Exception) -> Response:
 
 async def _unexpected(request: Request, error: Exception) -> Response:
     """Answered outside of the middleware."""
-    log.error("page_broke", request_id=request.state.request_id, exc_info=error)
+    log.error("page_failed_unexpectedly", request_id=request.state.request_id, exc_info=error)
     told = {
         "error_status": 500,
         "error_title": "That did not work",
@@ -91,7 +91,7 @@ def _describe(error: Exception) -> tuple[int, str, str]:
         case CallerError():
             title = {401: "Sign in first", 403: "Not with this key", 404: "Not found"}.get(error.status_code)
             return error.status_code, title or "That did not work", error.message
-        case Unavailable():
+        case UnavailableError():
             return 503, "The database does not answer", "Nothing was changed. Try again in a moment."
         case SonioxError():
             return 503, "Soniox does not answer", error.message

@@ -14,7 +14,7 @@ from starlette.datastructures import FormData
 
 from service.api.deps import BOOTSTRAP, SCOPES, Caller
 from service.crypto import SecretBox, hash_api_key
-from service.errors import InvalidRequest, PermissionDenied, Unauthenticated
+from service.errors import InvalidRequestError, PermissionDeniedError, UnauthenticatedError
 from service.relay import Relay
 from service.store import keys
 
@@ -48,12 +48,12 @@ class Session:
 
 
 async def open_session(relay: Relay, owner: str) -> str:
-    """The cookie for the key of `owner`, which was just checked. Raises Unauthenticated."""
+    """The cookie for the key of `owner`, which was just checked. Raises UnauthenticatedError."""
     holder = await _holder(relay, owner)
     if holder is None:
-        raise Unauthenticated("the key was revoked this very moment")
+        raise UnauthenticatedError("the key was revoked this very moment")
     content = f"{owner}.{relay.clock() // 1000 + SESSION_LASTS_S}.{secrets.token_urlsafe(16)}"
-    return f"{content}.{relay.vault.sign(SESSION_PURPOSE, content + holder.digest)}"
+    return f"{content}.{relay.secret_box.sign(SESSION_PURPOSE, content + holder.digest)}"
 
 
 async def read_session(relay: Relay, cookie: str) -> Session | None:
@@ -63,14 +63,14 @@ async def read_session(relay: Relay, cookie: str) -> Session | None:
     if until_s <= relay.clock() // 1000:
         return None
     holder = await _holder(relay, owner)
-    if holder is None or not relay.vault.knows_signature(SESSION_PURPOSE, content + holder.digest, signature):
+    if holder is None or not relay.secret_box.knows_signature(SESSION_PURPOSE, content + holder.digest, signature):
         return None
-    return Session(holder.caller, holder.name, relay.vault.sign(TOKEN_PURPOSE, cookie))
+    return Session(holder.caller, holder.name, relay.secret_box.sign(TOKEN_PURPOSE, cookie))
 
 
-def is_token_of(vault: SecretBox, cookie: str, token: str) -> bool:
+def is_token_of(secret_box: SecretBox, cookie: str, token: str) -> bool:
     """True for the token of this session's forms."""
-    return vault.knows_signature(TOKEN_PURPOSE, cookie, token)
+    return secret_box.knows_signature(TOKEN_PURPOSE, cookie, token)
 
 
 def set_cookie(response: Response, request: Request, name: str, value: str, lasts_s: int) -> None:
@@ -118,14 +118,14 @@ class Flash(NamedTuple):
 def flash(request: Request, response: Response, message: str, *, good: bool) -> None:
     """Say this on the next page. Never a secret."""
     content = base64.urlsafe_b64encode(f"{'+' if good else '-'}{message[:MAX_FLASH]}".encode()).decode()
-    signature = request.state.relay.vault.sign(FLASH_PURPOSE, content)
+    signature = request.state.relay.secret_box.sign(FLASH_PURPOSE, content)
     set_cookie(response, request, FLASH_COOKIE, f"{content}.{signature}", FLASH_LASTS_S)
 
 
 def take_flash(request: Request) -> Flash | None:
     """What is to be said now; the caller deletes the cookie with the answer."""
     content, _, signature = request.cookies.get(FLASH_COOKIE, "").partition(".")
-    if not content or not request.state.relay.vault.knows_signature(FLASH_PURPOSE, content, signature):
+    if not content or not request.state.relay.secret_box.knows_signature(FLASH_PURPOSE, content, signature):
         return None
     try:
         text = base64.urlsafe_b64decode(content).decode()
@@ -138,7 +138,7 @@ HOME = "/ui/"
 SIGN_IN = "/ui/sign-in"
 
 
-class SignInRequired(Exception):
+class SignInRequiredError(Exception):
     """Nobody is signed in; `url` is where that is done, and where it leads back from there."""
 
     def __init__(self, wanted: str) -> None:
@@ -150,7 +150,7 @@ async def current_session(request: Request) -> Session:
     """The session of this request. Raises SignInNeeded."""
     session = await read_session(request.state.relay, request.cookies.get(SESSION_COOKIE, ""))
     if session is None:
-        raise SignInRequired(_wanted_page(request))
+        raise SignInRequiredError(_wanted_page(request))
     request.state.visitor = session
     return session
 
@@ -161,7 +161,7 @@ def session_for(scope: str) -> Callable[[Request], Awaitable[Session]]:
     async def check(request: Request) -> Session:
         visitor = await current_session(request)
         if scope not in visitor.caller.scopes and not visitor.caller.is_admin:
-            raise PermissionDenied(f"The key “{visitor.name}” lacks the scope “{scope}”.")
+            raise PermissionDeniedError(f"The key “{visitor.name}” lacks the scope “{scope}”.")
         return visitor
 
     return check
@@ -208,23 +208,23 @@ def form_for(scope: str) -> Callable[[Request], Awaitable[Post]]:
         form = await read_form(request)
         post = Post(visitor, form)
         if not is_token_of(
-            request.state.relay.vault, request.cookies.get(SESSION_COOKIE, ""), post.get(TOKEN_FIELD)
+            request.state.relay.secret_box, request.cookies.get(SESSION_COOKIE, ""), post.get(TOKEN_FIELD)
         ):
-            raise PermissionDenied("This form is no longer valid. Open the page again and repeat.")
+            raise PermissionDeniedError("This form is no longer valid. Open the page again and repeat.")
         return post
 
     return take
 
 
 async def read_form(request: Request) -> FormData:
-    """The fields of a form of our own site. Raises PermissionDenied for one that comes from elsewhere."""
+    """The fields of a form of our own site. Raises PermissionDeniedError for one that comes from elsewhere."""
     check_same_site(request)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
-        raise InvalidRequest("Forms come as application/x-www-form-urlencoded.")
+        raise InvalidRequestError("Forms come as application/x-www-form-urlencoded.")
     form = await request.form(max_files=0, max_fields=MAX_FIELDS)
     if any(isinstance(value, str) and "\0" in value for value in form.values()):
-        raise InvalidRequest("A NUL character is not allowed.")
+        raise InvalidRequestError("A NUL character is not allowed.")
     return form
 
 
@@ -232,7 +232,7 @@ def check_same_site(request: Request) -> None:
     """Every browser sends Origin with a form; its host must be the one that the request came to."""
     origin = request.headers.get("origin")
     if not origin or urlsplit(origin).netloc != request.headers.get("host", ""):
-        raise PermissionDenied("This form was not sent from a page of this dashboard.")
+        raise PermissionDeniedError("This form was not sent from a page of this dashboard.")
 
 
 def redirect_back(request: Request, url: str, message: str = "", *, good: bool = True) -> Response:

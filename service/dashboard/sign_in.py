@@ -19,7 +19,7 @@ from service.dashboard.session import (
     redirect_back,
     set_cookie,
 )
-from service.errors import Unauthenticated
+from service.errors import UnauthenticatedError
 from service.rate_limits import AnonymousRateLimiter, address_of
 
 router = APIRouter()
@@ -41,7 +41,7 @@ async def sign_in(request: Request, relay: RelayDep) -> Response:
     try:
         with strangers.visit(address_of(request.scope), given):
             caller = await identify(relay, given)
-    except Unauthenticated:
+    except UnauthenticatedError:
         return render(request, "sign_in.html", 401, next=wanted, problem="This key is unknown, or it was revoked.")
     if "read" not in caller.scopes and not caller.is_admin:
         return render(request, "sign_in.html", 403, next=wanted, problem="This key may submit, but not read.")

@@ -21,7 +21,7 @@ from sqlmodel import Session
 from service.clock import wall_ms
 from service.db.engines import PostgreSQL, SQLite, open_engine
 from service.db.notify import Notifier
-from service.errors import DatabaseDown, Overloaded
+from service.errors import DatabaseDownError, OverloadedError
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -57,9 +57,9 @@ class _Write:
 class Database:
     """A database and the queue of writes. Made by `open_database`."""
 
-    def __init__(self, engine: SQLite | PostgreSQL, wakeups: Notifier) -> None:
+    def __init__(self, engine: SQLite | PostgreSQL, notifier: Notifier) -> None:
         self._engine = engine
-        self._wakeups = wakeups
+        self._notifier = notifier
         self._writes: list[_Write] = []
         self._arrived = asyncio.Event()
         self._committer: asyncio.Task[None] | None = None
@@ -88,9 +88,9 @@ class Database:
         return await self.read(lambda session: int(session.scalar(now)))
 
     async def read(self, query: Callable[[Session], T]) -> T:
-        """Run `query` outside of any transaction; each statement sees the newest commit. Raises DatabaseDown."""
+        """Run `query` outside of any transaction; each statement sees the newest commit. Raises DatabaseDownError."""
         if self._closing:
-            raise DatabaseDown("the database is being closed")
+            raise DatabaseDownError("the database is being closed")
         try:
             return await self._engine.read(lambda session: _in_session(session, query))
         except (DBAPIError, PoolTimeout, OSError) as error:
@@ -99,7 +99,7 @@ class Database:
     async def write(self, step: Step[T], wake: Sequence[str] = ()) -> T:
         """Run `step` in a transaction and give back its result once that is on disk; then wake those queues.
 
-        Raises Overloaded or DatabaseDown when nothing was kept, and whatever `step` raises.
+        Raises OverloadedError or DatabaseDownError when nothing was kept, and whatever `step` raises.
         """
         result: T = await self._enqueue(None, step, wake)
         return result
@@ -123,15 +123,15 @@ class Database:
 
     async def _enqueue(self, function: Many[Any, Any] | None, item: Any, wake: Sequence[str]) -> Any:
         if self._closing:
-            raise DatabaseDown("the database is being closed")
+            raise DatabaseDownError("the database is being closed")
         if len(self._writes) >= MAX_QUEUE:
-            raise Overloaded("more writes are waiting than the database can take")
+            raise OverloadedError("more writes are waiting than the database can take")
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._writes.append(_Write(function, item, done))
         self._arrived.set()
         result = await done
         for queue in wake:
-            self._wakeups.ring(queue)
+            self._notifier.notify(queue)
         return result
 
     async def _commit_forever(self) -> None:
@@ -160,10 +160,10 @@ class Database:
     async def _settle_failure(self, batch: list[_Write], error: Exception, *, again: bool) -> None:
         """Run each write again alone where that may end otherwise; else tell its caller."""
         cause = _translate(error)
-        if isinstance(cause, DatabaseDown):
+        if isinstance(cause, DatabaseDownError):
             self.refused = str(cause)
             self._full_until_s = time.monotonic() + FULL_FOR_S if self.refused == FULL else 0.0
-        one_of_many = len(batch) > 1 and not isinstance(cause, DatabaseDown)
+        one_of_many = len(batch) > 1 and not isinstance(cause, DatabaseDownError)
         if again and (one_of_many or _sqlstate(error).startswith(CONFLICT)):
             for write in batch:
                 await self._commit([write], again=False)
@@ -175,13 +175,13 @@ class Database:
 
 @asynccontextmanager
 async def open_database(
-    url: str, wakeups: Notifier, *, connections: int = 10, pooled: bool = False
+    url: str, notifier: Notifier, *, connections: int = 10, pooled: bool = False
 ) -> AsyncIterator[Database]:
     """Open SQLite (`sqlite:///file.db`) or PostgreSQL (`postgresql://...`) and commit until the block ends.
 
     PostgreSQL gets at most so many `connections`; `pooled` tells that a pooler in transaction mode is in between.
     """
-    database = Database(open_engine(url, connections, pooled=pooled), wakeups)
+    database = Database(open_engine(url, connections, pooled=pooled), notifier)
     database.start()
     try:
         yield database
@@ -214,15 +214,15 @@ def _in_session(
 
 
 def _translate(error: Exception) -> Exception:
-    """DatabaseDown for whatever another try may cure; anything else stays what it is."""
+    """DatabaseDownError for whatever another try may cure; anything else stays what it is."""
     if isinstance(error, IntegrityError):
         return error
     lost = isinstance(error, DBAPIError) and error.connection_invalidated
     outage = isinstance(error, OperationalError | InterfaceError | PoolTimeout | OSError)
     if DISK_FULL in str(getattr(error, "orig", "")) or _sqlstate(error) == NO_SPACE:
-        return DatabaseDown(FULL)
+        return DatabaseDownError(FULL)
     if lost or outage or _sqlstate(error).startswith(TRANSIENT):
-        return DatabaseDown(f"the database does not answer ({type(error).__name__})")
+        return DatabaseDownError(f"the database does not answer ({type(error).__name__})")
     return error
 
 

@@ -12,39 +12,39 @@ import structlog
 
 
 class Notifier:
-    """One bell for each lane of work, in this process."""
+    """One event for each queue of work, in this process."""
 
     def __init__(self) -> None:
-        self._bells: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
-        self._rung: set[str] = set()
-        self._anything = asyncio.Event()
+        self._events: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self._pending: set[str] = set()
+        self._any = asyncio.Event()
 
-    def ring(self, lane: str) -> None:
-        """Wake the lane here and, if others listen, in the other processes."""
-        self.ring_here(lane)
-        self._rung.add(lane)
-        self._anything.set()
+    def notify(self, queue: str) -> None:
+        """Wake the queue here and, if others listen, in the other processes."""
+        self.notify_local(queue)
+        self._pending.add(queue)
+        self._any.set()
 
-    def ring_here(self, lane: str) -> None:
-        """Wake the lane, or have it go straight on if it is not asleep."""
-        self._bells[lane].set()
+    def notify_local(self, queue: str) -> None:
+        """Wake the queue, or have it go straight on if it is not asleep."""
+        self._events[queue].set()
 
-    async def wait(self, lane: str, longest_s: float) -> bool:
+    async def wait(self, queue: str, longest_s: float) -> bool:
         """Sleep until somebody rings or `longest_s` seconds have passed; True when somebody did."""
-        bell = self._bells[lane]
+        event = self._events[queue]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(longest_s):
-                await bell.wait()
-        rung = bell.is_set()
-        bell.clear()
-        return rung
+                await event.wait()
+        notified = event.is_set()
+        event.clear()
+        return notified
 
-    async def take_rung(self) -> set[str]:
-        """Wait for a ring; all lanes that were rung since the last call."""
-        await self._anything.wait()
-        self._anything.clear()
-        rung, self._rung = self._rung, set()
-        return rung
+    async def drain(self) -> set[str]:
+        """Wait for a ring; all queues that were notified since the last call."""
+        await self._any.wait()
+        self._any.clear()
+        notified, self._pending = self._pending, set()
+        return notified
 
 
 log = structlog.get_logger(__name__)
@@ -55,12 +55,12 @@ RETRY_AFTER_S = 2.0
 
 
 @asynccontextmanager
-async def listen(database_url: str, wakeups: Notifier) -> AsyncIterator[None]:
+async def listen(database_url: str, notifier: Notifier) -> AsyncIterator[None]:
     """Pass rings on until the block ends; does nothing on SQLite, where there is one process."""
     if database_url.startswith("sqlite"):
         yield
         return
-    task = asyncio.create_task(_listen_forever(database_url.replace("postgres://", "postgresql://", 1), wakeups))
+    task = asyncio.create_task(_listen_forever(database_url.replace("postgres://", "postgresql://", 1), notifier))
     try:
         yield
     finally:
@@ -68,28 +68,30 @@ async def listen(database_url: str, wakeups: Notifier) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _listen_forever(database_url: str, wakeups: Notifier) -> None:
+async def _listen_forever(database_url: str, notifier: Notifier) -> None:
     while True:
         try:
-            await _forward(database_url, wakeups)
+            await _forward(database_url, notifier)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            log.warning("broadcast_interrupted", reason=type(error).__name__)
+            log.warning("notify_connection_lost", reason=type(error).__name__)
         await asyncio.sleep(RETRY_AFTER_S)
 
 
-async def _forward(database_url: str, wakeups: Notifier) -> None:
+async def _forward(database_url: str, notifier: Notifier) -> None:
     connection = await asyncpg.connect(database_url, timeout=10)
     try:
         own_pid = connection.get_server_pid()
 
-        def hear(_connection: Any, pid: int, _channel: str, lane: str) -> None:
+        def hear(_connection: Any, pid: int, _channel: str, queue: str) -> None:
             if pid != own_pid:
-                wakeups.ring_here(lane)
+                notifier.notify_local(queue)
 
         await connection.add_listener(CHANNEL, hear)
         while True:
-            lanes = await wakeups.take_rung()
-            await connection.execute("SELECT pg_notify($1, lane) FROM unnest($2::text[]) AS lane", CHANNEL, lanes)
+            queues = await notifier.drain()
+            await connection.execute(
+                "SELECT pg_notify($1, queue) FROM unnest($2::text[]) AS queue", CHANNEL, queues
+            )
             await asyncio.sleep(MIN_INTERVAL_S)
     finally:
         await connection.close(timeout=2)

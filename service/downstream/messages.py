@@ -77,28 +77,30 @@ class Destination(Protocol):
     @property
     def url(self) -> str | None: ...
     @property
-    def headers_sealed(self) -> str | None: ...
+    def headers_encrypted(self) -> str | None: ...
     @property
-    def secret_sealed(self) -> str | None: ...
+    def secret_encrypted(self) -> str | None: ...
     @property
-    def past_secrets(self) -> Sequence[dict[str, Any]] | None: ...
+    def previous_secrets(self) -> Sequence[dict[str, Any]] | None: ...
 
 
-def build_message(destination: Destination, vault: SecretBox, event_id: str, body: bytes, at_ms: int) -> Message:
+def build_message(
+    destination: Destination, secret_box: SecretBox, event_id: str, body: bytes, at_ms: int
+) -> Message:
     """Sign with every secret that is valid at `at_ms`. Raises ValueError when a secret cannot be opened."""
-    secrets = [vault.open(sealed) for sealed in valid_secrets(destination, at_ms)]
-    headers = {**own_headers(destination, vault), **signed_headers(event_id, at_ms // 1000, body, secrets)}
+    secrets = [secret_box.decrypt(sealed) for sealed in valid_secrets(destination, at_ms)]
+    headers = {**own_headers(destination, secret_box), **signed_headers(event_id, at_ms // 1000, body, secrets)}
     return Message(destination.url or "", headers, body)
 
 
 def valid_secrets(destination: Destination, at_ms: int) -> list[str]:
     """Sealed, the current one first, then those replaced not long ago."""
-    past = [old["sealed"] for old in destination.past_secrets or () if old["until_ms"] > at_ms]
-    return [destination.secret_sealed or "", *past]
+    past = [old["sealed"] for old in destination.previous_secrets or () if old["until_ms"] > at_ms]
+    return [destination.secret_encrypted or "", *past]
 
 
-def own_headers(destination: Destination, vault: SecretBox) -> dict[str, str]:
+def own_headers(destination: Destination, secret_box: SecretBox) -> dict[str, str]:
     """The caller's own headers."""
-    if not destination.headers_sealed:
+    if not destination.headers_encrypted:
         return {}
-    return msgspec.json.decode(vault.open(destination.headers_sealed), type=dict[str, str])
+    return msgspec.json.decode(secret_box.decrypt(destination.headers_encrypted), type=dict[str, str])

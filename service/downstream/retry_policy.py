@@ -35,7 +35,7 @@ class RetryDecision:
 
     status: DeliveryStatus
     due_at_ms: int | None = None
-    closed_until_ms: int | None = None
+    circuit_open_until_ms: int | None = None
     disable: str | None = None
 
 
@@ -50,11 +50,11 @@ def decide(
     asked_ms = int((outcome.retry_after_s or 0) * 1000)
     if outcome.wants_no_more or past.tries >= len(schedule):
         return RetryDecision(
-            DeliveryStatus.EXHAUSTED, closed_until_ms=_circuit_open(past, ended_ms, asked_ms, None)
+            DeliveryStatus.EXHAUSTED, circuit_open_until_ms=_circuit_open(past, ended_ms, asked_ms, None)
         )
     wait_ms = max(int(schedule[past.tries] * 1000 * (1 + JITTER * chance)), asked_ms)
-    closed_until_ms = _circuit_open(past, ended_ms, asked_ms, wait_ms)
-    return RetryDecision(DeliveryStatus.PENDING, ended_ms + wait_ms, closed_until_ms)
+    circuit_open_until_ms = _circuit_open(past, ended_ms, asked_ms, wait_ms)
+    return RetryDecision(DeliveryStatus.PENDING, ended_ms + wait_ms, circuit_open_until_ms)
 
 
 def _disable_reason(outcome: Outcome, past: DeliveryHistory, ended_ms: int) -> str | None:

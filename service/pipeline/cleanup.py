@@ -48,7 +48,7 @@ async def _targets(relay: Relay, row: Removal) -> tuple[set[str], set[str]]:
 
 
 async def _again(relay: Relay, row: Removal, error: SonioxError) -> None:
-    wait_ms = backoff_ms(row.tries, longest_ms=LONGEST_WAIT_MS, chance=relay.chance)
+    wait_ms = backoff_ms(row.tries, longest_ms=LONGEST_WAIT_MS, rng=relay.rng)
 
     def postpone(session: Session) -> None:
         claims.postpone(session, Removal, row, due_at_ms=relay.clock() + wait_ms, error=error.message)

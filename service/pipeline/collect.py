@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from opentelemetry.trace import SpanKind
 from sqlmodel import Session
 
-from service.errors import SonioxError, SonioxNotFound, SonioxNotReady
+from service.errors import SonioxError, SonioxNotFoundError, SonioxNotReadyError
 from service.ids import new_uuid
 from service.lifecycle import OPEN_STAGES, Stage, backoff_ms
 from service.pipeline.results import Result, overdue, store_result, unreadable, vanished
@@ -17,7 +17,7 @@ from service.soniox.models import FINISHED_BADLY, FINISHED_WELL, STUCK_TRANSCRIP
 from service.store import claims, inbox, reconciler, transcription_queries, transcriptions
 from service.store.inbox import ClaimedEntry
 from service.tables import TimelineEntry, Transcription, Webhook
-from service.transcripts.codec import MalformedTranscript, pack
+from service.transcripts.codec import MalformedTranscriptError, pack
 
 OWNER = "adopted"  # no key has this id: only admin keys see what was adopted
 
@@ -78,7 +78,7 @@ async def collect(relay: Relay, heard: ClaimedEntry) -> None:
         with _traced(relay, row, job):
             remote = await relay.soniox.get_transcription(row.soniox_id)
             await _collect_from(relay, row, job, remote)
-    except SonioxNotFound:
+    except SonioxNotFoundError:
         await _not_found(relay, row, job)
     except SonioxError as error:
         await _retry_later(relay, row, error.message)
@@ -90,9 +90,9 @@ def _traced(relay: Relay, row: Webhook, job: Transcription | None) -> Iterator[N
     parent, job_id = (job.traceparent, job.id) if job else (None, None)
     if job and row.tries == 0:
         if job.submitted_at_ms:
-            relay.traces.record("transcribe", parent, job.submitted_at_ms, row.received_at_ms, job_id=job_id)
-        relay.traces.record(row.source, parent, row.received_at_ms, relay.clock(), job_id=job_id)
-    with relay.traces.span("collect", parent, SpanKind.CONSUMER, job_id=job_id, soniox_id=row.soniox_id):
+            relay.tracing.record("transcribe", parent, job.submitted_at_ms, row.received_at_ms, job_id=job_id)
+        relay.tracing.record(row.source, parent, row.received_at_ms, relay.clock(), job_id=job_id)
+    with relay.tracing.span("collect", parent, SpanKind.CONSUMER, job_id=job_id, soniox_id=row.soniox_id):
         yield
 
 
@@ -135,9 +135,9 @@ async def _complete(relay: Relay, row: Webhook, job: Transcription, remote: Remo
     started_ms = relay.clock()
     try:
         packed = await pack(await relay.soniox.get_transcript(remote.id))
-    except MalformedTranscript as error:
+    except MalformedTranscriptError as error:
         if row.tries < MAX_POLLS_MALFORMED:
-            raise SonioxNotReady(f"the transcript cannot be read: {error}") from error
+            raise SonioxNotReadyError(f"the transcript cannot be read: {error}") from error
         await store_result(relay, row, job, Stage.FAILED, Result(unreadable(remote, error), keep_there=True))
         return
     fetched_ms = relay.clock() - started_ms
@@ -166,7 +166,7 @@ async def _not_finished(relay: Relay, row: Webhook, job: Transcription, remote: 
 
 
 async def _retry_later(relay: Relay, row: Webhook, reason: str) -> None:
-    due_at_ms = relay.clock() + backoff_ms(row.tries, first_ms=250, chance=relay.chance)
+    due_at_ms = relay.clock() + backoff_ms(row.tries, first_ms=250, rng=relay.rng)
 
     def postpone(session: Session) -> None:
         claims.postpone(session, Webhook, row, due_at_ms=due_at_ms, error=reason)

@@ -95,74 +95,74 @@ OUTCOMES = {
 DELETED = Outcome(None, "the receiver is gone", 0)
 
 
-async def deliver(relay: Relay, parcel: ClaimedDelivery) -> None:
+async def deliver(relay: Relay, delivery: ClaimedDelivery) -> None:
     """Run one claimed delivery through one try."""
     at_ms = relay.clock()
-    outcome = await _attempt_delivery(relay, parcel, at_ms)
+    outcome = await _attempt_delivery(relay, delivery, at_ms)
     if outcome is DELETED:
-        await _settle(relay, parcel, DELETED, at_ms, RetryDecision(DeliveryStatus.EXHAUSTED))
+        await _settle(relay, delivery, DELETED, at_ms, RetryDecision(DeliveryStatus.EXHAUSTED))
         return
     past = DeliveryHistory(
-        parcel.tries, parcel.failures or 0, parcel.failing_since_ms, parcel.endpoint_id is not None
+        delivery.tries, delivery.failures or 0, delivery.failing_since_ms, delivery.endpoint_id is not None
     )
     schedule = relay.settings.relay_delivery_schedule_s
     ended_ms = at_ms + outcome.duration_ms
-    verdict = decide(outcome, past, ended_ms=ended_ms, schedule=schedule, chance=relay.chance.random())
-    await _settle(relay, parcel, outcome, at_ms, verdict)
+    verdict = decide(outcome, past, ended_ms=ended_ms, schedule=schedule, chance=relay.rng.random())
+    await _settle(relay, delivery, outcome, at_ms, verdict)
 
 
-async def _attempt_delivery(relay: Relay, parcel: ClaimedDelivery, at_ms: int) -> Outcome:
+async def _attempt_delivery(relay: Relay, delivery: ClaimedDelivery, at_ms: int) -> Outcome:
     try:
-        message = await _message(relay, parcel, at_ms)
+        message = await _message(relay, delivery, at_ms)
     except ValueError as error:
         return Outcome(None, f"it cannot be signed: {error}", 0)
-    return DELETED if message is None else await _post(relay, parcel, message)
+    return DELETED if message is None else await _post(relay, delivery, message)
 
 
-async def _post(relay: Relay, parcel: ClaimedDelivery, message: Message) -> Outcome:
+async def _post(relay: Relay, delivery: ClaimedDelivery, message: Message) -> Outcome:
     """Send it, with the trace it belongs to."""
     ids = {
-        "job_id": parcel.transcription_id,
-        "event_id": parcel.event_id,
-        "delivery_id": parcel.id,
-        "endpoint_id": parcel.endpoint_id,
+        "job_id": delivery.transcription_id,
+        "event_id": delivery.event_id,
+        "delivery_id": delivery.id,
+        "endpoint_id": delivery.endpoint_id,
     }
-    with relay.traces.span("deliver", parcel.traceparent, SpanKind.CLIENT, **ids) as span:
+    with relay.tracing.span("deliver", delivery.traceparent, SpanKind.CLIENT, **ids) as span:
         traceparent = traceparent_of(span)
         headers = {**message.headers, "traceparent": traceparent} if traceparent else message.headers
-        outcome = await relay.sender.post(replace(message, headers=headers))
-        span.set_attributes(attributes(http_status=outcome.status_code, tries=parcel.tries + 1))
+        outcome = await relay.delivery_client.post(replace(message, headers=headers))
+        span.set_attributes(attributes(http_status=outcome.status_code, tries=delivery.tries + 1))
     return outcome
 
 
-async def _message(relay: Relay, parcel: ClaimedDelivery, at_ms: int) -> Message | None:
+async def _message(relay: Relay, delivery: ClaimedDelivery, at_ms: int) -> Message | None:
     """None when the event, the endpoint or the transcription is gone. Raises ValueError as `message_to`."""
-    if parcel.body is None:
+    if delivery.body is None:
         return None
-    if parcel.endpoint_id is None:
-        return _callback(relay, parcel, at_ms)
-    if parcel.url is None:
+    if delivery.endpoint_id is None:
+        return _callback(relay, delivery, at_ms)
+    if delivery.url is None:
         return None
-    body = parcel.body
-    if parcel.include != "none" and parcel.event_type == EMBEDDING_EVENTS:
-        body = await with_transcript(relay, parcel.transcription_id or "", parcel.include or "", body)
-    return build_message(parcel, relay.vault, parcel.event_id, body, at_ms)
+    body = delivery.body
+    if delivery.include != "none" and delivery.event_type == EMBEDDING_EVENTS:
+        body = await with_transcript(relay, delivery.transcription_id or "", delivery.include or "", body)
+    return build_message(delivery, relay.secret_box, delivery.event_id, body, at_ms)
 
 
-def _callback(relay: Relay, parcel: ClaimedDelivery, at_ms: int) -> Message | None:
-    if parcel.callback_url is None:
+def _callback(relay: Relay, delivery: ClaimedDelivery, at_ms: int) -> Message | None:
+    if delivery.callback_url is None:
         return None
-    headers = {"webhook-id": parcel.event_id, "webhook-timestamp": str(at_ms // 1000)}
-    if parcel.callback_header and parcel.callback_secret_sealed:
-        headers[parcel.callback_header] = relay.vault.open(parcel.callback_secret_sealed)
-    body = {"id": parcel.transcription_id, "status": STATUS_OF[parcel.event_type or ""]}
-    return Message(parcel.callback_url, headers, msgspec.json.encode(body))
+    headers = {"webhook-id": delivery.event_id, "webhook-timestamp": str(at_ms // 1000)}
+    if delivery.callback_header and delivery.callback_secret_encrypted:
+        headers[delivery.callback_header] = relay.secret_box.decrypt(delivery.callback_secret_encrypted)
+    body = {"id": delivery.transcription_id, "status": STATUS_OF[delivery.event_type or ""]}
+    return Message(delivery.callback_url, headers, msgspec.json.encode(body))
 
 
 async def _settle(
-    relay: Relay, parcel: ClaimedDelivery, outcome: Outcome, at_ms: int, verdict: RetryDecision
+    relay: Relay, delivery: ClaimedDelivery, outcome: Outcome, at_ms: int, verdict: RetryDecision
 ) -> None:
-    settlement = _settlement(parcel, outcome, at_ms, verdict)
+    settlement = _settlement(delivery, outcome, at_ms, verdict)
     if verdict.disable:
         await _settle_and_disable(relay, settlement, verdict.disable)
     else:
@@ -170,7 +170,9 @@ async def _settle(
     telemetry.delivery_attempts.labels("disabled" if verdict.disable else OUTCOMES[verdict.status]).inc()
     telemetry.delivery_seconds.observe(outcome.duration_ms / 1000)
     if not outcome.delivered:
-        log.warning("delivery_failed", delivery_id=parcel.id, endpoint_id=parcel.endpoint_id, reason=outcome.error)
+        log.warning(
+            "delivery_failed", delivery_id=delivery.id, endpoint_id=delivery.endpoint_id, reason=outcome.error
+        )
 
 
 async def _settle_and_disable(relay: Relay, settlement: Settlement, reason: str) -> None:
@@ -178,22 +180,22 @@ async def _settle_and_disable(relay: Relay, settlement: Settlement, reason: str)
 
     def settle_and_disable(session: Session) -> bool:
         deliveries.settle(session, [settlement])
-        endpoint_id = settlement.parcel.endpoint_id or ""
+        endpoint_id = settlement.delivery.endpoint_id or ""
         endpoint = endpoints.disable(session, endpoint_id, now_ms=now_ms, reason=reason)
         if endpoint is not None:
             disabled_event_rows(session, endpoint, now_ms)
         return endpoint is not None
 
     if await relay.db.write(settle_and_disable, wake=("notify", "events")):
-        log.warning("endpoint_disabled", endpoint_id=settlement.parcel.endpoint_id, reason=reason)
+        log.warning("endpoint_disabled", endpoint_id=settlement.delivery.endpoint_id, reason=reason)
 
 
-def _settlement(parcel: ClaimedDelivery, outcome: Outcome, at_ms: int, verdict: RetryDecision) -> Settlement:
+def _settlement(delivery: ClaimedDelivery, outcome: Outcome, at_ms: int, verdict: RetryDecision) -> Settlement:
     failed = not outcome.delivered and not verdict.disable and outcome is not DELETED
     return Settlement(
-        parcel=parcel,
+        delivery=delivery,
         attempt=Attempt(
-            delivery_id=parcel.id,
+            delivery_id=delivery.id,
             at_ms=at_ms,
             duration_ms=outcome.duration_ms,
             status_code=outcome.status_code,
@@ -202,18 +204,18 @@ def _settlement(parcel: ClaimedDelivery, outcome: Outcome, at_ms: int, verdict: 
         ),
         status=verdict.status,
         due_at_ms=verdict.due_at_ms,
-        failure=ReceiverFailure(parcel.receiver, at_ms, verdict.closed_until_ms) if failed else None,
-        entry=_entry(parcel, outcome, at_ms, verdict.status) if parcel.transcription_id else None,
+        failure=ReceiverFailure(delivery.receiver, at_ms, verdict.circuit_open_until_ms) if failed else None,
+        entry=_entry(delivery, outcome, at_ms, verdict.status) if delivery.transcription_id else None,
     )
 
 
-def _entry(parcel: ClaimedDelivery, outcome: Outcome, at_ms: int, status: DeliveryStatus) -> TimelineEntry:
+def _entry(delivery: ClaimedDelivery, outcome: Outcome, at_ms: int, status: DeliveryStatus) -> TimelineEntry:
     return TimelineEntry(
-        transcription_id=parcel.transcription_id or "",
+        transcription_id=delivery.transcription_id or "",
         at_ms=at_ms + outcome.duration_ms,
         step="delivered" if outcome.delivered else f"delivery_{status}",
         source="worker",
         http_status=outcome.status_code,
         duration_ms=outcome.duration_ms,
-        detail=f"{parcel.endpoint_id or 'webhook_url'}: {outcome.error or 'accepted'}",
+        detail=f"{delivery.endpoint_id or 'webhook_url'}: {outcome.error or 'accepted'}",
     )

@@ -20,7 +20,7 @@ from service.store.events import EventDraft
 from service.store.transcriptions import JobResult
 from service.store.transcripts import Parts
 from service.tables import Event, TimelineEntry, Transcript, TranscriptChunk, Transcription, Webhook
-from service.transcripts.codec import Chunk, MalformedTranscript, Packed
+from service.transcripts.codec import Chunk, MalformedTranscriptError, Packed
 
 
 def transcript_rows(owner: str, transcription_id: str, packed: Packed, now_ms: int) -> Parts:
@@ -149,7 +149,7 @@ def overdue(remote: RemoteTranscription) -> RemoteTranscription:
     return msgspec.structs.replace(remote, error_type="deadline_exceeded", error_message=reason)
 
 
-def unreadable(remote: RemoteTranscription, error: MalformedTranscript) -> RemoteTranscription:
+def unreadable(remote: RemoteTranscription, error: MalformedTranscriptError) -> RemoteTranscription:
     """Our own verdict on a transcript that stays malformed; it is not removed at Soniox."""
     reason = f"Soniox's transcript cannot be read: {error}"
     return msgspec.structs.replace(remote, error_type="malformed_transcript", error_message=reason)

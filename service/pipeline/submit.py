@@ -10,13 +10,13 @@ from opentelemetry.trace import SpanKind
 from sqlmodel import Session
 
 from service.errors import (
+    SonioxAuthError,
     SonioxError,
-    SonioxKeyTrouble,
-    SonioxNotFound,
-    SonioxOutOfRoom,
-    SonioxRateLimited,
-    SonioxRefused,
-    SonioxUncertain,
+    SonioxNotFoundError,
+    SonioxOutcomeUnknownError,
+    SonioxQuotaExceededError,
+    SonioxRateLimitedError,
+    SonioxRejectedError,
 )
 from service.lifecycle import OPEN_STAGES, Stage, backoff_ms
 from service.pipeline.results import WOKEN_QUEUES, Completion, count_finished, finish
@@ -31,14 +31,14 @@ from service.tracing import attributes
 log = structlog.get_logger(__name__)
 
 SETTLE_AFTER_MS = 5_000  # a request under way at Soniox shows in its listing by then
-RETRY_AFTER_MS = 5_000  # when Soniox has no room or refuses the key; the governor holds the lane meanwhile
+RETRY_AFTER_MS = 5_000  # when Soniox has no room or refuses the key; the governor holds the queue meanwhile
 
 
 async def submit(relay: Relay, job: Transcription) -> None:
     """Run one claimed row to its next stage."""
     started_ms = relay.clock()
     try:
-        with relay.traces.span("create at soniox", job.traceparent, SpanKind.CLIENT, job_id=job.id) as span:
+        with relay.tracing.span("create at soniox", job.traceparent, SpanKind.CLIENT, job_id=job.id) as span:
             soniox_id = await _find_or_create(relay, job)
             span.set_attributes(attributes(soniox_id=soniox_id))
     except SonioxError as error:
@@ -70,7 +70,7 @@ def _payload(relay: Relay, job: Transcription, soniox_file_id: str | None) -> di
     ours = {
         "webhook_url": relay.settings.webhook_url(job.id),
         "webhook_auth_header_name": relay.settings.soniox_api_webhook_header,
-        "webhook_auth_header_value": relay.vault.webhook_secret(job.id),
+        "webhook_auth_header_value": relay.secret_box.webhook_secret(job.id),
     }
     file = {"file_id": soniox_file_id} if soniox_file_id else {}
     return {**job.request, **file, **ours}
@@ -101,18 +101,18 @@ def _settle(relay: Relay, job: Transcription, soniox_id: str, started_ms: int, s
 async def _give_back(relay: Relay, job: Transcription, error: SonioxError) -> None:
     """Decide by the branch of the error tree."""
     now_ms = relay.clock()
-    wait_ms = backoff_ms(job.tries, chance=relay.chance)
+    wait_ms = backoff_ms(job.tries, rng=relay.rng)
     step: Callable[[Session], bool]
     match error:
-        case SonioxRefused() | SonioxNotFound():
+        case SonioxRejectedError() | SonioxNotFoundError():
             await _fail(relay, job, error)
             return
-        case SonioxUncertain():
+        case SonioxOutcomeUnknownError():
             due_at_ms = now_ms + max(SETTLE_AFTER_MS, wait_ms)
             step = functools.partial(
                 transcriptions.mark_unsettled, job=job, due_at_ms=due_at_ms, error=error.message
             )
-        case SonioxRateLimited() | SonioxOutOfRoom() | SonioxKeyTrouble():
+        case SonioxRateLimitedError() | SonioxQuotaExceededError() | SonioxAuthError():
             step = _waiting(job, now_ms + RETRY_AFTER_MS, error, spend_try=False)
         case _:
             step = _waiting(job, now_ms + wait_ms, error, spend_try=True)
@@ -166,7 +166,9 @@ async def find_or_upload(relay: Relay, job: Transcription) -> str | None:
         return None
     file = await relay.db.read(partial(files.get, file_id=job.file_id))
     if file is None:
-        raise SonioxRefused("the file was deleted before the transcription started", error_type="file_not_found")
+        raise SonioxRejectedError(
+            "the file was deleted before the transcription started", error_type="file_not_found"
+        )
     soniox_file_id = await _find_file(relay, job) if job.unsettled else None
     if soniox_file_id is None:
         soniox_file_id = await _upload(relay, job, file)
@@ -211,4 +213,4 @@ async def _remember(relay: Relay, job: Transcription, soniox_file_id: str) -> No
         return False  # whoever claimed it since may find and use the file; if not, the reconciler removes it
 
     if not await relay.db.write(remember, wake=("cleanup",)):
-        raise SonioxUncertain("the claim ended while the file was being uploaded")
+        raise SonioxOutcomeUnknownError("the claim ended while the file was being uploaded")

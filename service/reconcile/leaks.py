@@ -43,7 +43,7 @@ async def find_leaks(relay: Relay, remotes: Sequence[RemoteTranscription]) -> Le
     files = [file async for file in relay.soniox.list_files()]
     ours = [remote for remote in remotes if _is_marked(relay, remote)]
     our_files = {file.id: job for file in files if (job := job_of_reference(file.client_reference_id or ""))}
-    relay.governor.others = QuotaUsage(0, len(remotes) - len(ours), len(files) - len(our_files))
+    relay.governor.foreign_usage = QuotaUsage(0, len(remotes) - len(ours), len(files) - len(our_files))
 
     def query(session: Session) -> Leaks:
         leaks = _without_row(session, ours, our_files)

@@ -36,37 +36,37 @@ class SchedulerState:
     swept_at_ms: int = 0
     looked_at_ms: int = 0
     sweeps: int = 0
-    out_of_room: int = 0
+    quota_refusals: int = 0
 
 
-async def run_when_due(relay: Relay, rhythm: SchedulerState) -> None:
+async def run_when_due(relay: Relay, state: SchedulerState) -> None:
     """One tick: sweep if the office is ours and the interval is over, or look early if work waits for room."""
     now_ms = relay.clock()
     interval_ms = int(relay.settings.relay_reconcile_interval_s * 1000)
     until_ms = now_ms + int(interval_ms * LEASE_INTERVALS)
     mine = await relay.db.write(
         lambda session: system.acquire_leader_lease(
-            session, system.RECONCILER, relay.name, now_ms=now_ms, until_ms=until_ms
+            session, system.RECONCILER, relay.process_id, now_ms=now_ms, until_ms=until_ms
         )
     )
     if not mine:
         return
-    if now_ms - rhythm.swept_at_ms >= interval_ms:
-        rhythm.swept_at_ms = rhythm.looked_at_ms = now_ms
-        rhythm.sweeps += 1
-        await _run(relay, rhythm)
-    elif now_ms - rhythm.looked_at_ms >= EARLY_LOOK_AFTER_MS and await _is_short_of_room(relay):
-        rhythm.looked_at_ms = now_ms
+    if now_ms - state.swept_at_ms >= interval_ms:
+        state.swept_at_ms = state.looked_at_ms = now_ms
+        state.sweeps += 1
+        await _run(relay, state)
+    elif now_ms - state.looked_at_ms >= EARLY_LOOK_AFTER_MS and await _is_short_of_room(relay):
+        state.looked_at_ms = now_ms
         await _look_early(relay)
 
 
-async def _run(relay: Relay, rhythm: SchedulerState) -> None:
+async def _run(relay: Relay, state: SchedulerState) -> None:
     started_ms = relay.clock()
     calls = relay.soniox.made["sweep"]
-    row = Sweep(id=new_uuid(started_ms), started_at_ms=started_ms, finished_at_ms=started_ms, by=relay.name)
+    row = Sweep(id=new_uuid(started_ms), started_at_ms=started_ms, finished_at_ms=started_ms, by=relay.process_id)
     try:
-        row.asked, found = await _sweep_and_fix(relay, rhythm)
-        row.finds = dict(found)
+        row.asked, found = await _sweep_and_fix(relay, state)
+        row.findings = dict(found)
     except SonioxError as error:
         row.error = error.message[:500]
         log.warning("sweep_failed", reason=error.message, http_status=error.status_code)
@@ -77,31 +77,33 @@ async def _run(relay: Relay, rhythm: SchedulerState) -> None:
     def write(session: Session) -> None:
         reconciler.add_run(session, row)
         system.delete_heartbeats_before(session, row.started_at_ms - HEARTBEAT_RETENTION_MS)
-        system.record_heartbeat(session, system.RECONCILER, row.finished_at_ms, {"by": row.by, "finds": row.finds})
+        system.record_heartbeat(
+            session, system.RECONCILER, row.finished_at_ms, {"by": row.by, "findings": row.findings}
+        )
 
     await relay.db.write(write)
 
 
-async def _sweep_and_fix(relay: Relay, rhythm: SchedulerState) -> tuple[int, Counter[str]]:
-    if not _is_time_for_leaks(relay, rhythm):
-        finds = await sweep(relay)
-        return len(finds), _kinds(finds) + await _stalled(relay)
+async def _sweep_and_fix(relay: Relay, state: SchedulerState) -> tuple[int, Counter[str]]:
+    if not _is_time_for_leaks(relay, state):
+        findings = await sweep(relay)
+        return len(findings), _kinds(findings) + await _stalled(relay)
     listed = [remote async for remote in relay.soniox.list_transcriptions()]
-    finds = await sweep(relay, listed=listed)
+    findings = await sweep(relay, listed=listed)
     leaks = await find_leaks(relay, listed)
     await remove_leaks(relay, leaks)
-    return len(finds), _kinds(finds) + leaks.counts() + await _stalled(relay)
+    return len(findings), _kinds(findings) + leaks.counts() + await _stalled(relay)
 
 
-def _is_time_for_leaks(relay: Relay, rhythm: SchedulerState) -> bool:
+def _is_time_for_leaks(relay: Relay, state: SchedulerState) -> bool:
     """Now and then, and at once when Soniox said that a quota is full."""
-    said_full = relay.governor.out_of_room != rhythm.out_of_room
-    rhythm.out_of_room = relay.governor.out_of_room
-    return said_full or rhythm.sweeps % LEAKS_EVERY == 1
+    said_full = relay.governor.quota_refusals != state.quota_refusals
+    state.quota_refusals = relay.governor.quota_refusals
+    return said_full or state.sweeps % LEAKS_EVERY == 1
 
 
-def _kinds(finds: list[Finding]) -> Counter[str]:
-    return Counter(find.kind for find in finds if find.is_news)
+def _kinds(findings: list[Finding]) -> Counter[str]:
+    return Counter(find.kind for find in findings if find.actionable)
 
 
 async def _stalled(relay: Relay) -> Counter[str]:
@@ -110,9 +112,9 @@ async def _stalled(relay: Relay) -> Counter[str]:
     counts = await relay.db.read(
         lambda session: reconciler.stalled(session, now_ms, now_ms - reconciler.STALLED_AFTER_MS)
     )
-    for lane, number in counts.items():
-        telemetry.work_stalled.labels(lane).set(number)
-    return Counter({f"stalled_{lane}": number for lane, number in counts.items() if number})
+    for queue, number in counts.items():
+        telemetry.work_stalled.labels(queue).set(number)
+    return Counter({f"stalled_{queue}": number for queue, number in counts.items() if number})
 
 
 async def _is_short_of_room(relay: Relay) -> bool:
@@ -128,4 +130,4 @@ async def _look_early(relay: Relay) -> None:
     try:
         await sweep(relay, all_submitted=True)
     except SonioxError as error:
-        log.info("early_look_failed", reason=error.message)
+        log.info("early_sweep_failed", reason=error.message)

@@ -7,7 +7,7 @@ import structlog
 from sqlmodel import Session
 
 from service import telemetry
-from service.errors import SonioxNotFound
+from service.errors import SonioxNotFoundError
 from service.ids import new_uuid
 from service.relay import Relay
 from service.soniox.models import (
@@ -44,7 +44,7 @@ class Finding:
         return STUCK_TRANSCRIPTION if self._is_overdue() else self.remote.status
 
     @property
-    def is_news(self) -> bool:
+    def actionable(self) -> bool:
         """True when the collect stage has something to do."""
         return self.status in {DELETED_FILE, STUCK_TRANSCRIPTION, FINISHED_WELL} | FINISHED_BADLY
 
@@ -59,7 +59,7 @@ class Finding:
     @property
     def action(self) -> str:
         """What is done about it, in one phrase."""
-        if not self.is_news:
+        if not self.actionable:
             return "wait"
         return {DELETED_FILE: "look again, then fail it", STUCK_TRANSCRIPTION: "fail it"}.get(
             self.status, "collect the result"
@@ -87,7 +87,7 @@ class Finding:
 
 def next_look_ms(find: Finding, interval_ms: int) -> int:
     """When to ask again: each interval, later while long audio cannot be done yet or the inbox has the news."""
-    if find.is_news:
+    if find.actionable:
         return find.now_ms + MAX_INTERVALS * interval_ms
     audio_ms = find.remote.audio_duration_ms if find.remote else None
     expected_ms = (find.job.submitted_at_ms or find.now_ms) + (audio_ms or 0) // PACE
@@ -115,24 +115,24 @@ async def sweep(
     """
     before_ms = FAR_FUTURE_MS if all_submitted else relay.clock()
     silent = await relay.db.read(lambda session: transcriptions.silent(session, before_ms, MAX_PER_SWEEP))
-    finds = await _ask(relay, silent) if listed is None else _compare(relay, silent, listed)
-    if finds and not dry_run:
-        await record(relay, finds)
-    return finds
+    findings = await _ask(relay, silent) if listed is None else _compare(relay, silent, listed)
+    if findings and not dry_run:
+        await record(relay, findings)
+    return findings
 
 
 async def ask_one(relay: Relay, job: Transcription) -> Finding:
     """Ask about one submitted job, silent or not."""
     try:
-        remote = await relay.soniox.look_at_transcription(job.soniox_id or "")
-    except SonioxNotFound:
+        remote = await relay.soniox.peek_transcription(job.soniox_id or "")
+    except SonioxNotFoundError:
         return Finding(job, None, relay.clock())
     return Finding(job, remote, relay.clock())
 
 
-async def record(relay: Relay, finds: list[Finding]) -> None:
+async def record(relay: Relay, findings: list[Finding]) -> None:
     """Write news into the inbox, and note when to ask again about the rest."""
-    news = [find for find in finds if find.is_news]
+    news = [find for find in findings if find.actionable]
     now_ms = relay.clock()
     interval_ms = int(relay.settings.relay_reconcile_interval_s * 1000)
 
@@ -140,7 +140,7 @@ async def record(relay: Relay, finds: list[Finding]) -> None:
         if news:
             inbox.record(session, [_as_hint(find, now_ms) for find in news])
             transcription_queries.add_timeline_entries(session, *[_entry(find, now_ms) for find in news])
-        transcriptions.mark_seen(session, [_seen(find, interval_ms) for find in finds])
+        transcriptions.mark_seen(session, [_seen(find, interval_ms) for find in findings])
 
     await relay.db.write(write, wake=("collect", "submit"))
     for find in news:

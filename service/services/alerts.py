@@ -84,9 +84,9 @@ def _service_alerts(relay: Relay, session: Session, queues: Mapping[str, StageCo
         *_silent_alerts(relay, beats),
         *_blocked_alert(relay, beats),
         *[
-            _overdue_alert(lane, queues[lane], most_ms)
-            for lane, most_ms in OVERDUE_MS.items()
-            if _is_overdue(queues[lane], now_ms - most_ms)
+            _overdue_alert(queue, queues[queue], most_ms)
+            for queue, most_ms in OVERDUE_MS.items()
+            if _is_overdue(queues[queue], now_ms - most_ms)
         ],
         *_missed_alert({kind: lost[kind] for kind in LOST if kind in lost}),
     ]
@@ -105,20 +105,20 @@ def _blocked_alert(relay: Relay, beats: Mapping[str, Heartbeat]) -> Iterator[Ale
     workers = worker_heartbeats(beats, relay.clock() - WORKER_SILENT_MS)
     for trouble in dict.fromkeys(beat.detail.get("trouble") for beat in workers):
         if trouble:
-            yield Alert("soniox_parked", "alarm", trouble, subject=("system", "soniox"))
+            yield Alert("soniox_blocked", "alarm", trouble, subject=("system", "soniox"))
 
 
 def _is_overdue(queue: StageCount, before_ms: int) -> bool:
     return queue.oldest_ms is not None and queue.oldest_ms < before_ms
 
 
-def _overdue_alert(lane: str, queue: StageCount, most_ms: int) -> Alert:
-    message = f"the oldest of {queue.count} that wait for `{lane}` is older than {most_ms // MINUTE_MS} minutes"
-    return Alert("queue_late", "warning", message, queue.count, queue.oldest_ms, ("queue", lane))
+def _overdue_alert(queue: str, waiting: StageCount, most_ms: int) -> Alert:
+    message = f"the oldest of {waiting.count} that wait for `{queue}` is older than {most_ms // MINUTE_MS} minutes"
+    return Alert("queue_late", "warning", message, waiting.count, waiting.oldest_ms, ("queue", queue))
 
 
-def _missed_alert(finds: Mapping[str, int]) -> Iterator[Alert]:
-    for kind, number in finds.items():
+def _missed_alert(findings: Mapping[str, int]) -> Iterator[Alert]:
+    for kind, number in findings.items():
         message = f"{number} results of the last hour were found by the reconciler, not told by a webhook ({kind})"
         yield Alert("webhooks_missed", "warning", message, number, subject=("reconciler", kind))
 

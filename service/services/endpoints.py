@@ -4,7 +4,7 @@ from sqlmodel import Session
 
 from service.downstream.client import Outcome
 from service.downstream.messages import build_message
-from service.errors import InvalidState
+from service.errors import InvalidStateError
 from service.ids import new_id
 from service.lifecycle import DeliveryStatus
 from service.relay import Relay
@@ -25,16 +25,16 @@ def disabled_event_rows(session: Session, endpoint: Endpoint, now_ms: int) -> No
 async def send_ping(relay: Relay, endpoint: Endpoint) -> tuple[Delivery, Attempt]:
     """Send a `ping` now, once, on the way that deliveries go; disabled or not. Event and outcome are kept.
 
-    Raises InvalidState when its secret was sealed with a master secret that is no longer set.
+    Raises InvalidStateError when its secret was sealed with a master secret that is no longer set.
     """
     at_ms = relay.clock()
     event = _event("ping", endpoint, Pinged(endpoint_id=endpoint.id), at_ms)
     try:
-        message = build_message(endpoint, relay.vault, event.id, event.body, at_ms)
+        message = build_message(endpoint, relay.secret_box, event.id, event.body, at_ms)
     except ValueError as error:
         reason = f"Its secret or a header is {error}; rotate the secret and set the headers again."
-        raise InvalidState(reason, error_type="endpoint_invalid_state") from None
-    outcome = await relay.sender.post(message)
+        raise InvalidStateError(reason, error_type="endpoint_invalid_state") from None
+    outcome = await relay.delivery_client.post(message)
     delivery = _delivery(event, endpoint, outcome)
     attempt = Attempt(
         delivery_id=delivery.id,

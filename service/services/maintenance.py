@@ -67,10 +67,10 @@ PAGE = 100  # rows of one write: opening them must not hold up the event loop
 
 async def reencrypt(relay: Relay) -> int:
     """One pass over everything; how many rows were changed."""
-    if len(relay.vault.masters) < 2:
+    if len(relay.secret_box.master_secrets) < 2:
         return 0
     changed = sum([await _reencrypt_page(relay, table) for table in keys.ENCRYPTED])
-    log.info("sealed_anew", rows=changed)
+    log.info("reencrypted", rows=changed)
     return changed
 
 
@@ -79,7 +79,7 @@ async def _reencrypt_page(relay: Relay, table: Table) -> int:
 
     def turn(session: Session) -> tuple[str, int]:
         rows = keys.encrypted_page(session, table, last, PAGE)
-        renewed = {row["id"]: values for row in rows if (values := _reencrypted(relay.vault, row))}
+        renewed = {row["id"]: values for row in rows if (values := _reencrypted(relay.secret_box, row))}
         for row_id, values in renewed.items():
             keys.update_encrypted(session, table, row_id, values)
         return (rows[-1]["id"] if rows else ""), len(renewed)
@@ -91,14 +91,14 @@ async def _reencrypt_page(relay: Relay, table: Table) -> int:
             return changed
 
 
-def _reencrypted(vault: SecretBox, row: dict[str, Any]) -> dict[str, Any]:
+def _reencrypted(secret_box: SecretBox, row: dict[str, Any]) -> dict[str, Any]:
     """The columns that have to change."""
     values: dict[str, Any] = {}
     for name, value in row.items():
-        if name == "past_secrets":
-            past = [{**one, "sealed": vault.reseal(one["sealed"]) or one["sealed"]} for one in value or ()]
+        if name == "previous_secrets":
+            past = [{**one, "sealed": secret_box.reencrypt(one["sealed"]) or one["sealed"]} for one in value or ()]
             values |= {name: past} if past != (value or []) else {}
-        elif name != "id" and value and (anew := vault.reseal(value)):
+        elif name != "id" and value and (anew := secret_box.reencrypt(value)):
             values[name] = anew
     return values
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import msgspec
 import structlog
 
-from service.errors import SonioxError, SonioxUnreachable, Unavailable
+from service.errors import SonioxError, SonioxUnreachableError, UnavailableError
 from service.relay import Relay
 from service.store import system
 from service.tables import ModelList
@@ -42,13 +42,13 @@ class ModelCache:
     _asking: asyncio.Task[None] | None = field(default=None, repr=False)
 
     async def document(self) -> bytes:
-        """Soniox's answer to GET /v1/models as it came. Raises SonioxUnreachable when there never was one."""
+        """Soniox's answer to GET /v1/models as it came. Raises SonioxUnreachableError when there never was one."""
         if self._is_old():
             self.refresh()
         if self._known is None:
             await self._answer(RESPONSE_TIMEOUT_S)
         if self._known is None:
-            raise SonioxUnreachable("Soniox has not told its models yet")
+            raise SonioxUnreachableError("Soniox has not told its models yet")
         return self._known.body
 
     async def async_models(self) -> frozenset[str]:
@@ -96,8 +96,8 @@ class ModelCache:
             heard = ModelList(id=system.ONLY, fetched_at_ms=self.relay.clock(), body=body)
             self.remember(heard)
             await self.relay.db.write(lambda session: system.store_model_list(session, heard))
-        except (SonioxError, Unavailable, msgspec.MsgspecError) as error:
-            log.warning("models_not_heard", reason=str(error))
+        except (SonioxError, UnavailableError, msgspec.MsgspecError) as error:
+            log.warning("model_list_refresh_failed", reason=str(error))
 
 
 @asynccontextmanager

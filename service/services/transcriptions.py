@@ -9,7 +9,7 @@ from opentelemetry.trace import SpanKind
 from sqlmodel import Session
 
 from service.clock import iso
-from service.errors import IdempotencyMismatch, InvalidState
+from service.errors import IdempotencyMismatchError, InvalidStateError
 from service.ids import new_id, new_uuid
 from service.lifecycle import Stage
 from service.relay import Relay
@@ -51,9 +51,9 @@ class CreateRequest:
 async def create_transcription(relay: Relay, order: CreateRequest) -> tuple[Transcription, bool]:
     """Move a. Gives back the transcription and whether it is new: a repeated Idempotency-Key finds the first one.
 
-    Raises IdempotencyMismatch for a known key with another request.
+    Raises IdempotencyMismatchError for a known key with another request.
     """
-    with relay.traces.span("submit", order.traceparent, SpanKind.SERVER) as span:
+    with relay.tracing.span("submit", order.traceparent, SpanKind.SERVER) as span:
         job, is_new = await _store(relay, replace(order, traceparent=traceparent_of(span)))
         span.set_attributes(attributes(job_id=job.id))
     return job, is_new
@@ -88,10 +88,10 @@ def _insert(session: Session, relay: Relay, order: CreateRequest) -> tuple[Trans
 
 def _replay(session: Session, order: CreateRequest, first: IdempotencyKey) -> Transcription:
     if first.fingerprint != order.fingerprint():
-        raise IdempotencyMismatch("this Idempotency-Key was used with another request; use a fresh key")
+        raise IdempotencyMismatchError("this Idempotency-Key was used with another request; use a fresh key")
     job = transcriptions.get(session, first.transcription_id, order.owner)
     if job is None:
-        raise IdempotencyMismatch(
+        raise IdempotencyMismatchError(
             "this Idempotency-Key belongs to a transcription that was deleted; use a fresh key"
         )
     if order.file is not None:
@@ -126,7 +126,7 @@ def _row(relay: Relay, order: CreateRequest, file: File | None) -> Transcription
         file_id=file.id if file else None,
         callback_url=order.callback_url,
         callback_header=order.callback_header,
-        callback_secret_sealed=relay.vault.seal(secret) if secret else None,
+        callback_secret_encrypted=relay.secret_box.encrypt(secret) if secret else None,
         model=order.request["model"],
         traceparent=order.traceparent,
     )
@@ -188,7 +188,7 @@ def _schedule_removal(session: Session, job: Transcription, now_ms: int) -> None
 
 
 async def retry_transcription(relay: Relay, job: Transcription) -> None:
-    """Move h. Raises InvalidState unless the transcription has failed."""
+    """Move h. Raises InvalidStateError unless the transcription has failed."""
     now_ms = relay.clock()
     entry = TimelineEntry(
         transcription_id=job.id,
@@ -205,7 +205,7 @@ async def retry_transcription(relay: Relay, job: Transcription) -> None:
         return moved
 
     if not await relay.db.write(again, wake=("submit",)):
-        raise InvalidState("only a failed transcription can be tried again")
+        raise InvalidStateError("only a failed transcription can be tried again")
 
 
 def _deleted_event(job: Transcription, now_ms: int, reason: Reason, removed: dict[str, int]) -> Event:

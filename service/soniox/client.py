@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import msgspec
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from service.errors import SonioxError, SonioxNotFound, SonioxUncertain, SonioxUnreachable
+from service.errors import SonioxError, SonioxNotFoundError, SonioxOutcomeUnknownError, SonioxUnreachableError
 from service.http_client import FAILURES, HttpResponse, RequestLimits, new_client, send_request
 from service.soniox import models
 from service.soniox.models import Count, FilePage, RemoteFile, RemoteTranscription, TranscriptionPage
@@ -67,7 +67,7 @@ PAGE = 1000  # Soniox's largest page
 CALL = RequestLimits(deadline_s=30, bytes=16 * 2**20)
 TRANSCRIPT = RequestLimits(deadline_s=120, bytes=128 * 2**20)
 JSON = {"Content-Type": "application/json"}
-REPEATABLE = (SonioxUnreachable, SonioxUncertain)
+REPEATABLE = (SonioxUnreachableError, SonioxOutcomeUnknownError)
 TRIES = 3
 CONNECTIONS = 128  # more than all lanes that call Soniox have hands: waiting for one would count as no answer
 
@@ -78,7 +78,7 @@ class Call:
 
     name: str
     method: str
-    share: str
+    traffic_class: str
     repeatable: bool = True
     caps: RequestLimits = CALL
 
@@ -106,18 +106,18 @@ class Soniox:
         self._http = new_client(headers={"Authorization": f"Bearer {api_key}"}, connections=CONNECTIONS)
         self._permit = permit
         self._hear = hear
-        self.made: Counter[str] = Counter()  # requests by share, since the start
+        self.made: Counter[str] = Counter()  # requests by traffic_class, since the start
         self._observe = observe
 
     async def create_transcription(self, payload: dict[str, Any], may_i: PreSendCheck) -> RemoteTranscription:
-        """Create a job. SonioxUncertain means that it may exist: list before creating again."""
+        """Create a job. SonioxOutcomeUnknownError means that it may exist: list before creating again."""
         answer = await self._call(
             CREATE, "/transcriptions", may_i, headers=JSON, body=msgspec.json.encode(payload)
         )
         return _decoded(answer, RemoteTranscription)
 
     async def upload_file(self, upload: Upload, may_i: PreSendCheck) -> RemoteFile:
-        """Upload in constant memory. SonioxUncertain means that the file may exist."""
+        """Upload in constant memory. SonioxOutcomeUnknownError means that the file may exist."""
         headers, body = encode_multipart(upload)
         return _decoded(await self._call(UPLOAD, "/files", may_i, headers=headers, body=body), RemoteFile)
 
@@ -125,12 +125,12 @@ class Soniox:
         """Read one job, whose transcript is fetched next."""
         return _decoded(await self._call(READ, f"/transcriptions/{soniox_id}"), RemoteTranscription)
 
-    async def look_at_transcription(self, soniox_id: str) -> RemoteTranscription:
+    async def peek_transcription(self, soniox_id: str) -> RemoteTranscription:
         """Read one job for the sweep."""
         return _decoded(await self._call(LOOK, f"/transcriptions/{soniox_id}"), RemoteTranscription)
 
     async def get_transcript(self, soniox_id: str) -> bytes:
-        """The transcript as it came, at most 128 MiB of JSON. SonioxNotReady while unfinished."""
+        """The transcript as it came, at most 128 MiB of JSON. SonioxNotReadyError while unfinished."""
         return await self._call(READ_TRANSCRIPT, f"/transcriptions/{soniox_id}/transcript")
 
     async def get_models(self) -> bytes:
@@ -158,7 +158,7 @@ class Soniox:
         return _decoded(await self._call(COUNT, "/files/count"), Count).total
 
     async def delete_transcription(self, soniox_id: str) -> None:
-        """Delete a job; one that is gone already counts as deleted. SonioxNotReady while it is processed."""
+        """Delete a job; one that is gone already counts as deleted. SonioxNotReadyError while it is processed."""
         await self._delete(DELETE, f"/transcriptions/{soniox_id}")
 
     async def delete_file(self, file_id: str) -> None:
@@ -172,7 +172,7 @@ class Soniox:
     async def _delete(self, call: Call, path: str) -> None:
         try:
             await self._call(call, path)
-        except SonioxNotFound:
+        except SonioxNotFoundError:
             return
 
     async def _pages(self, call: Call, path: str, page_type: type[Any]) -> AsyncIterator[Any]:
@@ -188,7 +188,7 @@ class Soniox:
     async def _call(self, call: Call, path: str, may_i: PreSendCheck | None = None, **request: Any) -> bytes:
         """The body of a 2xx answer; failures that another try may cure are repeated where that is safe."""
         async for attempt in AsyncRetrying(
-            retry=retry_if_exception_type(REPEATABLE if call.repeatable else SonioxUnreachable),
+            retry=retry_if_exception_type(REPEATABLE if call.repeatable else SonioxUnreachableError),
             wait=wait_random_exponential(multiplier=0.2, max=3),
             stop=stop_after_attempt(TRIES),
             reraise=True,
@@ -198,10 +198,10 @@ class Soniox:
         raise AssertionError("tenacity gives back a result or raises")
 
     async def _try(self, call: Call, path: str, may_i: PreSendCheck | None, request: dict[str, Any]) -> bytes:
-        await self._permit(call.share)
+        await self._permit(call.traffic_class)
         if may_i and not await may_i():
-            raise SonioxUnreachable("the claim ended before the request was sent")
-        self.made[call.share] += 1
+            raise SonioxUnreachableError("the claim ended before the request was sent")
+        self.made[call.traffic_class] += 1
         try:
             answer = await self._exchange(call, path, request)
             if not answer.is_success:
@@ -230,4 +230,4 @@ def _decoded(content: bytes, answer_type: type[T]) -> T:
     try:
         return msgspec.json.decode(content, type=answer_type)
     except msgspec.MsgspecError as error:
-        raise SonioxUncertain("Soniox's answer was cut or malformed") from error
+        raise SonioxOutcomeUnknownError("Soniox's answer was cut or malformed") from error

@@ -26,7 +26,7 @@ class SingleFlight(Generic[T]):
     _result: T | None = None
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def begun_since(self, since_ms: int) -> T:
+    async def not_older_than(self, since_ms: int) -> T:
         """A result that was begun at `since_ms` or later; waits for one that is under way."""
         async with self._lock:
             if self._result is None or self._begun_ms < since_ms:
@@ -46,11 +46,11 @@ class Listing:
 
     async def transcriptions(self, *, since_ms: int) -> dict[str, list[RemoteTranscription]]:
         """All that name one of our jobs, by job."""
-        return await self._transcriptions.begun_since(since_ms)
+        return await self._transcriptions.not_older_than(since_ms)
 
     async def files(self, *, since_ms: int) -> dict[str, str]:
         """Ids of the files that have a reference, by reference."""
-        return await self._files.begun_since(since_ms)
+        return await self._files.not_older_than(since_ms)
 
     async def _read_transcriptions(self) -> dict[str, list[RemoteTranscription]]:
         found: dict[str, list[RemoteTranscription]] = {}

@@ -6,15 +6,15 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from service.errors import (
+    SonioxAuthError,
     SonioxError,
-    SonioxKeyTrouble,
-    SonioxNotFound,
-    SonioxNotReady,
-    SonioxOutOfRoom,
-    SonioxRateLimited,
-    SonioxRefused,
-    SonioxUncertain,
-    SonioxUnreachable,
+    SonioxNotFoundError,
+    SonioxNotReadyError,
+    SonioxOutcomeUnknownError,
+    SonioxQuotaExceededError,
+    SonioxRateLimitedError,
+    SonioxRejectedError,
+    SonioxUnreachableError,
 )
 from service.http_client import HttpResponse, not_sent, retry_after_s
 from service.tables import Transcription
@@ -116,7 +116,7 @@ MAX_RETRY_AFTER_S = 3600.0
 
 def error_from_failure(error: Exception) -> SonioxError:
     """For a call that brought no answer: did anything leave this machine?"""
-    kind = SonioxUnreachable if not_sent(error) else SonioxUncertain
+    kind = SonioxUnreachableError if not_sent(error) else SonioxOutcomeUnknownError
     return kind(f"no answer from Soniox ({type(error).__name__})")
 
 
@@ -148,17 +148,17 @@ def _error_body(content: bytes) -> ErrorBody:
 def _kind_of(status_code: int, body: ErrorBody) -> type[SonioxError]:
     match status_code:
         case 401 | 402 | 403:
-            return SonioxKeyTrouble
+            return SonioxAuthError
         case 404:
-            return SonioxNotFound
+            return SonioxNotFoundError
         case 409:
-            return SonioxNotReady
+            return SonioxNotReadyError
         case 429:
-            return SonioxOutOfRoom if _is_quota(body.message) else SonioxRateLimited
+            return SonioxQuotaExceededError if _is_quota(body.message) else SonioxRateLimitedError
         case code if code in TRANSIENT_STATUS:
-            return SonioxUncertain
+            return SonioxOutcomeUnknownError
         case _:
-            return SonioxRefused
+            return SonioxRejectedError
 
 
 def _is_quota(message: str) -> bool:

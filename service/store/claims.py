@@ -1,4 +1,4 @@
-"""Claims: leases with a fence, alike for every table that has the columns of `Due`.
+"""Claims: leases with a fence, alike for every table that has the columns of `QueueColumns`.
 
 A claim takes due rows nobody holds, sets the lease and raises the fence. While it works, a worker renews its
 leases; if it dies they end by themselves. Finishing changes a row only where the fence is still the claimed
@@ -16,9 +16,9 @@ from sqlmodel import Session, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from service.store.statements import changed
-from service.tables import Due, table_of
+from service.tables import QueueColumns, table_of
 
-D = TypeVar("D", bound=Due)
+D = TypeVar("D", bound=QueueColumns)
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def _taking(model: type[D], where: ColumnElement[bool] | None, also: dict[str, A
     return _leasing(model, oldest.limit(bindparam("claim_limit", type_=Integer)), also)
 
 
-def _free(model: type[Due]) -> SelectOfScalar[str]:
+def _free(model: type[QueueColumns]) -> SelectOfScalar[str]:
     table = table_of(model)
     nobodys = or_(table.c.lease_until_ms.is_(None), table.c.lease_until_ms <= bindparam("claim_now_ms"))
     return select(table.c.id).where(nobodys)
@@ -96,7 +96,7 @@ def _take(session: Session, statement: ReturningUpdate[D], claimant: Claimant, *
     return sorted(rows, key=lambda row: (row.due_at_ms or 0, row.id))  # type: ignore[attr-defined]  # all have id
 
 
-def still_held(model: type[Due], row: Any) -> ColumnElement[bool]:
+def still_held(model: type[QueueColumns], row: Any) -> ColumnElement[bool]:
     """True for the row only while the claim that read it is the newest and did not give it back."""
     table = table_of(model)
     return and_(table.c.id == row.id, table.c.fence == row.fence, table.c.lease_until_ms.is_not(None))
@@ -106,7 +106,7 @@ FREE: dict[str, Any] = {"lease_until_ms": None, "leased_by": None}
 DONE: dict[str, Any] = {**FREE, "due_at_ms": None, "tries": 0, "last_error": None}
 
 
-def finish(session: Session, model: type[Due], row: Any, **values: Any) -> bool:
+def finish(session: Session, model: type[QueueColumns], row: Any, **values: Any) -> bool:
     """Nothing is due any more and the lease is free; False when the claim was lost meanwhile."""
     held = update(table_of(model)).where(still_held(model, row))
     return session.exec(held.values(**{**DONE, **values})).rowcount == 1
@@ -114,7 +114,7 @@ def finish(session: Session, model: type[Due], row: Any, **values: Any) -> bool:
 
 def postpone(
     session: Session,
-    model: type[Due],
+    model: type[QueueColumns],
     row: Any,
     *,
     due_at_ms: int,
@@ -130,7 +130,9 @@ def postpone(
     return session.exec(update(table_of(model)).where(mine).values(**values)).rowcount == 1
 
 
-def renew(session: Session, model: type[Due], held: Sequence[tuple[str, int]], until_ms: int) -> list[str]:
+def renew(
+    session: Session, model: type[QueueColumns], held: Sequence[tuple[str, int]], until_ms: int
+) -> list[str]:
     """Prolong the leases of (id, fence) pairs; gives back the ids of those that were still ours."""
     table = table_of(model)
     same = tuple_(table.c.id, table.c.fence).in_(held)
@@ -142,7 +144,7 @@ def renew(session: Session, model: type[Due], held: Sequence[tuple[str, int]], u
     return list(session.scalars(renewed))
 
 
-def release(session: Session, model: type[Due], worker: str | None, now_ms: int) -> None:
+def release(session: Session, model: type[QueueColumns], worker: str | None, now_ms: int) -> None:
     """End the leases of `worker`, or all: what a stopping worker, or the only process at its start, does.
 
     The lease ends now rather than vanishing, so that the next claim sees that somebody stopped half-way.
@@ -153,23 +155,23 @@ def release(session: Session, model: type[Due], worker: str | None, now_ms: int)
     session.exec(update(table).where(table.c.due_at_ms.is_not(None), whose).values(lease_until_ms=now_ms))
 
 
-def next_due_ms(session: Session, model: type[Due], now_ms: int) -> int | None:
+def next_due_ms(session: Session, model: type[QueueColumns], now_ms: int) -> int | None:
     """When the first row that waits for its time becomes due."""
     return session.exec(_next_due(model), params={"now_ms": now_ms}).one_or_none()
 
 
 @cache
-def _next_due(model: type[Due]) -> SelectOfScalar[int]:
+def _next_due(model: type[QueueColumns]) -> SelectOfScalar[int]:
     due_at_ms = table_of(model).c.due_at_ms
     return select(due_at_ms).where(due_at_ms > bindparam("now_ms")).order_by(due_at_ms).limit(1)
 
 
-def is_any_due(session: Session, model: type[Due], now_ms: int) -> bool:
+def is_any_due(session: Session, model: type[QueueColumns], now_ms: int) -> bool:
     """True while a row is due, whether somebody works on it or not."""
     return session.exec(_any_due(model), params={"now_ms": now_ms}).first() is not None
 
 
 @cache
-def _any_due(model: type[Due]) -> SelectOfScalar[str]:
+def _any_due(model: type[QueueColumns]) -> SelectOfScalar[str]:
     table = table_of(model)
     return select(table.c.id).where(table.c.due_at_ms <= bindparam("now_ms")).order_by(table.c.due_at_ms).limit(1)

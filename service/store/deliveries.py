@@ -27,7 +27,7 @@ class Settlement:
     before.
     """
 
-    parcel: ClaimedDelivery
+    delivery: ClaimedDelivery
     attempt: Attempt
     status: DeliveryStatus
     due_at_ms: int | None
@@ -36,7 +36,7 @@ class Settlement:
 
     @property
     def healed(self) -> bool:
-        return self.status is DeliveryStatus.DELIVERED and bool(self.parcel.failures)
+        return self.status is DeliveryStatus.DELIVERED and bool(self.delivery.failures)
 
 
 def settle(session: Session, settled: Sequence[Settlement]) -> Sequence[None]:
@@ -45,11 +45,11 @@ def settle(session: Session, settled: Sequence[Settlement]) -> Sequence[None]:
     session.connection().execute(_SETTLE, [_values(one) for one in settled])
     insert_all(session, [one.entry for one in settled if one.entry])
     endpoints.count_failures(session, [one.failure for one in settled if one.failure])
-    endpoints.mark_healthy(session, [one.parcel.receiver for one in settled if one.healed])
+    endpoints.mark_healthy(session, [one.delivery.receiver for one in settled if one.healed])
     for one in settled:
-        code, parcel = one.attempt.status_code, one.parcel
-        if parcel.endpoint_id is None and parcel.transcription_id and code:
-            transcriptions.mark_called_back(session, parcel.transcription_id, code)
+        code, delivery = one.attempt.status_code, one.delivery
+        if delivery.endpoint_id is None and delivery.transcription_id and code:
+            transcriptions.mark_called_back(session, delivery.transcription_id, code)
     return [None] * len(settled)
 
 
@@ -62,13 +62,13 @@ _SETTLE = (
 
 
 def _values(one: Settlement) -> dict[str, str | int | None]:
-    parcel, attempt = one.parcel, one.attempt
+    delivery, attempt = one.delivery, one.attempt
     return {
-        "delivery_id": parcel.id,
-        "claimed_fence": parcel.fence,
+        "delivery_id": delivery.id,
+        "claimed_fence": delivery.fence,
         "status": one.status,
         "due_at_ms": one.due_at_ms,
-        "tries": parcel.tries + 1,
+        "tries": delivery.tries + 1,
         "last_error": attempt.error,
         "delivered_at_ms": (
             attempt.at_ms + attempt.duration_ms if one.status is DeliveryStatus.DELIVERED else None

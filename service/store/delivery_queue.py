@@ -40,8 +40,8 @@ WAITING = text(
              ORDER BY later.receiver, later.due_at_ms, later.id LIMIT 1)
     )
     SELECT waiting.receiver, waiting.head_ms, endpoints.enabled, endpoints.max_in_flight, endpoints.rate_per_s,
-           COALESCE(receivers.failures, 0) AS failures, receivers.closed_until_ms,
-           COALESCE(receivers.paid_until_ms, 0) AS paid_until_ms
+           COALESCE(receivers.failures, 0) AS failures, receivers.circuit_open_until_ms,
+           COALESCE(receivers.rate_spent_until_ms, 0) AS rate_spent_until_ms
       FROM waiting
       LEFT JOIN endpoints ON endpoints.id = waiting.receiver
       LEFT JOIN receivers ON receivers.id = waiting.receiver
@@ -76,8 +76,8 @@ class ClaimOrder(NamedTuple):
     max_in_flight: int | None
     rate_per_s: float | None
     failures: int
-    closed_until_ms: int | None
-    paid_until_ms: int
+    circuit_open_until_ms: int | None
+    rate_spent_until_ms: int
 
     def window(self) -> int:
         """How many deliveries may be in flight."""
@@ -87,7 +87,7 @@ class ClaimOrder(NamedTuple):
         """How many its rate lets begin now."""
         if self.rate_per_s is None:
             return self.window()
-        saved_ms = now_ms + max(BURST_S * 1000, 1000 / self.rate_per_s) - max(self.paid_until_ms, now_ms)
+        saved_ms = now_ms + max(BURST_S * 1000, 1000 / self.rate_per_s) - max(self.rate_spent_until_ms, now_ms)
         return max(0, int(saved_ms * self.rate_per_s / 1000 + 1e-6))
 
 
@@ -104,7 +104,9 @@ def ready_receivers(session: Session, now_ms: int) -> list[ClaimOrder]:
     for turn in turns:
         if turn.enabled is not None and not turn.enabled:
             endpoints.hold_deliveries(session, turn.receiver, now_ms)
-    willing = [turn for turn in turns if turn.enabled in {None, True} and (turn.closed_until_ms or 0) <= now_ms]
+    willing = [
+        turn for turn in turns if turn.enabled in {None, True} and (turn.circuit_open_until_ms or 0) <= now_ms
+    ]
     return _without_locked(session, willing)
 
 
@@ -113,11 +115,11 @@ def _without_locked(session: Session, turns: list[ClaimOrder]) -> list[ClaimOrde
     rated = [turn.receiver for turn in turns if turn.rate_per_s is not None]
     if not rated:
         return turns
-    query = select(receivers.c.id, receivers.c.paid_until_ms).where(receivers.c.id.in_(rated))
+    query = select(receivers.c.id, receivers.c.rate_spent_until_ms).where(receivers.c.id.in_(rated))
     locked = session.exec(query.order_by(receivers.c.id).with_for_update(skip_locked=True))
     paid: dict[str, int] = dict(locked.all())
     return [
-        turn._replace(paid_until_ms=paid.get(turn.receiver, 0))
+        turn._replace(rate_spent_until_ms=paid.get(turn.receiver, 0))
         for turn in turns
         if turn.rate_per_s is None or turn.receiver in paid
     ]
@@ -177,7 +179,7 @@ def charge_rate(session: Session, turns: list[ClaimOrder], claimed: Counter[str]
         if turn.rate_per_s is not None and claimed[turn.receiver]:
             cost_ms = math.ceil(claimed[turn.receiver] * 1000 / turn.rate_per_s)
             paid = update(receivers).where(receivers.c.id == turn.receiver)
-            session.exec(paid.values(paid_until_ms=max(turn.paid_until_ms, now_ms) + cost_ms))
+            session.exec(paid.values(rate_spent_until_ms=max(turn.rate_spent_until_ms, now_ms) + cost_ms))
 
 
 endpoint_rows = table_of(Endpoint)
@@ -202,18 +204,18 @@ class ClaimedDelivery(NamedTuple):
     traceparent: str | None
     url: str | None
     include: str | None
-    headers_sealed: str | None
-    secret_sealed: str | None
-    past_secrets: list[dict[str, Any]] | None
+    headers_encrypted: str | None
+    secret_encrypted: str | None
+    previous_secrets: list[dict[str, Any]] | None
     failures: int | None
     failing_since_ms: int | None
     callback_url: str | None
     callback_header: str | None
-    callback_secret_sealed: str | None
+    callback_secret_encrypted: str | None
 
 
 _OWN = ("id", "fence", "tries", "event_id", "owner", "transcription_id", "endpoint_id", "receiver")
-_ENDPOINT = ("url", "include", "headers_sealed", "secret_sealed", "past_secrets")
+_ENDPOINT = ("url", "include", "headers_encrypted", "secret_encrypted", "previous_secrets")
 
 
 def claim(session: Session, claimant: Claimant, limit: int) -> list[ClaimedDelivery]:
@@ -235,7 +237,7 @@ _READ = (
         events.c.traceparent,
         *[endpoint_rows.c[name] for name in _ENDPOINT],
         *[health.c[name] for name in ("failures", "failing_since_ms")],
-        *[jobs.c[name] for name in ("callback_url", "callback_header", "callback_secret_sealed")],
+        *[jobs.c[name] for name in ("callback_url", "callback_header", "callback_secret_encrypted")],
     )
     .select_from(deliveries)
     .outerjoin(events, events.c.id == deliveries.c.event_id)

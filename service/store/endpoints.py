@@ -145,7 +145,7 @@ def exhaust_deliveries(session: Session, endpoint_id: str) -> None:
 
 receivers = table_of(Receiver)
 
-HEALTHY = {"failures": 0, "failing_since_ms": None, "closed_until_ms": None}
+HEALTHY = {"failures": 0, "failing_since_ms": None, "circuit_open_until_ms": None}
 
 
 @dataclass(frozen=True, order=True)
@@ -154,7 +154,7 @@ class ReceiverFailure:
 
     receiver: str
     at_ms: int
-    closed_until_ms: int | None = None
+    circuit_open_until_ms: int | None = None
 
 
 def count_failures(session: Session, failures: Sequence[ReceiverFailure]) -> None:
@@ -167,7 +167,7 @@ def count_failures(session: Session, failures: Sequence[ReceiverFailure]) -> Non
         set_={
             "failures": receivers.c.failures + 1,
             "failing_since_ms": func.coalesce(receivers.c.failing_since_ms, fresh.excluded.failing_since_ms),
-            "closed_until_ms": fresh.excluded.closed_until_ms,
+            "circuit_open_until_ms": fresh.excluded.circuit_open_until_ms,
         },
     )
     rows = [
@@ -175,8 +175,8 @@ def count_failures(session: Session, failures: Sequence[ReceiverFailure]) -> Non
             "id": failure.receiver,
             "failures": 1,
             "failing_since_ms": failure.at_ms,
-            "closed_until_ms": failure.closed_until_ms,
-            "paid_until_ms": 0,
+            "circuit_open_until_ms": failure.circuit_open_until_ms,
+            "rate_spent_until_ms": 0,
         }
         for failure in sorted(failures, key=lambda failure: failure.receiver)
     ]
@@ -191,7 +191,7 @@ def mark_healthy(session: Session, ids: Sequence[str]) -> None:
 
 def close_circuit(session: Session, receiver: str) -> None:
     """Let the next delivery through now, whatever happened before."""
-    session.exec(update(receivers).where(receivers.c.id == receiver).values(closed_until_ms=None))
+    session.exec(update(receivers).where(receivers.c.id == receiver).values(circuit_open_until_ms=None))
 
 
 def delete_health(session: Session, receiver: str) -> None:

@@ -13,7 +13,7 @@ from service.clock import HOUR_MS
 from service.store import statistics
 from service.store.statements import is_sqlite, upsert
 from service.store.statistics import COMPLETED, DELIVERED, EXHAUSTED, FAILED, Interval, Kind, Window
-from service.tables import IS_SETTLED, CountedHour, Delivery, Transcription, table_of
+from service.tables import IS_SETTLED, Delivery, HourlyRollup, Transcription, table_of
 
 SAMPLE = 12  # durations of each hour and kind, evenly chosen by rank
 EVERYBODY = ""
@@ -122,7 +122,7 @@ def _subject_name(kind: Kind) -> str:
     return "/".join(kind)
 
 
-counted = table_of(CountedHour)
+counted = table_of(HourlyRollup)
 
 ROLLUP_LOCK = (
     7_203_003  # names this lock in PostgreSQL, together with the number of the hour; revision 0005 has it too

@@ -49,8 +49,8 @@ endpoints = table_of(Endpoint)
 jobs = table_of(Transcription)
 
 ENCRYPTED: dict[Table, tuple[str, ...]] = {
-    endpoints: ("secret_sealed", "headers_sealed", "past_secrets"),
-    jobs: ("callback_secret_sealed",),
+    endpoints: ("secret_encrypted", "headers_encrypted", "previous_secrets"),
+    jobs: ("callback_secret_encrypted",),
 }
 
 

@@ -9,7 +9,7 @@ from sqlmodel import Session, select
 from service.lifecycle import Stage
 from service.store.claims import Claimant, claim, is_any_due
 from service.store.statements import is_sqlite, upsert_on
-from service.tables import IS_OPEN, Removal, SonioxCalls, Transcription, table_of
+from service.tables import IS_OPEN, RateWindow, Removal, Transcription, table_of
 
 jobs = table_of(Transcription)
 removals = table_of(Removal)
@@ -60,7 +60,7 @@ def usage(session: Session) -> QuotaUsage:
 def claim_submissions(session: Session, quotas: Quotas, claimant: Claimant, limit: int) -> list[Transcription]:
     """Move b: first those whose outcome must be settled, then new ones as far as there is room at Soniox."""
     if not is_any_due(session, Transcription, claimant.now_ms):
-        return []  # the lane is rung whenever room may have been made; mostly nothing waits for it
+        return []  # the queue is rung whenever room may have been made; mostly nothing waits for it
     if not is_sqlite(session):
         session.execute(text(f"SELECT pg_advisory_xact_lock({QUOTA_LOCK})"))
     again = _reclaim(session, claimant, limit)
@@ -87,7 +87,7 @@ def _reclaim(session: Session, claimant: Claimant, limit: int) -> list[Transcrip
     return claim(session, Transcription, claimant, limit=limit, where=begun, unsettled=True, due_at_ms=since_ms)
 
 
-calls = table_of(SonioxCalls)
+calls = table_of(RateWindow)
 
 WINDOW_S = 60
 DELETE_EVERY_S = 10
@@ -97,7 +97,7 @@ RATE_LOCK = 7_203_001  # an arbitrary number that names this lock in PostgreSQL
 def try_lock_rate_window(session: Session) -> bool:
     """Let one process at a time count and spend; SQLite has one writer anyway.
 
-    Nobody waits for the lock: in a transaction that others share, two processes could wait for each other.
+    Nobody waits for the lock: in a transaction that others traffic_class, two processes could wait for each other.
     """
     return is_sqlite(session) or bool(session.scalar(text(f"SELECT pg_try_advisory_xact_lock({RATE_LOCK})")))
 
@@ -105,19 +105,22 @@ def try_lock_rate_window(session: Session) -> bool:
 def requests_in_window(session: Session, now_s: int) -> dict[str, int]:
     """Requests of the last 60 s by share."""
     found = session.exec(_IN_WINDOW, params={"since_s": now_s - WINDOW_S - 1})
-    return {share: int(total) for share, total in found}
+    return {traffic_class: int(total) for traffic_class, total in found}
 
 
 _IN_WINDOW = (
-    select(calls.c.share, func.sum(calls.c.calls))
+    select(calls.c.traffic_class, func.sum(calls.c.calls))
     .where(calls.c.second > bindparam("since_s"))
-    .group_by(calls.c.share)
+    .group_by(calls.c.traffic_class)
 )
 
 
-def count_requests(session: Session, share: str, now_s: int) -> None:
+def count_requests(session: Session, traffic_class: str, now_s: int) -> None:
     """Note a request in this second."""
-    session.exec(_counting(on_sqlite=is_sqlite(session)), params={"second": now_s, "share": share, "calls": 1})
+    session.exec(
+        _counting(on_sqlite=is_sqlite(session)),
+        params={"second": now_s, "traffic_class": traffic_class, "calls": 1},
+    )
     if now_s % DELETE_EVERY_S == 0:
         _delete_old_windows(session, now_s - 2 * WINDOW_S)
 
@@ -126,10 +129,14 @@ def count_requests(session: Session, share: str, now_s: int) -> None:
 def _counting(*, on_sqlite: bool) -> Insert:
     one_more = {"calls": calls.c.calls + 1}
     fresh = upsert_on(calls, on_sqlite=on_sqlite)
-    return fresh.on_conflict_do_update(index_elements=["second", "share"], set_=one_more)
+    return fresh.on_conflict_do_update(index_elements=["second", "traffic_class"], set_=one_more)
 
 
 def _delete_old_windows(session: Session, before_s: int) -> None:
     """Delete what no longer counts; what another process just deletes is not waited for."""
-    old = select(calls.c.second, calls.c.share).where(calls.c.second < before_s).with_for_update(skip_locked=True)
-    session.exec(delete(calls).where(tuple_(calls.c.second, calls.c.share).in_(old)))
+    old = (
+        select(calls.c.second, calls.c.traffic_class)
+        .where(calls.c.second < before_s)
+        .with_for_update(skip_locked=True)
+    )
+    session.exec(delete(calls).where(tuple_(calls.c.second, calls.c.traffic_class).in_(old)))

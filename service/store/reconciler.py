@@ -48,13 +48,13 @@ def is_waiting_for_room(session: Session, now_ms: int) -> bool:
 
 
 def stalled(session: Session, now_ms: int, before_ms: int) -> dict[str, int]:
-    """Rows by lane that are long due and that nobody works on."""
+    """Rows by queue that are long due and that nobody works on."""
     counts = {}
-    for lane, model in QUEUES.items():
+    for queue, model in QUEUES.items():
         table = table_of(model)
         free = or_(table.c.lease_until_ms.is_(None), table.c.lease_until_ms <= now_ms)
         query = select(func.count()).select_from(table).where(table.c.due_at_ms <= before_ms, free)
-        counts[lane] = int(session.exec(query).one())
+        counts[queue] = int(session.exec(query).one())
     return counts
 
 

@@ -84,15 +84,15 @@ def count_by_stage(session: Session, owner: str | None) -> dict[str, StageCount]
 
 
 def queue_lengths(session: Session, owner: str | None) -> dict[str, StageCount]:
-    """Rows that wait for a worker by lane; of `owner`'s: those that belong to his transcriptions."""
+    """Rows that wait for a worker by queue; of `owner`'s: those that belong to his transcriptions."""
     found = {}
-    for lane, (table, created_at_ms, job_id) in QUEUES.items():
+    for queue, (table, created_at_ms, job_id) in QUEUES.items():
         here: list[ColumnElement[bool]] = [table.c.due_at_ms.is_not(None)]
         if owner is not None:
             here.append(job_id.in_(select(jobs.c.id).where(jobs.c.owner == owner, jobs.c.id == job_id)))
         count = int(session.exec(select(func.count()).select_from(table).where(*here)).one())
         oldest_ms = _oldest(session, created_at_ms, table.c.due_at_ms, here) if count else None
-        found[lane] = StageCount(count, oldest_ms)
+        found[queue] = StageCount(count, oldest_ms)
     return found
 
 
@@ -147,7 +147,7 @@ def delivered(session: Session, window: Window, owner: str | None) -> list[Inter
 
 def findings(session: Session, since_ms: int) -> dict[str, int]:
     """What the reconciler found since then, by kind, as far back as its runs are kept."""
-    query = select(sweeps.c.finds).where(sweeps.c.started_at_ms >= since_ms)
+    query = select(sweeps.c.findings).where(sweeps.c.started_at_ms >= since_ms)
     total: dict[str, int] = {}
     for kinds in session.exec(query):
         for kind, number in kinds.items():

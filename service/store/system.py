@@ -6,7 +6,7 @@ from sqlalchemy import delete, func, or_
 from sqlmodel import Session, select
 
 from service.store.statements import upsert, values_of
-from service.tables import Attempt, Heartbeat, ModelList, Office, Sweep, TimelineEntry, Webhook, table_of
+from service.tables import Attempt, Heartbeat, LeaderLease, ModelList, Sweep, TimelineEntry, Webhook, table_of
 
 heartbeats = table_of(Heartbeat)
 
@@ -32,21 +32,21 @@ def delete_heartbeats_before(session: Session, at_ms: int) -> None:
     session.exec(delete(heartbeats).where(heartbeats.c.at_ms < at_ms))
 
 
-offices = table_of(Office)
+leader_leases = table_of(LeaderLease)
 
 
 def acquire_leader_lease(session: Session, name: str, holder: str, *, now_ms: int, until_ms: int) -> bool:
     """Take or renew an office; False while another holder's time lasts."""
-    insertion = upsert(session, offices).values(name=name, holder=holder, until_ms=until_ms)
-    free = or_(offices.c.holder == holder, offices.c.until_ms <= now_ms)
+    insertion = upsert(session, leader_leases).values(name=name, holder=holder, until_ms=until_ms)
+    free = or_(leader_leases.c.holder == holder, leader_leases.c.until_ms <= now_ms)
     values = {"holder": holder, "until_ms": until_ms}
     statement = insertion.on_conflict_do_update(index_elements=["name"], set_=values, where=free)
     return session.exec(statement).rowcount == 1
 
 
-def leader_lease(session: Session, name: str) -> Office | None:
+def leader_lease(session: Session, name: str) -> LeaderLease | None:
     """Who holds it."""
-    return session.exec(select(Office).where(offices.c.name == name)).one_or_none()
+    return session.exec(select(LeaderLease).where(leader_leases.c.name == name)).one_or_none()
 
 
 COLUMNS = (

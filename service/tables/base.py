@@ -30,7 +30,7 @@ def due(table: str) -> Index:
     return partial(f"ix_{table}_due", "due_at_ms IS NOT NULL", "due_at_ms", "id")
 
 
-class Due(SQLModel):
+class QueueColumns(SQLModel):
     """Columns of a row that waits for a worker.
 
     A claim sets the lease and raises `fence`; whoever finishes must still hold that fence. `due_at_ms` is not

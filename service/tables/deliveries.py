@@ -6,7 +6,7 @@ from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, Index, LargeBi
 from sqlmodel import Field, SQLModel
 
 from service.lifecycle import DeliveryStatus
-from service.tables.base import IS_SETTLED, NOT_DELIVERED, SERIAL, Due, due, one_of, partial
+from service.tables.base import IS_SETTLED, NOT_DELIVERED, SERIAL, QueueColumns, due, one_of, partial
 
 
 class Event(SQLModel, table=True):
@@ -49,9 +49,9 @@ class Endpoint(SQLModel, table=True):
     description: str | None = None
     rate_per_s: float | None = None
     max_in_flight: int = 10
-    headers_sealed: str | None = None  # JSON object of the caller's own headers
-    secret_sealed: str
-    past_secrets: list[dict[str, Any]] = Field(default=[], sa_type=JSON)  # {"sealed", "until_ms"}
+    headers_encrypted: str | None = None  # JSON object of the caller's own headers
+    secret_encrypted: str
+    previous_secrets: list[dict[str, Any]] = Field(default=[], sa_type=JSON)  # {"sealed", "until_ms"}
     created_at_ms: int = Field(sa_type=BigInteger)
 
 
@@ -65,11 +65,11 @@ class Receiver(SQLModel, table=True):
     id: str = Field(primary_key=True)
     failures: int = 0  # in a row
     failing_since_ms: int | None = Field(default=None, sa_type=BigInteger)
-    closed_until_ms: int | None = Field(default=None, sa_type=BigInteger)  # nothing is sent before
-    paid_until_ms: int = Field(default=0, sa_type=BigInteger)  # the moment up to which its rate is spent
+    circuit_open_until_ms: int | None = Field(default=None, sa_type=BigInteger)  # nothing is sent before
+    rate_spent_until_ms: int = Field(default=0, sa_type=BigInteger)  # the moment up to which its rate is spent
 
 
-class Delivery(Due, table=True):
+class Delivery(QueueColumns, table=True):
     """One event on its way to one receiver: an endpoint, or the caller's own `webhook_url`.
 
     Pending and not due is held: its endpoint is disabled.
@@ -110,8 +110,8 @@ class Attempt(SQLModel, table=True):
     answer: bytes = Field(default=b"", sa_type=LargeBinary)  # its first bytes, whatever they are
 
 
-class Recovery(Due, table=True):
-    """An order to send again what an endpoint did not take since a moment. Due means: do the next batch.
+class Recovery(QueueColumns, table=True):
+    """An order to send again what an endpoint did not take since a moment. QueueColumns means: do the next batch.
 
     `at_created_ms` and `at_id` are the last delivery that was looked at.
     """

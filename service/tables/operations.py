@@ -28,12 +28,12 @@ class ModelList(SQLModel, table=True):
     body: bytes = Field(sa_type=LargeBinary)
 
 
-class SonioxCalls(SQLModel, table=True):
-    """How many requests to Soniox each second saw, by share: the rate budget of all processes together."""
+class RateWindow(SQLModel, table=True):
+    """How many requests to Soniox each second saw, by traffic_class: the rate budget of all processes together."""
 
-    __tablename__: ClassVar[str] = "soniox_calls"
+    __tablename__: ClassVar[str] = "rate_window"
     second: int = Field(primary_key=True, sa_type=BigInteger)
-    share: str = Field(primary_key=True)
+    traffic_class: str = Field(primary_key=True)
     calls: int
 
 
@@ -47,14 +47,14 @@ class Sweep(SQLModel, table=True):
     by: str
     asked: int = 0
     calls: int = 0
-    finds: dict[str, int] = Field(default={}, sa_type=JSON)
+    findings: dict[str, int] = Field(default={}, sa_type=JSON)
     error: str | None = None
 
 
-class Office(SQLModel, table=True):
+class LeaderLease(SQLModel, table=True):
     """A task that one process does for all; whoever holds it must renew it before `until_ms`."""
 
-    __tablename__: ClassVar[str] = "offices"
+    __tablename__: ClassVar[str] = "leader_leases"
     name: str = Field(primary_key=True)
     holder: str
     until_ms: int = Field(sa_type=BigInteger)
@@ -69,15 +69,15 @@ class Heartbeat(SQLModel, table=True):
     detail: dict[str, Any] = Field(default={}, sa_type=JSON)
 
 
-class CountedHour(SQLModel, table=True):
+class HourlyRollup(SQLModel, table=True):
     """What became of one hour, counted when it was over; gone again as soon as a row of that hour changes.
 
     The hour of everybody (`owner` empty) is there for every hour that is counted, also when nothing happened; that
     of one owner only when something of theirs did. Triggers made by revision 0005 delete both.
     """
 
-    __tablename__: ClassVar[str] = "counted_hours"
-    __table_args__ = (Index("ix_counted_hours_hour", "hour_ms"),)
+    __tablename__: ClassVar[str] = "hourly_rollup"
+    __table_args__ = (Index("ix_hourly_rollup_hour", "hour_ms"),)
     about: str = Field(primary_key=True)  # transcriptions, deliveries
     owner: str = Field(primary_key=True)
     hour_ms: int = Field(primary_key=True, sa_type=BigInteger)

@@ -6,11 +6,11 @@ from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, Index, LargeBi
 from sqlmodel import Field, SQLModel
 
 from service.lifecycle import Stage
-from service.tables.base import NOT_COMPLETED, SERIAL, Due, due, one_of, partial
+from service.tables.base import NOT_COMPLETED, SERIAL, QueueColumns, due, one_of, partial
 
 
-class Transcription(Due, table=True):
-    """One job. Due means: submit it, or settle whether a create took effect."""
+class Transcription(QueueColumns, table=True):
+    """One job. QueueColumns means: submit it, or settle whether a create took effect."""
 
     __tablename__: ClassVar[str] = "transcriptions"
     __table_args__ = (
@@ -47,7 +47,7 @@ class Transcription(Due, table=True):
     file_id: str | None = None  # a file kept here; one that lies at Soniox is named in `request` only
     callback_url: str | None = None  # the caller's own webhook_url
     callback_header: str | None = None
-    callback_secret_sealed: str | None = None
+    callback_secret_encrypted: str | None = None
     callback_status_code: int | None = None  # what the caller's webhook_url answered last
     attempt: int = 1  # raised by retry
     adopted: bool = False  # somebody else created it at Soniox: it is not removed there
@@ -114,8 +114,8 @@ class IdempotencyKey(SQLModel, table=True):
     created_at_ms: int = Field(sa_type=BigInteger)
 
 
-class Webhook(Due, table=True):
-    """The inbox: what Soniox, or the reconciler in its place, told us. Due means: collect the result.
+class Webhook(QueueColumns, table=True):
+    """The inbox: what Soniox, or the reconciler in its place, told us. QueueColumns means: collect the result.
 
     `job` is the transcription named in the URL, empty for one that the relay did not create.
     """
@@ -137,7 +137,7 @@ class Webhook(Due, table=True):
     outcome: str | None = None
 
 
-class Removal(Due, table=True):
+class Removal(QueueColumns, table=True):
     """What must go at Soniox: a transcription, then its file. Deleted when both are gone."""
 
     __tablename__: ClassVar[str] = "removals"

@@ -78,7 +78,7 @@ _ARRAY_OPENS = re.compile(rb'"tokens"\s*:\s*\[')
 _BETWEEN_TOKENS = re.compile(rb"\}\s*,\s*(?=\{)")
 
 
-class MalformedTranscript(ValueError):
+class MalformedTranscriptError(ValueError):
     """The body is not a transcript: JSON of the form {id, text, tokens: [objects]}."""
 
 
@@ -96,7 +96,7 @@ class Reading:
         """Everything but the tokens, in the order Soniox sent it; `tokens` itself holds an empty list."""
 
     def __iter__(self) -> Iterator[list[Token]]:
-        """Yield the tokens in slices of a few hundred; MalformedTranscript as soon as it shows."""
+        """Yield the tokens in slices of a few hundred; MalformedTranscriptError as soon as it shows."""
         position = self._open()
         while (cut := self._cut(position)) is not None:
             tokens, position = cut
@@ -133,17 +133,17 @@ class Reading:
         try:
             fields = _fields.decode(body)
         except _UNDECODABLE as error:
-            raise MalformedTranscript(f"the transcript cannot be decoded: {error}") from error
+            raise MalformedTranscriptError(f"the transcript cannot be decoded: {error}") from error
         self.fields |= {**fields, "tokens": []}
         for name in ("id", "text"):
             if not isinstance(self.fields.get(name), str):
-                raise MalformedTranscript(f"the transcript's `{name}` is not a string")
+                raise MalformedTranscriptError(f"the transcript's `{name}` is not a string")
         return _checked(fields.get("tokens"))
 
 
 def _checked(tokens: Any) -> list[Token]:
     if not isinstance(tokens, list) or not set(map(type, tokens)) <= {dict}:
-        raise MalformedTranscript("the transcript's `tokens` is not a list of objects")
+        raise MalformedTranscriptError("the transcript's `tokens` is not a list of objects")
     return tokens
 
 
@@ -176,7 +176,7 @@ class Packed:
 
 
 async def pack(body: bytes) -> Packed:
-    """Pack the JSON document Soniox answered; MalformedTranscript (a ValueError) if it is not one."""
+    """Pack the JSON document Soniox answered; MalformedTranscriptError (a ValueError) if it is not one."""
     reading = Reading(body)
     chunks: list[Chunk] = []
     texts: list[str] = []

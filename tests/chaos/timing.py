@@ -79,9 +79,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--compares", type=int, default=1_000_000)
     arguments = parser.parse_args()
-    vault = SecretBox([MASTER])
-    right = vault.webhook_secret(JOB).encode()
-    seen = examine("header check", lambda given: vault.knows_webhook_secret(given, JOB), right, arguments.compares)
+    secret_box = SecretBox([MASTER])
+    right = secret_box.webhook_secret(JOB).encode()
+    seen = examine(
+        "header check", lambda given: secret_box.knows_webhook_secret(given, JOB), right, arguments.compares
+    )
     control = examine(
         "a comparison that stops early", lambda given: byte_by_byte(given, right), right, arguments.compares // 20
     )

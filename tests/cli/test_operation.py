@@ -20,12 +20,12 @@ def test_reconcile_finds_a_lost_webhook_and_a_dry_run_changes_nothing(installati
 
     def found() -> list[dict[str, str]]:
         finds = operator.json("reconcile", "--once", "--dry-run", "--json")["transcriptions"]
-        return [find for find in finds if find["id"] == job_id and find["soniox_says"] == "completed"]
+        return [find for find in finds if find["id"] == job_id and find["soniox_status_now"] == "completed"]
 
     until_now(lambda: found() != [])
     [seen] = found()
     relay.do(lambda relay_app: relay_app.faults())
-    assert seen["we_think"] == "submitted"
+    assert seen["local_stage"] == "submitted"
     assert "would" in seen["action"]
     assert user.json("show", job_id, "--json")["stage"] == "submitted"
 

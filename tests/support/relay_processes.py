@@ -367,7 +367,7 @@ async def _subscribe(database_url: str, url: str) -> None:
         owner="bootstrap",
         sees_all=True,
         url=url,
-        secret_sealed=SecretBox([MASTER_SECRET.encode()]).seal(new_endpoint_secret()),
+        secret_encrypted=SecretBox([MASTER_SECRET.encode()]).encrypt(new_endpoint_secret()),
         created_at_ms=wall_ms(),
     )
     async with open_database(database_url, Notifier()) as database:

@@ -1,4 +1,4 @@
-"""Deliveries by hand: a relay without a worker, a clock that moves when told, and the notify lane run by calls."""
+"""Deliveries by hand: a relay without a worker, a clock that moves when told, and the notify queue run by calls."""
 
 import asyncio
 import contextlib
@@ -64,7 +64,7 @@ class DeliverySimulation:
             id=new_id("ep", self.clock()),
             owner=OWNER,
             url=url,
-            secret_sealed=self.relay.vault.seal(secret),
+            secret_encrypted=self.relay.secret_box.encrypt(secret),
             created_at_ms=self.clock(),
             **fields,
         )
@@ -193,6 +193,6 @@ async def open_deliveries(database_url: str, **changes: Any) -> AsyncIterator[De
             AddressGuard(settings.relay_allowed_destinations), settings.relay_delivery_timeout_s
         )
         try:
-            yield DeliverySimulation(dataclasses.replace(relay, clock=clock, sender=sender), clock)
+            yield DeliverySimulation(dataclasses.replace(relay, clock=clock, delivery_client=sender), clock)
         finally:
             await sender.close()

@@ -36,7 +36,7 @@ from service.settings import WEBHOOK_PATH, Settings
 from service.store import claims, endpoints
 from service.store.claims import Claimant
 from service.tables import Endpoint, Event, File, Passage, Transcript, TranscriptChunk, Transcription, table_of
-from service.worker import LEASE_MS, Lane
+from service.worker import LEASE_MS, Queue
 from tests.support.receiver import Received
 from tests.support.relay_app import Neighbours, settings_for
 from tests.support.simulation import witness
@@ -140,27 +140,27 @@ class Simulation:
         except Death:
             assert kill
 
-    async def claim(self, name: str, limit: int) -> tuple[Lane, list[Any]]:
-        """What the worker's own lane would take now."""
+    async def claim(self, name: str, limit: int) -> tuple[Queue, list[Any]]:
+        """What the worker's own queue would take now."""
         relay = self.process.relay
-        lane = next(lane for lane in queues_of(relay) if lane.name == name)
-        if not lane.may_claim():
-            return lane, []
-        claimant = Claimant(relay.name, self.clock(), LEASE_MS)
-        rows = list(await self.db.write(lambda session: lane.claim(session, claimant, limit)))
+        queue = next(queue for queue in queues_of(relay) if queue.name == name)
+        if not queue.is_enabled():
+            return queue, []
+        claimant = Claimant(relay.process_id, self.clock(), LEASE_MS)
+        rows = list(await self.db.write(lambda session: queue.claim(session, claimant, limit)))
         for row in rows:
             relay.leases.hold(row.id, claimant.now_ms + LEASE_MS)
-        return lane, rows
+        return queue, rows
 
     async def work(self, name: str, limit: int = 1, fuse: Fuse | None = None) -> list[str]:
         """Claim and run steps in turn; how each ended. After a death the others are left as claimed."""
-        lane, rows = await self.claim(name, limit)
+        queue, rows = await self.claim(name, limit)
         ends: list[str] = []
         for row in rows:
             if set(ends) - {"done"}:
                 break
             process = self.process
-            ends.append(await self.run(lane.step(process.relay, row), fuse))
+            ends.append(await self.run(queue.step(process.relay, row), fuse))
             process.relay.leases.drop(row.id)
             await self.soniox_is_idle()
         self.counts.update(f"{name} {end}" for end in ends)
@@ -168,7 +168,7 @@ class Simulation:
 
     async def end_leases(self) -> None:
         """What the only process does when it starts: whoever held a lease is dead."""
-        for model in {lane.model for lane in queues_of(self.process.relay)}:
+        for model in {queue.model for queue in queues_of(self.process.relay)}:
             await self.db.write(lambda session: claims.release(session, model, None, self.clock()))  # noqa: B023  # awaited at once
 
     async def soniox_is_idle(self) -> None:
@@ -284,7 +284,7 @@ async def _subscribe(simulation: Simulation, path: str) -> None:
         id=f"ep_{path[1:]}",
         owner=OWNER,
         url=simulation.neighbours.receiver_url + path,
-        secret_sealed=simulation.process.relay.vault.seal(new_endpoint_secret()),
+        secret_encrypted=simulation.process.relay.secret_box.encrypt(new_endpoint_secret()),
         created_at_ms=simulation.clock(),
     )
     await simulation.db.write(lambda session: endpoints.add(session, endpoint))

@@ -126,21 +126,21 @@ def new_process(name: str, settings: Settings, db: Database, clock: Ticking, sen
     quotas = Quotas(settings.relay_max_pending, settings.relay_max_transcriptions, settings.relay_max_files)
     governor = Governor(mortal, clock, settings.relay_max_requests_per_minute, quotas)
     api_key = settings.soniox_api_key.get_secret_value()
-    soniox = MortalSoniox(settings.soniox_url, api_key, governor.permit, governor.hear, _nobody_counts)
+    soniox = MortalSoniox(settings.soniox_url, api_key, governor.acquire, governor.record_result, _nobody_counts)
     soniox.fuse = fuse
     relay = Relay(
         settings=settings,
         db=mortal,
         clock=clock,
-        vault=SecretBox(settings.master_secrets),
-        wakeups=Notifier(),
+        secret_box=SecretBox(settings.master_secrets),
+        notifier=Notifier(),
         governor=governor,
         soniox=soniox,
-        sender=sender,
-        name=name,
+        delivery_client=sender,
+        process_id=name,
         leases=Leases(clock),
         listing=Listing(soniox, clock),
-        traces=open_traces("", ""),
+        tracing=open_traces("", ""),
     )
     return Process(name, relay, fuse)
 

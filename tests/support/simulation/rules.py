@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 )
 from typing_extensions import override
 
-from service.errors import InvalidState, SonioxError
+from service.errors import InvalidStateError, SonioxError
 from service.ids import new_id, new_uuid
 from service.lifecycle import DeliveryStatus, Stage
 from service.reconcile.scheduler import run_when_due
@@ -113,7 +113,7 @@ class Lifecycle(RuleBasedStateMachine):
         return sorted(self.run(self.simulation.rows(Transcription)), key=lambda job: job.id)
 
     def step(self, call: Any, fuse: Fuse | None = None) -> str:
-        """Let the process do something that is not a lane's work."""
+        """Let the process do something that is not a queue's work."""
         end: str = self.run(self.simulation.run(call, fuse))
         self.run(self.simulation.soniox_is_idle())
         return end
@@ -177,14 +177,14 @@ class Lifecycle(RuleBasedStateMachine):
         self.model.lives[job.id].retries_asked += 1
         end = self.step(retry_transcription(self.simulation.process.relay, job), fuse)
         if twice and end == "done":
-            with pytest.raises(InvalidState):
+            with pytest.raises(InvalidStateError):
                 self.run(retry_transcription(self.simulation.process.relay, job))
 
     # the workers
 
-    @rule(lane=st.sampled_from(LANES), limit=few)
-    def work(self, lane: str, limit: int) -> None:
-        self.run(self.simulation.work(lane, limit))
+    @rule(queue=st.sampled_from(LANES), limit=few)
+    def work(self, queue: str, limit: int) -> None:
+        self.run(self.simulation.work(queue, limit))
 
     @rule(limit=few, fuse=breaks)
     def break_down_submitting(self, limit: int, fuse: Fuse) -> None:
@@ -194,9 +194,9 @@ class Lifecycle(RuleBasedStateMachine):
     def break_down_collecting(self, limit: int, fuse: Fuse) -> None:
         self.run(self.simulation.work("collect", limit, fuse))
 
-    @rule(lane=st.sampled_from(["cleanup", "notify", "recover"]), limit=few, fuse=breaks)
-    def break_down_later(self, lane: str, limit: int, fuse: Fuse) -> None:
-        self.run(self.simulation.work(lane, limit, fuse))
+    @rule(queue=st.sampled_from(["cleanup", "notify", "recover"]), limit=few, fuse=breaks)
+    def break_down_later(self, queue: str, limit: int, fuse: Fuse) -> None:
+        self.run(self.simulation.work(queue, limit, fuse))
 
     @rule(limit=few, fuse=fuses)
     def submit_and_tell(self, limit: int, fuse: Fuse | None) -> None:
@@ -340,8 +340,8 @@ class Lifecycle(RuleBasedStateMachine):
         for _ in range(60):
             self.soniox_finishes_slow_ones()
             self.reconcile(None)
-            for lane in LANES:
-                self.run(self.simulation.work(lane, 100))
+            for queue in LANES:
+                self.run(self.simulation.work(queue, 100))
             self.model.see(self.run(self.simulation.sight()))
             if not (left := self.run(self._left_over())):
                 break
