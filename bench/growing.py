@@ -121,7 +121,7 @@ def add_work(session: Session) -> None:
 
 def _webhook(name: str, due_at_ms: int) -> Webhook:
     row: dict[str, Any] = {"source": "webhook", "received_at_ms": NOW_MS, "last_seen_at_ms": NOW_MS}
-    return Webhook(id=name, job=name, soniox_id=name, status="completed", due_at_ms=due_at_ms, **row)
+    return Webhook(id=name, transcription_id=name, soniox_id=name, status="completed", due_at_ms=due_at_ms, **row)
 
 
 async def compare(name: str, empty: Database, full: Database) -> list[Row]:

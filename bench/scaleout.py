@@ -101,7 +101,7 @@ def _webhook(since_ms: int, place: int) -> Webhook:
     now_ms = since_ms + place
     name = f"{now_ms}-{time.perf_counter_ns()}-{place:06d}"
     times: dict[str, Any] = {"received_at_ms": now_ms, "last_seen_at_ms": now_ms, "due_at_ms": now_ms}
-    return Webhook(id=name, job=name, soniox_id=name, status="completed", source="webhook", **times)
+    return Webhook(id=name, transcription_id=name, soniox_id=name, status="completed", source="webhook", **times)
 
 
 @asynccontextmanager

@@ -70,7 +70,12 @@ async def write_job(relay: Relay, at_ms: int, packed: Packed) -> None:
         )
         insert_all(session, [row])
         hint = Webhook(
-            id=new_uuid(at_ms), job=job, soniox_id=soniox_id, status="completed", source="webhook", **seen
+            id=new_uuid(at_ms),
+            transcription_id=job,
+            soniox_id=soniox_id,
+            status="completed",
+            source="webhook",
+            **seen,
         )
         insert_all(session, [hint])
         transcription_queries.add_timeline_entries(

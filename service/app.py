@@ -65,7 +65,7 @@ def create_app(settings: Settings, *, with_worker: bool = True) -> FastAPI:
     app.add_middleware(RequestMiddleware)
     errors.install(app)
     app.add_route(WEBHOOK_PATH, webhook.receive, methods=["POST"], include_in_schema=False)
-    for module in (transcriptions, transcriptions, transcripts, files, models, search):
+    for module in (transcriptions, transcripts, files, models, search):
         app.include_router(module.router)
     for module in (endpoints, recoveries, events, deliveries, keys, reconciler, stats, health, openapi):
         app.include_router(module.router)

@@ -42,7 +42,7 @@ def _own_id(row: Transcription) -> str | None:
 
 
 def _transcription_id(row: ClaimedEntry) -> str | None:
-    return row.row.job or None
+    return row.row.transcription_id or None
 
 
 def _delivery_transcription_id(row: Removal | ClaimedDelivery) -> str | None:

@@ -73,7 +73,7 @@ def summed(found: list[Interval]) -> Counter[tuple[str, ...]]:
 
 
 async def plain_count(db: Database, subject: Subject, owner: str | None) -> Counter[tuple[str, ...]]:
-    query = PLAINLY[subject.about].format(window_of("7d", NOW_MS).since_ms)
+    query = PLAINLY[subject.subject].format(window_of("7d", NOW_MS).since_ms)
     if owner is not None:
         query += f" AND owner = '{owner}'"
     found = await db.read(lambda session: session.execute(text(query)).all())

@@ -98,7 +98,7 @@ async def test_a_duplicated_webhook_changes_nothing(relay_app: RelayApp) -> None
 async def has_been_told(relay_app: RelayApp, times: int) -> bool:
     """The inbox has so many webhooks, duplicates included, and nothing in it waits any more."""
     rows = await all_of(relay_app.relay.db, Webhook)
-    return all(row.due_at_ms is None for row in rows) and sum(row.seen for row in rows) == times
+    return all(row.due_at_ms is None for row in rows) and sum(row.receive_count for row in rows) == times
 
 
 async def test_a_webhook_that_overtakes_the_answer_to_create_finds_its_job(relay_app: RelayApp) -> None:

@@ -161,7 +161,10 @@ def _add_work(session: Session) -> None:
         of: dict[str, Any] = {"event_id": f"e{number + 1:036d}", "endpoint_id": to, "receiver": to}
         insert_all(session, [Transcription(id=f"t{number}", **job, **due)])
         insert_all(session, [Transcription(id=f"u{number}", soniox_id=f"x{number}", **job, **submitted)])
-        insert_all(session, [Webhook(id=f"w{number}", job=f"u{number}", soniox_id=f"x{number}", **hint, **due)])
+        insert_all(
+            session,
+            [Webhook(id=f"w{number}", transcription_id=f"u{number}", soniox_id=f"x{number}", **hint, **due)],
+        )
         insert_all(session, [Delivery(id=f"d{number}", owner="o", created_at_ms=NOW_MS, **of, **due)])
     if not is_sqlite(session):
         session.execute(text("ANALYZE"))

@@ -192,7 +192,7 @@ def _webhook(at_ms: int) -> Webhook:
     name = new_uuid(at_ms)
     return Webhook(
         id=name,
-        job=name,
+        transcription_id=name,
         soniox_id=name,
         status="completed",
         source="webhook",

@@ -113,7 +113,7 @@ async def test_a_webhook_is_stored_as_it_came_and_is_due_at_once(webhooks: Webho
     answer = await webhooks.post()
     assert (answer.status_code, answer.json()) == (200, {"received": True})
     [row] = await webhooks.inbox()
-    assert (row.job, row.soniox_id, row.status, row.source, row.seen) == (
+    assert (row.transcription_id, row.soniox_id, row.status, row.source, row.receive_count) == (
         JOB,
         SONIOX_ID,
         "completed",
@@ -135,7 +135,7 @@ async def test_other_parameters_around_the_job_change_nothing(webhooks: WebhookC
     url = f"/webhooks/soniox?from=soniox&job={JOB}&attempt=2"
     answer = await webhooks.client.post(url, json=NOTICE, headers={HEADER: derived(JOB)})
     assert answer.status_code == 200
-    assert [row.job for row in await webhooks.inbox()] == [JOB]
+    assert [row.transcription_id for row in await webhooks.inbox()] == [JOB]
 
 
 async def test_what_cannot_be_a_job_is_refused_even_with_the_value_derived_from_it(
@@ -168,27 +168,30 @@ async def stored_so_far(webhooks: WebhookClient) -> tuple[float, float]:
 
 async def test_a_job_nobody_knows_is_stored_too_for_its_row_may_only_be_late(webhooks: WebhookClient) -> None:
     assert (await webhooks.post(job=OTHER_JOB)).status_code == 200
-    assert [row.job for row in await webhooks.inbox()] == [OTHER_JOB]
+    assert [row.transcription_id for row in await webhooks.inbox()] == [OTHER_JOB]
 
 
 async def test_a_webhook_without_a_job_needs_the_master_secret_itself(webhooks: WebhookClient) -> None:
     assert (await webhooks.post(job="", secret=derived(JOB))).status_code == 401
     assert (await webhooks.post(job="")).status_code == 200
-    assert [row.job for row in await webhooks.inbox()] == [""]
+    assert [row.transcription_id for row in await webhooks.inbox()] == [""]
 
 
 async def test_duplicates_are_answered_200_and_counted_in_one_row(webhooks: WebhookClient) -> None:
     answers = [*await asyncio.gather(*[webhooks.post() for _ in range(19)]), await webhooks.post()]
     assert {answer.status_code for answer in answers} == {200}
     [row] = await webhooks.inbox()
-    assert row.seen == 20
+    assert row.receive_count == 20
 
 
 async def test_another_status_of_the_same_transcription_is_another_row(webhooks: WebhookClient) -> None:
     await webhooks.post()
     await webhooks.post({"id": SONIOX_ID, "status": "error"})
     await webhooks.post({"id": SONIOX_ID.upper(), "status": "error"})
-    assert sorted((row.status, row.seen) for row in await webhooks.inbox()) == [("completed", 1), ("error", 2)]
+    assert sorted((row.status, row.receive_count) for row in await webhooks.inbox()) == [
+        ("completed", 1),
+        ("error", 2),
+    ]
 
 
 async def test_fields_to_come_and_words_to_come_are_taken(webhooks: WebhookClient) -> None:

@@ -1,4 +1,4 @@
-"""The first schema."""
+"""The tables and their indexes."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -34,9 +34,7 @@ def upgrade() -> None:
         sa.Column("answer", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
-    with op.batch_alter_table("attempts", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_attempts_delivery_id"), ["delivery_id"], unique=False)
-
+    op.create_index(("ix_attempts_delivery_id"), "attempts", ["delivery_id"], unique=False)
     op.create_table(
         "deliveries",
         sa.Column("due_at_ms", sa.BigInteger(), nullable=True),
@@ -57,26 +55,43 @@ def upgrade() -> None:
         sa.CheckConstraint("status IN ('pending', 'delivered', 'exhausted')", name="ck_deliveries_status"),
         sa.PrimaryKeyConstraint("id"),
     )
-    with op.batch_alter_table("deliveries", schema=None) as batch_op:
-        batch_op.create_index("ix_deliveries_created", ["created_at_ms", "id"], unique=False)
-        batch_op.create_index(
-            "ix_deliveries_due",
-            ["due_at_ms"],
-            unique=False,
-            sqlite_where=sa.text("due_at_ms IS NOT NULL"),
-            postgresql_where=sa.text("due_at_ms IS NOT NULL"),
-        )
-        batch_op.create_index("ix_deliveries_endpoint", ["endpoint_id", "created_at_ms", "id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_deliveries_event_id"), ["event_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_deliveries_transcription_id"), ["transcription_id"], unique=False)
-        batch_op.create_index(
-            "ix_deliveries_turn",
-            ["receiver", "due_at_ms", "id"],
-            unique=False,
-            sqlite_where=sa.text("due_at_ms IS NOT NULL"),
-            postgresql_where=sa.text("due_at_ms IS NOT NULL"),
-        )
-
+    op.create_index("ix_deliveries_created", "deliveries", ["created_at_ms", "id"], unique=False)
+    op.create_index(
+        "ix_deliveries_due",
+        "deliveries",
+        ["due_at_ms", "id"],
+        unique=False,
+        sqlite_where=sa.text("due_at_ms IS NOT NULL"),
+        postgresql_where=sa.text("due_at_ms IS NOT NULL"),
+    )
+    op.create_index("ix_deliveries_endpoint", "deliveries", ["endpoint_id", "created_at_ms", "id"], unique=False)
+    op.create_index(("ix_deliveries_event_id"), "deliveries", ["event_id"], unique=False)
+    op.create_index("ix_deliveries_owner", "deliveries", ["owner", "created_at_ms", "id"], unique=False)
+    op.create_index(
+        "ix_deliveries_settled",
+        "deliveries",
+        ["status", "created_at_ms", "owner", "delivered_at_ms"],
+        unique=False,
+        sqlite_where=sa.text("status <> 'pending'"),
+        postgresql_where=sa.text("status <> 'pending'"),
+    )
+    op.create_index(("ix_deliveries_transcription_id"), "deliveries", ["transcription_id"], unique=False)
+    op.create_index(
+        "ix_deliveries_turn",
+        "deliveries",
+        ["receiver", "due_at_ms", "id"],
+        unique=False,
+        sqlite_where=sa.text("due_at_ms IS NOT NULL"),
+        postgresql_where=sa.text("due_at_ms IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_deliveries_undelivered",
+        "deliveries",
+        ["status", "created_at_ms", "id"],
+        unique=False,
+        sqlite_where=sa.text("status <> 'delivered'"),
+        postgresql_where=sa.text("status <> 'delivered'"),
+    )
     op.create_table(
         "endpoints",
         sa.Column("id", sa.String(), nullable=False),
@@ -97,9 +112,7 @@ def upgrade() -> None:
         sa.Column("created_at_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
-    with op.batch_alter_table("endpoints", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_endpoints_owner"), ["owner"], unique=False)
-
+    op.create_index(("ix_endpoints_owner"), "endpoints", ["owner"], unique=False)
     op.create_table(
         "events",
         sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -110,14 +123,13 @@ def upgrade() -> None:
         sa.Column("transcription_id", sa.String(), nullable=True),
         sa.Column("created_at_ms", sa.BigInteger(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.Column("traceparent", sa.String(), nullable=True),
         sa.PrimaryKeyConstraint("seq"),
         sqlite_autoincrement=True,
     )
-    with op.batch_alter_table("events", schema=None) as batch_op:
-        batch_op.create_index("ix_events_order", ["xact", "seq"], unique=False)
-        batch_op.create_index(batch_op.f("ix_events_transcription_id"), ["transcription_id"], unique=False)
-        batch_op.create_index("uq_events_id", ["id"], unique=True)
-
+    op.create_index("ix_events_order", "events", ["xact", "seq"], unique=False)
+    op.create_index(("ix_events_transcription_id"), "events", ["transcription_id"], unique=False)
+    op.create_index("uq_events_id", "events", ["id"], unique=True)
     op.create_table(
         "file_chunks",
         sa.Column("file_id", sa.String(), nullable=False),
@@ -137,10 +149,8 @@ def upgrade() -> None:
         sa.Column("transcription_id", sa.String(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
-    with op.batch_alter_table("files", schema=None) as batch_op:
-        batch_op.create_index("ix_files_owner_created", ["owner", "created_at_ms", "id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_files_transcription_id"), ["transcription_id"], unique=False)
-
+    op.create_index("ix_files_owner_created", "files", ["owner", "created_at_ms", "id"], unique=False)
+    op.create_index(("ix_files_transcription_id"), "files", ["transcription_id"], unique=False)
     op.create_table(
         "heartbeats",
         sa.Column("name", sa.String(), nullable=False),
@@ -148,6 +158,15 @@ def upgrade() -> None:
         sa.Column("detail", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
+    op.create_table(
+        "hourly_rollup",
+        sa.Column("subject", sa.String(), nullable=False),
+        sa.Column("owner", sa.String(), nullable=False),
+        sa.Column("hour_ms", sa.BigInteger(), nullable=False),
+        sa.Column("counts", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("subject", "owner", "hour_ms"),
+    )
+    op.create_index("ix_hourly_rollup_hour", "hourly_rollup", ["hour_ms"], unique=False)
     op.create_table(
         "idempotency_keys",
         sa.Column("owner", sa.String(), nullable=False),
@@ -157,17 +176,8 @@ def upgrade() -> None:
         sa.Column("created_at_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("owner", "key"),
     )
-    with op.batch_alter_table("idempotency_keys", schema=None) as batch_op:
-        batch_op.create_index(
-            batch_op.f("ix_idempotency_keys_transcription_id"), ["transcription_id"], unique=False
-        )
-
-    op.create_table(
-        "model_list",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("fetched_at_ms", sa.BigInteger(), nullable=False),
-        sa.Column("body", sa.LargeBinary(), nullable=False),
-        sa.PrimaryKeyConstraint("id"),
+    op.create_index(
+        ("ix_idempotency_keys_transcription_id"), "idempotency_keys", ["transcription_id"], unique=False
     )
     op.create_table(
         "leader_leases",
@@ -175,6 +185,13 @@ def upgrade() -> None:
         sa.Column("holder", sa.String(), nullable=False),
         sa.Column("until_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
+        "model_list",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("fetched_at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("body", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
         "passages",
@@ -188,9 +205,14 @@ def upgrade() -> None:
         sa.Column("speaker", sa.String(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
-    with op.batch_alter_table("passages", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_passages_transcription_id"), ["transcription_id"], unique=False)
-
+    op.create_index(("ix_passages_transcription_id"), "passages", ["transcription_id"], unique=False)
+    op.create_table(
+        "rate_window",
+        sa.Column("second", sa.BigInteger(), nullable=False),
+        sa.Column("traffic_class", sa.String(), nullable=False),
+        sa.Column("calls", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("second", "traffic_class"),
+    )
     op.create_table(
         "receivers",
         sa.Column("id", sa.String(), nullable=False),
@@ -220,16 +242,15 @@ def upgrade() -> None:
         sa.Column("finished_at_ms", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
-    with op.batch_alter_table("recoveries", schema=None) as batch_op:
-        batch_op.create_index(
-            "ix_recoveries_due",
-            ["due_at_ms"],
-            unique=False,
-            sqlite_where=sa.text("due_at_ms IS NOT NULL"),
-            postgresql_where=sa.text("due_at_ms IS NOT NULL"),
-        )
-        batch_op.create_index(batch_op.f("ix_recoveries_endpoint_id"), ["endpoint_id"], unique=False)
-
+    op.create_index(
+        "ix_recoveries_due",
+        "recoveries",
+        ["due_at_ms", "id"],
+        unique=False,
+        sqlite_where=sa.text("due_at_ms IS NOT NULL"),
+        postgresql_where=sa.text("due_at_ms IS NOT NULL"),
+    )
+    op.create_index(("ix_recoveries_endpoint_id"), "recoveries", ["endpoint_id"], unique=False)
     op.create_table(
         "removals",
         sa.Column("due_at_ms", sa.BigInteger(), nullable=True),
@@ -246,38 +267,28 @@ def upgrade() -> None:
         sa.Column("created_at_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
-    with op.batch_alter_table("removals", schema=None) as batch_op:
-        batch_op.create_index(
-            "ix_removals_due",
-            ["due_at_ms"],
-            unique=False,
-            sqlite_where=sa.text("due_at_ms IS NOT NULL"),
-            postgresql_where=sa.text("due_at_ms IS NOT NULL"),
-        )
-        batch_op.create_index(batch_op.f("ix_removals_transcription_id"), ["transcription_id"], unique=False)
-
-    op.create_table(
-        "rate_window",
-        sa.Column("second", sa.BigInteger(), nullable=False),
-        sa.Column("traffic_class", sa.String(), nullable=False),
-        sa.Column("calls", sa.Integer(), nullable=False),
-        sa.PrimaryKeyConstraint("second", "traffic_class"),
+    op.create_index(
+        "ix_removals_due",
+        "removals",
+        ["due_at_ms", "id"],
+        unique=False,
+        sqlite_where=sa.text("due_at_ms IS NOT NULL"),
+        postgresql_where=sa.text("due_at_ms IS NOT NULL"),
     )
+    op.create_index(("ix_removals_transcription_id"), "removals", ["transcription_id"], unique=False)
     op.create_table(
         "sweeps",
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("started_at_ms", sa.BigInteger(), nullable=False),
         sa.Column("finished_at_ms", sa.BigInteger(), nullable=False),
-        sa.Column("by", sa.String(), nullable=False),
+        sa.Column("leader", sa.String(), nullable=False),
         sa.Column("asked", sa.Integer(), nullable=False),
         sa.Column("calls", sa.Integer(), nullable=False),
         sa.Column("findings", sa.JSON(), nullable=False),
         sa.Column("error", sa.String(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
-    with op.batch_alter_table("sweeps", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_sweeps_started_at_ms"), ["started_at_ms"], unique=False)
-
+    op.create_index(("ix_sweeps_started_at_ms"), "sweeps", ["started_at_ms"], unique=False)
     op.create_table(
         "timeline",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -290,9 +301,7 @@ def upgrade() -> None:
         sa.Column("detail", sa.String(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
-    with op.batch_alter_table("timeline", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_timeline_transcription_id"), ["transcription_id"], unique=False)
-
+    op.create_index(("ix_timeline_transcription_id"), "timeline", ["transcription_id"], unique=False)
     op.create_table(
         "transcript_chunks",
         sa.Column("transcription_id", sa.String(), nullable=False),
@@ -341,39 +350,58 @@ def upgrade() -> None:
         sa.Column("audio_duration_ms", sa.Integer(), nullable=True),
         sa.Column("error_type", sa.String(), nullable=True),
         sa.Column("error_message", sa.String(), nullable=True),
+        sa.Column("traceparent", sa.String(), nullable=True),
         sa.CheckConstraint(
             "stage IN ('accepted', 'submitting', 'submitted', 'completed', 'failed')",
             name="ck_transcriptions_stage",
         ),
         sa.PrimaryKeyConstraint("id"),
     )
-    with op.batch_alter_table("transcriptions", schema=None) as batch_op:
-        batch_op.create_index(
-            "ix_transcriptions_check",
-            ["check_at_ms"],
-            unique=False,
-            sqlite_where=sa.text("check_at_ms IS NOT NULL"),
-            postgresql_where=sa.text("check_at_ms IS NOT NULL"),
-        )
-        batch_op.create_index("ix_transcriptions_created", ["created_at_ms", "id"], unique=False)
-        batch_op.create_index(
-            "ix_transcriptions_due",
-            ["due_at_ms"],
-            unique=False,
-            sqlite_where=sa.text("due_at_ms IS NOT NULL"),
-            postgresql_where=sa.text("due_at_ms IS NOT NULL"),
-        )
-        batch_op.create_index(
-            "ix_transcriptions_open",
-            ["stage", "soniox_status"],
-            unique=False,
-            sqlite_where=sa.text("stage IN ('accepted', 'submitting', 'submitted')"),
-            postgresql_where=sa.text("stage IN ('accepted', 'submitting', 'submitted')"),
-        )
-        batch_op.create_index("ix_transcriptions_owner_created", ["owner", "created_at_ms", "id"], unique=False)
-        batch_op.create_index("ix_transcriptions_reference", ["client_reference_id"], unique=False)
-        batch_op.create_index("ix_transcriptions_soniox_id", ["soniox_id"], unique=False)
-
+    op.create_index(
+        "ix_transcriptions_check",
+        "transcriptions",
+        ["check_at_ms"],
+        unique=False,
+        sqlite_where=sa.text("check_at_ms IS NOT NULL"),
+        postgresql_where=sa.text("check_at_ms IS NOT NULL"),
+    )
+    op.create_index("ix_transcriptions_created", "transcriptions", ["created_at_ms", "id"], unique=False)
+    op.create_index(
+        "ix_transcriptions_due",
+        "transcriptions",
+        ["due_at_ms", "id"],
+        unique=False,
+        sqlite_where=sa.text("due_at_ms IS NOT NULL"),
+        postgresql_where=sa.text("due_at_ms IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_transcriptions_finished",
+        "transcriptions",
+        ["stage", "learned_from", "finished_at_ms", "owner", "created_at_ms"],
+        unique=False,
+        sqlite_where=sa.text("finished_at_ms IS NOT NULL"),
+        postgresql_where=sa.text("finished_at_ms IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_transcriptions_owner_created", "transcriptions", ["owner", "created_at_ms", "id"], unique=False
+    )
+    op.create_index(
+        "ix_transcriptions_reference",
+        "transcriptions",
+        ["client_reference_id", "created_at_ms", "id"],
+        unique=False,
+        sqlite_where=sa.text("client_reference_id IS NOT NULL"),
+        postgresql_where=sa.text("client_reference_id IS NOT NULL"),
+    )
+    op.create_index("ix_transcriptions_soniox_id", "transcriptions", ["soniox_id"], unique=False)
+    op.create_index(
+        "ix_transcriptions_unfinished",
+        "transcriptions",
+        ["stage", "created_at_ms", "id"],
+        unique=False,
+        sqlite_where=sa.text("stage <> 'completed'"),
+        postgresql_where=sa.text("stage <> 'completed'"),
+    )
     op.create_table(
         "transcripts",
         sa.Column("transcription_id", sa.String(), nullable=False),
@@ -393,136 +421,54 @@ def upgrade() -> None:
         sa.Column("tries", sa.Integer(), nullable=False),
         sa.Column("last_error", sa.String(), nullable=True),
         sa.Column("id", sa.String(), nullable=False),
-        sa.Column("job", sa.String(), nullable=False),
+        sa.Column("transcription_id", sa.String(), nullable=False),
         sa.Column("soniox_id", sa.String(), nullable=False),
         sa.Column("status", sa.String(), nullable=False),
         sa.Column("source", sa.String(), nullable=False),
         sa.Column("received_at_ms", sa.BigInteger(), nullable=False),
         sa.Column("last_seen_at_ms", sa.BigInteger(), nullable=False),
-        sa.Column("seen", sa.Integer(), nullable=False),
+        sa.Column("receive_count", sa.Integer(), nullable=False),
         sa.Column("handled_at_ms", sa.BigInteger(), nullable=True),
         sa.Column("outcome", sa.String(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
-    with op.batch_alter_table("webhooks", schema=None) as batch_op:
-        batch_op.create_index(
-            "ix_webhooks_due",
-            ["due_at_ms"],
-            unique=False,
-            sqlite_where=sa.text("due_at_ms IS NOT NULL"),
-            postgresql_where=sa.text("due_at_ms IS NOT NULL"),
-        )
-        batch_op.create_index("uq_webhooks_job", ["job", "soniox_id", "status"], unique=True)
+    op.create_index(
+        "ix_webhooks_due",
+        "webhooks",
+        ["due_at_ms", "id"],
+        unique=False,
+        sqlite_where=sa.text("due_at_ms IS NOT NULL"),
+        postgresql_where=sa.text("due_at_ms IS NOT NULL"),
+    )
+    op.create_index(
+        "uq_webhooks_transcription_id", "webhooks", ["transcription_id", "soniox_id", "status"], unique=True
+    )
 
 
 def downgrade() -> None:
-    with op.batch_alter_table("webhooks", schema=None) as batch_op:
-        batch_op.drop_index("uq_webhooks_job")
-        batch_op.drop_index(
-            "ix_webhooks_due",
-            sqlite_where=sa.text("due_at_ms IS NOT NULL"),
-            postgresql_where=sa.text("due_at_ms IS NOT NULL"),
-        )
-
-    op.drop_table("webhooks")
-    op.drop_table("transcripts")
-    with op.batch_alter_table("transcriptions", schema=None) as batch_op:
-        batch_op.drop_index("ix_transcriptions_soniox_id")
-        batch_op.drop_index("ix_transcriptions_reference")
-        batch_op.drop_index("ix_transcriptions_owner_created")
-        batch_op.drop_index(
-            "ix_transcriptions_open",
-            sqlite_where=sa.text("stage IN ('accepted', 'submitting', 'submitted')"),
-            postgresql_where=sa.text("stage IN ('accepted', 'submitting', 'submitted')"),
-        )
-        batch_op.drop_index(
-            "ix_transcriptions_due",
-            sqlite_where=sa.text("due_at_ms IS NOT NULL"),
-            postgresql_where=sa.text("due_at_ms IS NOT NULL"),
-        )
-        batch_op.drop_index("ix_transcriptions_created")
-        batch_op.drop_index(
-            "ix_transcriptions_check",
-            sqlite_where=sa.text("check_at_ms IS NOT NULL"),
-            postgresql_where=sa.text("check_at_ms IS NOT NULL"),
-        )
-
-    op.drop_table("transcriptions")
-    op.drop_table("transcript_chunks")
-    with op.batch_alter_table("timeline", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_timeline_transcription_id"))
-
-    op.drop_table("timeline")
-    with op.batch_alter_table("sweeps", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_sweeps_started_at_ms"))
-
-    op.drop_table("sweeps")
-    op.drop_table("rate_window")
-    with op.batch_alter_table("removals", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_removals_transcription_id"))
-        batch_op.drop_index(
-            "ix_removals_due",
-            sqlite_where=sa.text("due_at_ms IS NOT NULL"),
-            postgresql_where=sa.text("due_at_ms IS NOT NULL"),
-        )
-
-    op.drop_table("removals")
-    with op.batch_alter_table("recoveries", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_recoveries_endpoint_id"))
-        batch_op.drop_index(
-            "ix_recoveries_due",
-            sqlite_where=sa.text("due_at_ms IS NOT NULL"),
-            postgresql_where=sa.text("due_at_ms IS NOT NULL"),
-        )
-
-    op.drop_table("recoveries")
-    op.drop_table("receivers")
-    with op.batch_alter_table("passages", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_passages_transcription_id"))
-
-    op.drop_table("passages")
-    op.drop_table("leader_leases")
-    op.drop_table("model_list")
-    with op.batch_alter_table("idempotency_keys", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_idempotency_keys_transcription_id"))
-
-    op.drop_table("idempotency_keys")
-    op.drop_table("heartbeats")
-    with op.batch_alter_table("files", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_files_transcription_id"))
-        batch_op.drop_index("ix_files_owner_created")
-
-    op.drop_table("files")
-    op.drop_table("file_chunks")
-    with op.batch_alter_table("events", schema=None) as batch_op:
-        batch_op.drop_index("uq_events_id")
-        batch_op.drop_index(batch_op.f("ix_events_transcription_id"))
-        batch_op.drop_index("ix_events_order")
-
-    op.drop_table("events")
-    with op.batch_alter_table("endpoints", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_endpoints_owner"))
-
-    op.drop_table("endpoints")
-    with op.batch_alter_table("deliveries", schema=None) as batch_op:
-        batch_op.drop_index(
-            "ix_deliveries_turn",
-            sqlite_where=sa.text("due_at_ms IS NOT NULL"),
-            postgresql_where=sa.text("due_at_ms IS NOT NULL"),
-        )
-        batch_op.drop_index(batch_op.f("ix_deliveries_transcription_id"))
-        batch_op.drop_index(batch_op.f("ix_deliveries_event_id"))
-        batch_op.drop_index("ix_deliveries_endpoint")
-        batch_op.drop_index(
-            "ix_deliveries_due",
-            sqlite_where=sa.text("due_at_ms IS NOT NULL"),
-            postgresql_where=sa.text("due_at_ms IS NOT NULL"),
-        )
-        batch_op.drop_index("ix_deliveries_created")
-
-    op.drop_table("deliveries")
-    with op.batch_alter_table("attempts", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_attempts_delivery_id"))
-
-    op.drop_table("attempts")
-    op.drop_table("api_keys")
+    for table in (
+        "webhooks",
+        "transcripts",
+        "transcriptions",
+        "transcript_chunks",
+        "timeline",
+        "sweeps",
+        "removals",
+        "recoveries",
+        "receivers",
+        "rate_window",
+        "passages",
+        "model_list",
+        "leader_leases",
+        "idempotency_keys",
+        "hourly_rollup",
+        "heartbeats",
+        "files",
+        "file_chunks",
+        "events",
+        "endpoints",
+        "deliveries",
+        "attempts",
+        "api_keys",
+    ):
+        op.drop_table(table)

@@ -56,7 +56,10 @@ class Caller:
 
 
 async def authenticate(request: Request, credentials: Credentials) -> Caller:
-    """The caller behind the bearer key. Raises UnauthenticatedError, and TooManyRequestsError when its rate is spent."""
+    """The caller behind the bearer key.
+
+    Raises UnauthenticatedError, and TooManyRequestsError when its rate is spent.
+    """
     strangers: AnonymousRateLimiter = request.state.strangers
     key = credentials.credentials if credentials else ""
     with strangers.visit(address_of(request.scope), key):
@@ -71,7 +74,9 @@ async def authenticate(request: Request, credentials: Credentials) -> Caller:
 
 
 async def require_scopes(needed: SecurityScopes, caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
-    """The caller, if its key has the scopes that the route names; admin keys have all. Raises PermissionDeniedError."""
+    """The caller, if its key has the scopes that the route names;
+    admin keys have all. Raises PermissionDeniedError.
+    """
     for scope in needed.scopes:
         if scope not in caller.scopes and not caller.is_admin:
             raise PermissionDeniedError(f"the key lacks the scope `{scope}`")

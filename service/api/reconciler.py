@@ -22,7 +22,7 @@ class Run(Shown):
 
     started_at: Moment
     duration_ms: int
-    by: str
+    leader: str
     asked: int
     calls: int
     findings: dict[str, int]

@@ -202,7 +202,10 @@ class Submission(LenientModel):
 
 
 def parse_submission(body: bytes, *, brings_file: bool) -> Submission:
-    """Check one request. `brings_file`: the audio is in the same call. Raises InvalidRequestError with all mistakes."""
+    """Check one request.
+
+    `brings_file`: the audio is in the same call. Raises InvalidRequestError with all mistakes.
+    """
     try:
         submission = Submission.model_validate_json(body)
     except ValidationError as error:
@@ -219,7 +222,9 @@ def parse_submission(body: bytes, *, brings_file: bool) -> Submission:
 
 
 def check_model(submission: Submission, known: frozenset[str]) -> None:
-    """Raise InvalidRequestError for a model that Soniox does not list; an empty list means that it is not known."""
+    """Raise InvalidRequestError for a model that Soniox does not list;
+    an empty list means that it is not known.
+    """
     if known and submission.model not in known:
         text = f"`{submission.model}` is no model for async transcription; there are {', '.join(sorted(known))}"
         raise InvalidRequestError(f"Invalid request: {text}", problems=(("body.payload.model", text),))

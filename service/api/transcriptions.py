@@ -193,7 +193,10 @@ async def delete(transcription_id: str, caller: Submitter, relay: RelayDep) -> R
 
 
 async def get_owned_transcription(relay: Relay, transcription_id: str, caller: Caller) -> tables.Transcription:
-    """The caller's transcription. Raises NotFoundError, the same for a stranger's, for none and for a malformed id."""
+    """The caller's transcription.
+
+    Raises NotFoundError, the same for a stranger's, for none and for a malformed id.
+    """
     job = None
     if is_uuid(transcription_id):
         job = await relay.db.read(

@@ -11,7 +11,7 @@ from service.errors import NotFoundError
 fallback = APIRouter()
 
 PAGES = (sign_in, live, overview, jobs, job, transcript, search)
-SUBPAGES = (deliveries, endpoints, admin, admin, admin, admin)
+SUBPAGES = (deliveries, endpoints, admin)
 
 
 def create_dashboard() -> FastAPI:

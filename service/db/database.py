@@ -88,7 +88,9 @@ class Database:
         return await self.read(lambda session: int(session.scalar(now)))
 
     async def read(self, query: Callable[[Session], T]) -> T:
-        """Run `query` outside of any transaction; each statement sees the newest commit. Raises DatabaseDownError."""
+        """Run `query` outside of any transaction;
+        each statement sees the newest commit. Raises DatabaseDownError.
+        """
         if self._closing:
             raise DatabaseDownError("the database is being closed")
         try:

@@ -10,8 +10,8 @@ from typing_extensions import override
 
 from service.db.engines import engine_url
 
-HEAD = "0006"  # the newest revision
-REQUIRED = "0006"  # the newest that comes before the new processes start
+HEAD = "0002"  # the newest revision
+REQUIRED = "0002"  # the newest that comes before the new processes start
 
 
 @dataclass(frozen=True)

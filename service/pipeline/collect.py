@@ -99,7 +99,7 @@ def _traced(relay: Relay, row: Webhook, job: Transcription | None) -> Iterator[N
 async def _collect_from(
     relay: Relay, row: Webhook, job: Transcription | None, remote: RemoteTranscription
 ) -> None:
-    if job is None and not row.job:
+    if job is None and not row.transcription_id:
         job = await adopt(relay, remote)
     if job is None or not _belongs(job, row, remote):
         await _reject(relay, row, remote)
@@ -115,16 +115,18 @@ def _belongs(job: Transcription, row: Webhook, remote: RemoteTranscription) -> b
     """The job knows this id, or does not know its own yet and the transcription names the job."""
     if job.soniox_id is not None:
         return job.soniox_id == remote.id
-    return remote.id not in job.past_soniox_ids and (remote.job() == job.id or not row.job)
+    return remote.id not in job.past_soniox_ids and (remote.job() == job.id or not row.transcription_id)
 
 
 async def _reject(relay: Relay, row: Webhook, remote: RemoteTranscription) -> None:
     """A second transcription of a job, or one of a deleted job: ours by its mark, so it is removed at Soniox."""
-    ours = bool(row.job) and remote.job() == row.job
+    ours = bool(row.transcription_id) and remote.job() == row.transcription_id
 
     def turn_away(session: Session) -> None:
         if ours and inbox.close(session, row, "superseded", relay.clock()):
-            reconciler.add_removals(session, reconciler.removal_of(row.job, remote.id, None, relay.clock()))
+            reconciler.add_removals(
+                session, reconciler.removal_of(row.transcription_id, remote.id, None, relay.clock())
+            )
         elif not ours:
             inbox.close(session, row, "not_ours", relay.clock())
 

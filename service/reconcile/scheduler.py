@@ -63,7 +63,9 @@ async def run_when_due(relay: Relay, state: SchedulerState) -> None:
 async def _run(relay: Relay, state: SchedulerState) -> None:
     started_ms = relay.clock()
     calls = relay.soniox.made["sweep"]
-    row = Sweep(id=new_uuid(started_ms), started_at_ms=started_ms, finished_at_ms=started_ms, by=relay.process_id)
+    row = Sweep(
+        id=new_uuid(started_ms), started_at_ms=started_ms, finished_at_ms=started_ms, leader=relay.process_id
+    )
     try:
         row.asked, found = await _sweep_and_fix(relay, state)
         row.findings = dict(found)
@@ -78,7 +80,7 @@ async def _run(relay: Relay, state: SchedulerState) -> None:
         reconciler.add_run(session, row)
         system.delete_heartbeats_before(session, row.started_at_ms - HEARTBEAT_RETENTION_MS)
         system.record_heartbeat(
-            session, system.RECONCILER, row.finished_at_ms, {"by": row.by, "findings": row.findings}
+            session, system.RECONCILER, row.finished_at_ms, {"leader": row.leader, "findings": row.findings}
         )
 
     await relay.db.write(write)

@@ -30,7 +30,7 @@ COUNTING = """
 """
 ROWS = """
     SELECT {owner} AS owner, '{name}' AS kind, {took} AS took
-      FROM {about}
+      FROM {subject}
      WHERE {condition} AND {at} >= :since AND {at} < :until
 """
 
@@ -39,7 +39,7 @@ ROWS = """
 class Subject:
     """What is counted: the rows of a table, each in the hour of one of its moments."""
 
-    about: str
+    subject: str
     good: tuple[Kind, ...]  # those of which durations are read
     bad: tuple[Kind, ...]
     columns: tuple[str, ...]  # which say the kind
@@ -51,7 +51,7 @@ class Subject:
 
 
 JOBS = Subject(
-    about="transcriptions",
+    subject="transcriptions",
     good=COMPLETED,
     bad=FAILED,
     columns=("stage", "learned_from"),
@@ -62,7 +62,7 @@ JOBS = Subject(
     from_rows=statistics.finished,
 )
 DELIVERIES = Subject(
-    about="deliveries",
+    subject="deliveries",
     good=DELIVERED,
     bad=EXHAUSTED,
     columns=("status",),
@@ -106,7 +106,7 @@ def _rollup_rows(subject: Subject, owner: str) -> str:
             owner=owner,
             name=_subject_name(kind),
             took=subject.took,
-            about=subject.about,
+            subject=subject.subject,
             at=subject.at,
             condition=" AND ".join([subject.indexed, *_equals(subject.columns, kind)]),
         )
@@ -125,7 +125,7 @@ def _subject_name(kind: Kind) -> str:
 counted = table_of(HourlyRollup)
 
 ROLLUP_LOCK = (
-    7_203_003  # names this lock in PostgreSQL, together with the number of the hour; revision 0005 has it too
+    7_203_003  # names this lock in PostgreSQL, together with the number of the hour; revision 0002 has it too
 )
 
 
@@ -148,7 +148,7 @@ def uncounted_hours(session: Session, subject: Subject, since_ms: int, until_ms:
     if created_ms is None:
         return []
     first_ms = _hour_of(max(since_ms, created_ms))
-    there = select(counted.c.hour_ms).where(counted.c.about == subject.about, counted.c.owner == EVERYBODY)
+    there = select(counted.c.hour_ms).where(counted.c.subject == subject.subject, counted.c.owner == EVERYBODY)
     found = set(session.exec(there.where(counted.c.hour_ms >= first_ms)))
     hours = range(first_ms, _hour_of(until_ms), HOUR_MS)
     return [hour for hour in reversed(hours) if hour not in found]
@@ -159,11 +159,11 @@ def count_hours_once(session: Session, subject: Subject, hour_ms: int) -> bool:
     if not _locked(session, hour_ms):
         return False
     owners = count_hour(session, subject, hour_ms)
-    hour = {"about": subject.about, "hour_ms": hour_ms}
-    rows = [{**hour, "owner": owner, "found": found} for owner, found in owners.items()]
+    hour = {"subject": subject.subject, "hour_ms": hour_ms}
+    rows = [{**hour, "owner": owner, "counts": found} for owner, found in owners.items()]
     insertion = upsert(session, counted)
     anew = insertion.on_conflict_do_update(
-        index_elements=["about", "owner", "hour_ms"], set_={"found": insertion.excluded.found}
+        index_elements=["subject", "owner", "hour_ms"], set_={"counts": insertion.excluded.counts}
     )
     session.exec(anew, params=rows)
     return True
@@ -177,9 +177,9 @@ def delete_hours_before(session: Session, before_ms: int) -> None:
 def _kept(session: Session, subject: Subject, window: Window, owner: str | None) -> dict[int, Interval]:
     """The counted hours of a window; one in which `owner` has no row is an empty one of theirs."""
     whose = owner or EVERYBODY
-    theirs = case((counted.c.owner == whose, counted.c.found))  # of everybody's only the hour, if somebody asks
+    theirs = case((counted.c.owner == whose, counted.c.counts))  # of everybody's only the hour, if somebody asks
     query = select(counted.c.owner, counted.c.hour_ms, theirs).where(
-        counted.c.about == subject.about,
+        counted.c.subject == subject.subject,
         counted.c.owner.in_([EVERYBODY, whose]),
         counted.c.hour_ms.between(window.since_ms, window.now_ms),
     )

@@ -19,7 +19,7 @@ class InboxEntry(NamedTuple):
     """What somebody says about a transcription at Soniox; `job` is empty for one that the relay did not create."""
 
     id: str
-    job: str
+    transcription_id: str
     soniox_id: str
     status: str
     source: str  # webhook, reconciler
@@ -41,9 +41,9 @@ def _upsert(*, on_sqlite: bool) -> Insert:
     told = fresh.excluded
     found = told.source == "reconciler"
     return fresh.on_conflict_do_update(
-        index_elements=["job", "soniox_id", "status"],
+        index_elements=["transcription_id", "soniox_id", "status"],
         set_={
-            "seen": inbox_rows.c.seen + 1,
+            "receive_count": inbox_rows.c.receive_count + 1,
             "last_seen_at_ms": told.last_seen_at_ms,
             "due_at_ms": case((found, told.due_at_ms), else_=inbox_rows.c.due_at_ms),
             "handled_at_ms": case((found, None), else_=inbox_rows.c.handled_at_ms),
@@ -53,9 +53,14 @@ def _upsert(*, on_sqlite: bool) -> Insert:
 
 def _values(hint: InboxEntry) -> dict[str, str | int]:
     at_ms = hint.at_ms
-    values = {"id": hint.id, "job": hint.job, "soniox_id": hint.soniox_id, "status": hint.status}
+    values = {
+        "id": hint.id,
+        "transcription_id": hint.transcription_id,
+        "soniox_id": hint.soniox_id,
+        "status": hint.status,
+    }
     moments = {"received_at_ms": at_ms, "last_seen_at_ms": at_ms, "due_at_ms": at_ms}
-    return {**values, "source": hint.source, **moments, "seen": 1, "fence": 0, "tries": 0}
+    return {**values, "source": hint.source, **moments, "receive_count": 1, "fence": 0, "tries": 0}
 
 
 def close(session: Session, row: Webhook, outcome: str, now_ms: int) -> bool:
@@ -65,7 +70,7 @@ def close(session: Session, row: Webhook, outcome: str, now_ms: int) -> bool:
 
 def newest_open(session: Session, job: str) -> Webhook | None:
     """What was said last about one transcription and is not handled yet."""
-    theirs = select(Webhook).where(inbox_rows.c.job == job, inbox_rows.c.due_at_ms.is_not(None))
+    theirs = select(Webhook).where(inbox_rows.c.transcription_id == job, inbox_rows.c.due_at_ms.is_not(None))
     return session.exec(theirs.order_by(inbox_rows.c.last_seen_at_ms.desc()).limit(1)).one_or_none()
 
 
@@ -84,7 +89,7 @@ def count_open(session: Session) -> int:
 
 def delete_of(session: Session, job: str) -> None:
     """Delete what was said about one transcription."""
-    session.exec(delete(inbox_rows).where(inbox_rows.c.job == job))
+    session.exec(delete(inbox_rows).where(inbox_rows.c.transcription_id == job))
 
 
 jobs = table_of(Transcription)
@@ -116,10 +121,15 @@ class ClaimedEntry(NamedTuple):
 def claim(session: Session, claimant: Claimant, limit: int) -> list[ClaimedEntry]:
     """Take the rows that have been due longest, each with its job: the one it names, else by the id at Soniox."""
     rows = claims.claim(session, Webhook, claimant, limit=limit)
-    named = {job.id: job for job in _jobs(session, "id", [row.job for row in rows if row.job])}
-    unnamed = [row.soniox_id for row in rows if not row.job]
+    named = {
+        job.id: job for job in _jobs(session, "id", [row.transcription_id for row in rows if row.transcription_id])
+    }
+    unnamed = [row.soniox_id for row in rows if not row.transcription_id]
     known = {job.soniox_id: job for job in _jobs(session, "soniox_id", unnamed)}
-    return [ClaimedEntry(row, named.get(row.job) if row.job else known.get(row.soniox_id)) for row in rows]
+    return [
+        ClaimedEntry(row, named.get(row.transcription_id) if row.transcription_id else known.get(row.soniox_id))
+        for row in rows
+    ]
 
 
 def _jobs(session: Session, column: str, values: Sequence[str]) -> Sequence[Transcription]:

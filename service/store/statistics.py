@@ -42,7 +42,7 @@ LOOKED_AT = 10_000  # rows of a queue, those next in turn, among which the oldes
 
 TURN = {Stage.ACCEPTED: "due_at_ms", Stage.SUBMITTING: "due_at_ms", Stage.SUBMITTED: "check_at_ms"}
 QUEUES = {
-    "collect": (webhooks, webhooks.c.received_at_ms, webhooks.c.job),
+    "collect": (webhooks, webhooks.c.received_at_ms, webhooks.c.transcription_id),
     "notify": (deliveries, deliveries.c.created_at_ms, deliveries.c.transcription_id),
     "cleanup": (removals, removals.c.created_at_ms, removals.c.transcription_id),
 }

@@ -1,7 +1,7 @@
 """The tables. Moments are integers in ms since 1970 (`_ms`), on both databases; queries live in `store/`.
 
-A table that is a queue has the columns of `QueueColumns`; the row itself is the queue entry, so that no job table can
-disagree with the state. There are no foreign keys: rows that belong together are written and deleted in one
+A table that is a queue has the columns of `QueueColumns`; the row itself is the queue entry, so that no job table
+can disagree with the state. There are no foreign keys: rows that belong together are written and deleted in one
 transaction by `store/`, and a purge must not lock what a worker claims.
 """
 

@@ -44,7 +44,7 @@ class Sweep(SQLModel, table=True):
     id: str = Field(primary_key=True)
     started_at_ms: int = Field(sa_type=BigInteger, index=True)
     finished_at_ms: int = Field(sa_type=BigInteger)
-    by: str
+    leader: str
     asked: int = 0
     calls: int = 0
     findings: dict[str, int] = Field(default={}, sa_type=JSON)
@@ -73,12 +73,12 @@ class HourlyRollup(SQLModel, table=True):
     """What became of one hour, counted when it was over; gone again as soon as a row of that hour changes.
 
     The hour of everybody (`owner` empty) is there for every hour that is counted, also when nothing happened; that
-    of one owner only when something of theirs did. Triggers made by revision 0005 delete both.
+    of one owner only when something of theirs did. Triggers made by revision 0002 delete both.
     """
 
     __tablename__: ClassVar[str] = "hourly_rollup"
     __table_args__ = (Index("ix_hourly_rollup_hour", "hour_ms"),)
-    about: str = Field(primary_key=True)  # transcriptions, deliveries
+    subject: str = Field(primary_key=True)  # transcriptions, deliveries
     owner: str = Field(primary_key=True)
     hour_ms: int = Field(primary_key=True, sa_type=BigInteger)
-    found: dict[str, Any] = Field(default={}, sa_type=JSON)  # by kind: how many, some durations in ms
+    counts: dict[str, Any] = Field(default={}, sa_type=JSON)  # by kind: how many, some durations in ms

@@ -117,22 +117,22 @@ class IdempotencyKey(SQLModel, table=True):
 class Webhook(QueueColumns, table=True):
     """The inbox: what Soniox, or the reconciler in its place, told us. QueueColumns means: collect the result.
 
-    `job` is the transcription named in the URL, empty for one that the relay did not create.
+    `transcription_id` is the transcription named in the URL, empty for one that the relay did not create.
     """
 
     __tablename__: ClassVar[str] = "webhooks"
     __table_args__ = (
-        Index("uq_webhooks_job", "job", "soniox_id", "status", unique=True),
+        Index("uq_webhooks_transcription_id", "transcription_id", "soniox_id", "status", unique=True),
         due("webhooks"),
     )
     id: str = Field(primary_key=True)
-    job: str = ""
+    transcription_id: str = ""
     soniox_id: str
     status: str
     source: str  # webhook, reconciler
     received_at_ms: int = Field(sa_type=BigInteger)
     last_seen_at_ms: int = Field(sa_type=BigInteger)
-    seen: int = 1  # raised by every duplicate
+    receive_count: int = 1  # raised by every duplicate
     handled_at_ms: int | None = Field(default=None, sa_type=BigInteger)
     outcome: str | None = None
 

@@ -1,4 +1,6 @@
-"""Deliveries by hand: a relay without a worker, a clock that moves when told, and the notify queue run by calls."""
+"""Deliveries by hand: a relay without a worker, a clock that moves when told, and the notify queue run by
+calls.
+"""
 
 import asyncio
 import contextlib

@@ -1,41 +1,45 @@
-"""Hours that are over are counted once; a trigger forgets the count of an hour in which something changes.
+"""What the models cannot say: full text search, the storage of queues, triggers of the hourly rollup.
 
-Revision ID: 0005
-Revises: 0004
+Words are folded and separated before they come here (service/transcripts/search_terms.py), so that both databases
+index the same ones: FTS5's `ascii` tokenizer keeps every other character, and a tsvector is written word by word.
 
-The triggers are the database's, so that a release which runs beside this one, and does not know of counts, still
-cannot make one wrong. They only delete from the new table. docs/decisions/counted-hours.md has the reasons.
+The pages of queues keep room for updates in place: docs/decisions/queues-and-autovacuum.md has the measurements.
+
+A trigger deletes the rollup of an hour in which something changes. The triggers are the database's, so that
+another release beside this one cannot make a count wrong. docs/decisions/counted-hours.md has the reasons.
 """
 
-import sqlalchemy as sa
 from alembic import op
 
-revision = "0005"
-down_revision = "0004"
-phase = "pre-deploy"
+revision = "0002"
+down_revision = "0001"
 branch_labels = None
 depends_on = None
+phase = "pre-deploy"
+
+STORAGE = "autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02"
+FILLFACTOR = {"transcriptions": 70, "deliveries": 70, "recoveries": 70, "webhooks": 50, "removals": 50}
 
 SETTLED = "OLD.status <> 'pending'"
-JOB_CHANGES = "AFTER UPDATE OF stage, learned_from, finished_at_ms ON transcriptions"
+TRANSCRIPTION_CHANGES = "AFTER UPDATE OF stage, learned_from, finished_at_ms ON transcriptions"
 DELIVERY_CHANGES = "AFTER UPDATE OF status ON deliveries"
 
 
-def forget(about: str, row: str, moment: str) -> str:
+def delete_rollup(subject: str, row: str, moment: str) -> str:
     """SQLite's part of a trigger; without a moment it finds nothing."""
     hour = f"{row}.{moment} - {row}.{moment} % 3600000"
-    return (
-        f"DELETE FROM hourly_rollup WHERE about = '{about}' AND owner IN ('', {row}.owner) AND hour_ms = {hour};"  # noqa: S608  # our own words
-    )
+    mine = f"subject = '{subject}' AND owner IN ('', {row}.owner)"
+    return f"DELETE FROM hourly_rollup WHERE {mine} AND hour_ms = {hour};"  # noqa: S608  # our own words
 
 
-JOB_BEFORE = forget("transcriptions", "OLD", "finished_at_ms")
-JOB_AFTER = forget("transcriptions", "NEW", "finished_at_ms")
-DELIVERY = forget("deliveries", "OLD", "created_at_ms")
+TRANSCRIPTION_BEFORE = delete_rollup("transcriptions", "OLD", "finished_at_ms")
+TRANSCRIPTION_AFTER = delete_rollup("transcriptions", "NEW", "finished_at_ms")
+DELIVERY = delete_rollup("deliveries", "OLD", "created_at_ms")
 
 SQLITE = (
-    f"CREATE TRIGGER tr_transcriptions_changed {JOB_CHANGES} BEGIN {JOB_BEFORE} {JOB_AFTER} END",
-    f"CREATE TRIGGER tr_transcriptions_gone AFTER DELETE ON transcriptions BEGIN {JOB_BEFORE} END",
+    f"CREATE TRIGGER tr_transcriptions_changed {TRANSCRIPTION_CHANGES}"
+    f" BEGIN {TRANSCRIPTION_BEFORE} {TRANSCRIPTION_AFTER} END",
+    f"CREATE TRIGGER tr_transcriptions_gone AFTER DELETE ON transcriptions BEGIN {TRANSCRIPTION_BEFORE} END",
     f"CREATE TRIGGER tr_deliveries_changed {DELIVERY_CHANGES} WHEN OLD.status <> NEW.status BEGIN {DELIVERY} END",
     f"CREATE TRIGGER tr_deliveries_gone AFTER DELETE ON deliveries WHEN {SETTLED} BEGIN {DELIVERY} END",
 )
@@ -48,7 +52,7 @@ CREATE FUNCTION delete_hourly_rollup(what text, whose text, at_ms bigint) RETURN
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(7203003, CAST(at_ms / 3600000 AS integer));
     DELETE FROM hourly_rollup
-     WHERE about = what AND owner IN ('', whose) AND hour_ms = at_ms - at_ms % 3600000;
+     WHERE subject = what AND owner IN ('', whose) AND hour_ms = at_ms - at_ms % 3600000;
 END $$
 """,
     """
@@ -68,7 +72,7 @@ BEGIN
     RETURN NULL;
 END $$
 """,
-    f"CREATE TRIGGER tr_transcriptions_changed {JOB_CHANGES} FOR EACH ROW"
+    f"CREATE TRIGGER tr_transcriptions_changed {TRANSCRIPTION_CHANGES} FOR EACH ROW"
     " WHEN (OLD.finished_at_ms IS NOT NULL OR NEW.finished_at_ms IS NOT NULL)"
     " EXECUTE FUNCTION transcription_changed()",
     "CREATE TRIGGER tr_transcriptions_gone AFTER DELETE ON transcriptions FOR EACH ROW"
@@ -88,16 +92,19 @@ FUNCTIONS = ("delivery_changed()", "transcription_changed()", "delete_hourly_rol
 
 
 def upgrade() -> None:
-    op.create_table(
-        "hourly_rollup",
-        sa.Column("about", sa.String(), nullable=False),
-        sa.Column("owner", sa.String(), nullable=False),
-        sa.Column("hour_ms", sa.BigInteger(), nullable=False),
-        sa.Column("found", sa.JSON(), nullable=False),
-        sa.PrimaryKeyConstraint("about", "owner", "hour_ms"),
+    if op.get_bind().dialect.name == "sqlite":
+        op.execute("CREATE VIRTUAL TABLE search_words USING fts5(words, tokenize = 'ascii', columnsize = 0)")
+        for statement in SQLITE:
+            op.execute(statement)
+        return
+    op.execute("CREATE TABLE search_words (id BIGINT PRIMARY KEY, words TSVECTOR NOT NULL)")
+    # Every search reads the list of pending words from end to end: a short one keeps searches quick.
+    op.execute(
+        "CREATE INDEX ix_search_words_words ON search_words USING gin (words) WITH (gin_pending_list_limit = 512)"
     )
-    op.create_index("ix_hourly_rollup_hour", "hourly_rollup", ["hour_ms"])
-    for statement in SQLITE if op.get_bind().dialect.name == "sqlite" else POSTGRESQL:
+    for table, percent in FILLFACTOR.items():
+        op.execute(f"ALTER TABLE {table} SET (fillfactor = {percent}, {STORAGE})")
+    for statement in POSTGRESQL:
         op.execute(statement)
 
 
@@ -107,4 +114,4 @@ def downgrade() -> None:
         op.execute(f"DROP TRIGGER {trigger}" + ("" if is_sqlite else f" ON {table}"))
     for function in () if is_sqlite else FUNCTIONS:
         op.execute(f"DROP FUNCTION {function}")
-    op.drop_table("hourly_rollup")
+    op.execute("DROP TABLE search_words")
