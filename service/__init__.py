@@ -11,7 +11,7 @@ To get the idea, read `lifecycle` (stages and moves), `tables` (what is stored),
 `services.transcriptions`, `pipeline.submit`, `webhook`, `pipeline.collect`, `pipeline.results`,
 `pipeline.deliver`, `pipeline.cleanup`, `reconcile`. After that, every other module can be read alone.
 
-Imports point one way, from `__main__` down to `errors`; `pyproject.toml` has the order and a contract that checks
+Imports point one way, from `__main__` down to `errors`; pyproject.toml has the order and a contract that checks
 it. `docs/map.md` has a line on each module, `docs/decisions/` the reasons.
 """
 

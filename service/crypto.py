@@ -18,7 +18,7 @@ from functools import cache
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 DERIVATION = b"soniox-relay/webhook/v1:"
-SEALING = b"soniox-relay/encrypt/v1"
+SEALING = b"soniox-relay/seal/v1"
 SIGNING = b"soniox-relay/sign/v1"
 KEY_PREFIX = "srk_"
 ENDPOINT_SECRET_PREFIX = "whsec_"  # noqa: S105  # the public prefix of Standard Webhooks, not a secret

@@ -39,7 +39,7 @@ SMALL_LIMITS: dict[str, Any] = {"relay_max_pending": 20, "relay_max_transcriptio
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pauses of the relay are short: what waits here waits for Soniox."""
-    monkeypatch.setattr(governor_module, "LOOK_AGAIN_S", 0.02)
+    monkeypatch.setattr(governor_module, "RETRY_EVERY_S", 0.02)
     monkeypatch.setattr(worker, "POLL_EVERY_S", 0.05)
     monkeypatch.setattr(worker, "STOP_WITHIN_S", 0.2)
     monkeypatch.setattr(submit, "SETTLE_AFTER_MS", 300)

@@ -189,4 +189,4 @@ async def test_when_the_sweeping_process_is_killed_another_takes_over_within_two
 
 async def leader(processes: RelayProcesses) -> str:
     """The name of the process that ran the newest sweep."""
-    return str((await processes.client.get("/v1/reconciler")).json()["runs"][0]["by"])
+    return str((await processes.client.get("/v1/reconciler")).json()["runs"][0]["leader"])

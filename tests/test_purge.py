@@ -40,7 +40,7 @@ async def working(database_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
     async def nothing(_relay: Relay) -> int:
         return 0
 
-    monkeypatch.setattr(background, "purge_once", nothing)
+    monkeypatch.setattr(background, "purge_expired", nothing)
     async with open_relay_app(database_url, relay_retention_days=DAYS) as opened:
         yield opened
 

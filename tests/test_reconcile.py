@@ -29,7 +29,7 @@ QUICK: dict[str, Any] = {"relay_reconcile_interval_s": 1.0, "relay_reconcile_gra
 def quick_after_failures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses after a call that failed. Those of the reconciler itself stay."""
     monkeypatch.setattr(submit, "SETTLE_AFTER_MS", 500)
-    monkeypatch.setattr(governor, "LOOK_AGAIN_S", 0.02)
+    monkeypatch.setattr(governor, "RETRY_EVERY_S", 0.02)
     monkeypatch.setattr(governor, "MAX_PROBE_WAIT_MS", 300)
 
 

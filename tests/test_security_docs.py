@@ -33,22 +33,21 @@ OWNED = (
     events,
     search,
     statistics,
-    statistics,
 )
 READS = {
     "get",
     "find",
-    "page_of",
+    "page",
     "count",
     "after",
-    "read_on",
+    "follow",
     "of_ids",
     "failed",
     "exhausted",
     "finished",
     "delivered",
 }
-READ_BY_THE_RELAY_ITSELF = {"files.get"}
+READ_BY_THE_RELAY_ITSELF = {"files.get", "events.get"}
 # Installed for others: drivers that a URL names, what FastAPI or httpx load by themselves.
 LOADED_BY_OTHERS = {"jinja2", "uvicorn"}
 

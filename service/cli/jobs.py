@@ -38,9 +38,12 @@ POLL_EVERY_S = 2
 FINAL = ("completed", "error")
 
 
-def add_submit(app: typer.Typer) -> None:
-    """Register the verb."""
+def add_to(app: typer.Typer) -> None:
+    """Register the verbs."""
     app.command("submit", rich_help_panel="Talk to it")(submit)
+    app.command("list", rich_help_panel="Talk to it")(list_page)
+    for verb in (show, transcript, retry, delete):
+        app.command(verb.__name__, rich_help_panel="Talk to it")(verb)
 
 
 def submit(
@@ -152,13 +155,6 @@ STEPS = {
     "duration_ms": "ms",
     "detail": "detail",
 }
-
-
-def add_to(app: typer.Typer) -> None:
-    """Register the verbs."""
-    app.command("list", rich_help_panel="Talk to it")(list_page)
-    for verb in (show, transcript, retry, delete):
-        app.command(verb.__name__, rich_help_panel="Talk to it")(verb)
 
 
 def list_page(

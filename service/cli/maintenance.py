@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register the verb."""
+    """Register the verbs."""
     app.command("purge", rich_help_panel="Run it")(purge)
+    app.command("reconcile", rich_help_panel="Run it")(reconcile)
 
 
 def purge(as_json: AsJson = False) -> None:
@@ -60,11 +61,6 @@ FINDING_COLUMNS = {
     "action": "action",
     "diagnosis": "why no webhook told",
 }
-
-
-def add_reconcile(app: typer.Typer) -> None:
-    """Register the verb."""
-    app.command("reconcile", rich_help_panel="Run it")(reconcile)
 
 
 def reconcile(

@@ -8,8 +8,9 @@ from service.cli.console import AsJson
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register the verb."""
+    """Register the verbs."""
     app.command("migrate", rich_help_panel="Run it")(migrate)
+    app.command("migrate-data", rich_help_panel="Run it")(migrate_data)
 
 
 def migrate(
@@ -35,11 +36,6 @@ def migrate(
 
 if TYPE_CHECKING:
     from service.settings import Settings
-
-
-def add_migrate_data(app: typer.Typer) -> None:
-    """Register the verb."""
-    app.command("migrate-data", rich_help_panel="Run it")(migrate_data)
 
 
 def migrate_data(

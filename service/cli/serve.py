@@ -16,6 +16,7 @@ def add_to(app: typer.Typer) -> None:
     """Register the verbs."""
     app.command("serve", rich_help_panel="Run it")(serve)
     app.command("worker", rich_help_panel="Run it")(worker)
+    app.command("healthy", rich_help_panel="Run it")(healthcheck)
 
 
 def serve(
@@ -81,11 +82,6 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 HEALTH_TIMEOUT_S = 5
-
-
-def add_healthcheck(app: typer.Typer) -> None:
-    """Register the verb."""
-    app.command("healthy", rich_help_panel="Run it")(healthcheck)
 
 
 def healthcheck(

@@ -120,7 +120,7 @@ async def _reconciler_state(relay: Relay) -> dict[str, Any]:
     return {
         "runs": runs,
         "most_finds": most,
-        "total_finds": sum(sum(run.findings.values()) for run in runs),
+        "total_findings": sum(sum(run.findings.values()) for run in runs),
         "next_run_ms": runs[0].started_at_ms + interval_ms if runs else None,
         "leader": office.holder if office else None,
         "interval_ms": interval_ms,

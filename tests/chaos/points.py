@@ -17,7 +17,7 @@ class Point:
 
 POINTS: dict[str, Point] = {
     "accepting, before the commit": Point("service.store.transcriptions:accept"),
-    "accepted, before the answer": Point("service.services.transcriptions:accept"),
+    "accepted, before the answer": Point("service.services.transcriptions:create_transcription"),
     "submission claimed": Point("service.store.quotas:claim_submissions"),
     "submission claimed and committed": Point("service.pipeline.submit:submit", "before"),
     "upload begun": Point("service.soniox.client:Soniox.upload_file", "before"),
@@ -35,11 +35,11 @@ POINTS: dict[str, Point] = {
     "job finished, before the commit": Point("service.store.transcriptions:mark_finished"),
     "result and event written, before the commit": Point("service.pipeline.results:finish"),
     "result stored": Point("service.pipeline.collect:collect"),
-    "delivery claimed": Point("service.pipeline.deliver:notify", "before"),
-    "delivered, not recorded": Point("service.downstream.client:Sender.post"),
+    "delivery claimed": Point("service.pipeline.deliver:deliver", "before"),
+    "delivered, not recorded": Point("service.downstream.client:DeliveryClient.post"),
     "delivery recorded, before the commit": Point("service.store.deliveries:settle"),
     "transcription deleted at Soniox": Point("service.soniox.client:Soniox.delete_transcription"),
     "file deleted at Soniox": Point("service.soniox.client:Soniox.delete_file"),
-    "removal done, before the commit": Point("service.store.reconciler:done"),
+    "removal done, before the commit": Point("service.store.reconciler:delete_removals"),
     "sweep asked": Point("service.reconcile.sweep:_ask"),
 }

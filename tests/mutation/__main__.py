@@ -24,12 +24,12 @@ PARTS = ("service", "tests", "migrations", "pyproject.toml", "alembic.ini")
 LONGEST_S = 1800  # a mutant may hang; one test may not, and on a busy machine all of them take their time
 # The tests that answer for a module; on SQLite alone, since the rules are the same there.
 TESTS: dict[str, str] = {
-    "service/secret_box.py": "tests/test_vault.py",
+    "service/crypto.py": "tests/test_vault.py",
     "service/webhook.py": "tests/test_webhook.py tests/test_strangers.py",
-    "service/downstream/sign.py": "tests/test_sign.py",
+    "service/downstream/messages.py": "tests/test_sign.py",
     "service/store/claims.py": "tests/test_claims.py",
-    "service/downstream/patience.py": "tests/test_delivery_patience.py",
-    "service/downstream/guard.py": "tests/test_guard.py",
+    "service/downstream/retry_policy.py": "tests/test_delivery_patience.py",
+    "service/downstream/ssrf.py": "tests/test_guard.py",
 }
 
 forks = multiprocessing.get_context("forkserver")
