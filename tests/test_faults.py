@@ -186,13 +186,13 @@ async def test_no_rolling_minute_sees_more_requests_than_allowed(
 
 
 def count_refusals(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often the governor had no permit left, by share."""
+    """How often the governor had no permit left, by traffic_class."""
     refused: Counter[str] = Counter()
     spend = Governor._spend
 
-    def counted(governor: Governor, session: Session, share: str) -> bool | None:
-        given = spend(governor, session, share)
-        refused[share] += given is False
+    def counted(governor: Governor, session: Session, traffic_class: str) -> bool | None:
+        given = spend(governor, session, traffic_class)
+        refused[traffic_class] += given is False
         return given
 
     monkeypatch.setattr(Governor, "_spend", counted)
