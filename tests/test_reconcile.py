@@ -129,7 +129,7 @@ async def positive(number: Any) -> bool:
 
 async def forge_secret(relay_app: RelayApp) -> None:
     """As if the master secret here had been changed without keeping the previous one."""
-    object.__setattr__(relay_app.relay.secret_box, "masters", (b"another-master-secret-000001",))
+    object.__setattr__(relay_app.relay.secret_box, "master_secrets", (b"another-master-secret-000001",))
 
 
 async def test_a_job_that_vanished_at_soniox_fails_with_the_reason_and_an_event(watchful: RelayApp) -> None:
