@@ -40,8 +40,8 @@ SELECT $i, 'bench', CASE WHEN i % $failed = 0 THEN 'failed' ELSE 'completed' END
   FROM $numbers
 """,
     "webhooks": """
-INSERT INTO webhooks (id, transcription_id, soniox_id, status, source, received_at_ms, last_seen_at_ms, receive_count,
-                      handled_at_ms, outcome, fence, tries)
+INSERT INTO webhooks (id, transcription_id, soniox_id, status, source, received_at_ms, last_seen_at_ms,
+                      receive_count, handled_at_ms, outcome, fence, tries)
 SELECT 'w' || $i, $i, 's' || $i, 'completed', 'webhook', $moment + 8000, $moment + 8000, 1, $moment + 9000,
        'stored', 1, 0
   FROM $numbers

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from sqlalchemy import update
 
 from service.store.transcripts import chunks
-from service.transcripts.exports import FORMATS
+from service.transcripts.exports import Format
 from tests.support.relay_app import RelayApp, as_json
 from tests.support.transcripts import document, put, said, spoken
 from tests.test_transcript_codec import SHAPES, strict
@@ -109,7 +109,7 @@ async def test_a_window_is_read_without_the_rest_of_the_transcript(relay_app: Re
     transcription_id = await put(relay_app.relay, document([spoken(f" w{n}", 300 * n) for n in range(5_000)]))
     spoil = update(chunks).where(chunks.c.position != 2).values(data=b"cannot be unpacked")
     await relay_app.relay.db.write(lambda session: session.execute(spoil))
-    for fmt in FORMATS:
+    for fmt in list(Format):
         answer = await get(relay_app, transcription_id, format=fmt, from_ms=610_000, to_ms=670_000)
         assert answer.status_code == 200
         assert "w2100" in answer.text

@@ -12,7 +12,7 @@ from soniox.types import Token as SonioxToken
 from soniox.utils import render_tokens
 
 from service.transcripts.codec import pack
-from service.transcripts.exports import FORMATS, MEDIA_TYPES, render, stream
+from service.transcripts.exports import Format, render, stream
 from service.transcripts.filters import RenderOptions, TokenFilter
 
 
@@ -47,18 +47,18 @@ anyone = st.builds(lambda base, more: base | more, spoken, st.fixed_dictionaries
 @settings(deadline=None)
 @given(st.lists(anyone, max_size=12))
 def test_text_is_what_soniox_itself_makes_of_the_tokens(tokens: list[dict[str, Any]]) -> None:
-    assert render("text", tokens) == as_soniox(tokens)
+    assert render(Format.TEXT, tokens) == as_soniox(tokens)
 
 
 def test_text_names_speakers_languages_and_translations() -> None:
-    assert render("text", CALL) == (
+    assert render(Format.TEXT, CALL) == (
         "Speaker 1:\n[en] Can you\n[Translation] [es] ¿Puedes?\n\nSpeaker 2:\n[de] Ja."
     )
-    assert render("text", CALL) == as_soniox(CALL)
+    assert render(Format.TEXT, CALL) == as_soniox(CALL)
 
 
 def test_segments_are_turns_with_times() -> None:
-    turns = json.loads(render("segments", CALL))
+    turns = json.loads(render(Format.SEGMENTS, CALL))
     assert [(turn["speaker"], turn["text"], turn["start_ms"], turn["end_ms"]) for turn in turns] == [
         ("1", "Can you", 1_110, 1_350),
         ("1", "¿Puedes?", 1_110, 1_350),
@@ -69,11 +69,11 @@ def test_segments_are_turns_with_times() -> None:
 
 
 def test_segments_without_translation_do_not_mention_it() -> None:
-    assert "translation_status" not in json.loads(render("segments", [token("Hi", 30)]))[0]
+    assert "translation_status" not in json.loads(render(Format.SEGMENTS, [token("Hi", 30)]))[0]
 
 
 def rows(tokens: list[dict[str, Any]]) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(render("csv", tokens), newline="")))
+    return list(csv.DictReader(io.StringIO(render(Format.CSV, tokens), newline="")))
 
 
 def test_csv_has_a_row_per_token() -> None:
@@ -97,15 +97,15 @@ def test_csv_runs_no_formulas(text: str) -> None:
 
 def test_json_has_the_chosen_tokens_unchanged() -> None:
     options = RenderOptions(transcription_id="relay-1", chosen=TokenFilter(speakers=("2",)))
-    assert json.loads(render("json", CALL, options)) == {"id": "relay-1", "text": " Ja.", "tokens": CALL[4:]}
+    assert json.loads(render(Format.JSON, CALL, options)) == {"id": "relay-1", "text": " Ja.", "tokens": CALL[4:]}
 
 
 def test_a_filter_knows_the_times_of_translations() -> None:
     options = RenderOptions(chosen=TokenFilter(translation="translation", from_ms=1_000, to_ms=2_000))
-    assert render("text", CALL, options) == "Speaker 1:\n[Translation] [es] ¿Puedes?"
+    assert render(Format.TEXT, CALL, options) == "Speaker 1:\n[Translation] [es] ¿Puedes?"
 
 
-@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("fmt", list(Format))
 async def test_a_streamed_document_equals_the_rendered_one(fmt: Any) -> None:
     tokens = CALL * 500
     packed = await pack(json.dumps({"id": "x", "text": "", "tokens": tokens}).encode())
@@ -114,9 +114,9 @@ async def test_a_streamed_document_equals_the_rendered_one(fmt: Any) -> None:
     assert b"".join(pieces).decode() == render(fmt, tokens)
 
 
-@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("fmt", list(Format))
 def test_every_format_has_a_media_type_and_renders_nothing(fmt: Any) -> None:
     empty = {"json": '{"id":"","text":"","tokens":[]}', "segments": "[]", "vtt": "WEBVTT\n\n"}
-    assert fmt in MEDIA_TYPES
+    assert fmt.label and "/" in fmt.media_type
     if fmt != "csv":
         assert render(fmt, []) == empty.get(fmt, "")

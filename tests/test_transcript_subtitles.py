@@ -10,7 +10,7 @@ import webvtt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.transcripts.exports import render
+from service.transcripts.exports import Format, render
 from service.transcripts.filters import RenderOptions, TokenFilter
 from service.transcripts.subtitles import Cue, cues_of
 from service.transcripts.tokens import timed
@@ -185,7 +185,7 @@ def test_layout_options_are_kept() -> None:
 
 def test_pysubs2_reads_the_srt_as_it_was_meant() -> None:
     tokens = lecture(400)
-    read = pysubs2.SSAFile.from_string(render("srt", tokens), format_="srt")
+    read = pysubs2.SSAFile.from_string(render(Format.SRT, tokens), format_="srt")
     assert [(line.start, line.end, line.plaintext) for line in read] == [
         (cue.start_ms, cue.end_ms, "\n".join(cue.lines)) for cue in cues(tokens)
     ]
@@ -193,7 +193,7 @@ def test_pysubs2_reads_the_srt_as_it_was_meant() -> None:
 
 def test_webvtt_reads_the_vtt_as_it_was_meant() -> None:
     tokens = lecture(400)
-    read = webvtt.from_string(render("vtt", tokens))
+    read = webvtt.from_string(render(Format.VTT, tokens))
     assert [(caption.text, caption.voice) for caption in read.captions] == [
         ("\n".join(cue.lines), f"Speaker {cue.speaker}") for cue in cues(tokens)
     ]
@@ -202,9 +202,9 @@ def test_webvtt_reads_the_vtt_as_it_was_meant() -> None:
 
 def test_markup_in_speech_is_only_text() -> None:
     tokens = [token("<b>R&D --> now", 30, speaker="1>x")]
-    assert "<v Speaker 1&gt;x>&lt;b&gt;R&amp;D --&gt; now\n" in render("vtt", tokens)
-    assert render("srt", tokens) == "1\n00:00:00,030 --> 00:00:01,030\n<b>R&D -> now\n\n"
+    assert "<v Speaker 1&gt;x>&lt;b&gt;R&amp;D --&gt; now\n" in render(Format.VTT, tokens)
+    assert render(Format.SRT, tokens) == "1\n00:00:00,030 --> 00:00:01,030\n<b>R&D -> now\n\n"
 
 
 def test_hours_are_written_out() -> None:
-    assert "05:00:00,030 --> 05:00:01,030" in render("srt", [token("Late.", 18_000_030)])
+    assert "05:00:00,030 --> 05:00:01,030" in render(Format.SRT, [token("Late.", 18_000_030)])

@@ -20,11 +20,8 @@ from service.lifecycle import Stage
 from service.relay import Relay
 from service.store import transcripts
 from service.tables import Transcript, Transcription
-from service.transcripts.exports import MEDIA_TYPES, Format, json_body, stream
+from service.transcripts.exports import Format, json_body, stream
 from service.transcripts.filters import RenderOptions, Stream, TokenFilter, Translation
-
-SUFFIXES: dict[Format, str] = {"srt": ".srt", "vtt": ".vtt", "csv": ".csv", "text": ".txt"}
-"""Of the formats that people save; the others are for programs."""
 
 MAX_NAME_LENGTH = 150  # characters; file systems take 255 bytes
 
@@ -34,11 +31,11 @@ def content_disposition(recording: str, fmt: Format) -> dict[str, str]:
 
     Text is shown by a browser, the others are saved.
     """
-    if fmt not in SUFFIXES:
+    if not fmt.suffix:
         return {}
-    name = _safe_stem(recording) + SUFFIXES[fmt]
+    name = _safe_stem(recording) + fmt.suffix
     plain = re.sub(r"[^A-Za-z0-9._ -]", "_", name)
-    kind = "inline" if fmt == "text" else "attachment"
+    kind = "inline" if fmt is Format.TEXT else "attachment"
     return {"Content-Disposition": f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"}
 
 
@@ -69,14 +66,14 @@ RESPONSES: dict[str, Any] = {
     **NOT_CHANGED[200],
     "description": "In the form that was asked for; `segments` are a list",
     "model": schemas.Transcript | list[Segment],
-    "content": {kind.partition(";")[0]: {} for kind in MEDIA_TYPES.values()},
+    "content": {kind.partition(";")[0]: {} for kind in dict.fromkeys(each.media_type for each in Format)},
 }
 
 
 class TranscriptQuery(BaseModel):
     """What of a transcript, and in which form."""
 
-    format: Format = "json"
+    format: Format = Format.JSON
     from_ms: int | None = Field(None, ge=0, le=LATEST_MS, description="What ends later, in ms of the recording.")
     to_ms: int | None = Field(None, ge=0, le=LATEST_MS, description="What begins earlier.")
     speaker: list[str] = Field([], description=f"Only these speakers. {SEVERAL}")
@@ -144,12 +141,12 @@ class TranscriptReader:
         )
         if chunks is None:
             raise _unavailable()
-        if self.format == "json":
+        if self.format is Format.JSON:
             part = None if chosen == TokenFilter() else chosen
             body = json_body(self.stored.envelope, chunks, self.job.id, part)
         else:
             body = stream(self.format, chunks, self.options)
-        return StreamingResponse(body, media_type=MEDIA_TYPES[self.format], headers=headers)
+        return StreamingResponse(body, media_type=self.format.media_type, headers=headers)
 
 
 @router.get(

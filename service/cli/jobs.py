@@ -20,9 +20,10 @@ from service.cli.console import (
     UsageError,
     split_commas,
 )
+from service.transcripts.exports import Format
 
 
-def print_transcript(relay: RelayClient, job_id: str, shape: str) -> None:
+def print_transcript(relay: RelayClient, job_id: str, shape: Format) -> None:
     """Print it as the relay writes it."""
     text = relay.ask("GET", f"{job_path(job_id)}/transcript", params={"format": shape}).content.decode()
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
@@ -49,9 +50,7 @@ def add_to(app: typer.Typer) -> None:
 def submit(
     audio: Annotated[str, typer.Argument(metavar="FILE|URL", help="A recording here, or its http(s) address.")],
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the end and print the transcript.")] = False,
-    format: Annotated[
-        Literal["text", "srt", "vtt", "json"], typer.Option(help="How --wait prints the transcript.")
-    ] = "text",
+    format: Annotated[Format, typer.Option(help="How --wait prints the transcript.")] = Format.TEXT,
     timeout: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="How long --wait waits.")] = 3600,
     model: Annotated[str, typer.Option(help="Soniox's model.")] = MODEL,
     metadata: Annotated[str, typer.Option(metavar="JSON", help="An object that comes back with the result.")] = "",
@@ -205,9 +204,7 @@ def show(job_id: JobId, url: Url = None, key: Key = None, as_json: AsJson = Fals
 
 def transcript(
     job_id: JobId,
-    format: Annotated[
-        Literal["text", "srt", "vtt", "csv", "segments", "json"], typer.Option(help="How it is written.")
-    ] = "text",
+    format: Annotated[Format, typer.Option(help="How it is written.")] = Format.TEXT,
     url: Url = None,
     key: Key = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
@@ -216,7 +213,7 @@ def transcript(
     from service.cli.client import connect
 
     with connect(url, key) as relay:
-        print_transcript(relay, job_id, "json" if as_json else format)
+        print_transcript(relay, job_id, Format.JSON if as_json else format)
 
 
 def retry(job_id: JobId, url: Url = None, key: Key = None, as_json: AsJson = False) -> None:

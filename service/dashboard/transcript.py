@@ -25,7 +25,7 @@ from service.store import transcripts
 from service.store.transcripts import ChunkTimes
 from service.tables import Transcription
 from service.transcripts.columns import unpack_tokens
-from service.transcripts.exports import FORMATS
+from service.transcripts.exports import Format
 from service.transcripts.search_terms import Phrase, parse
 from service.transcripts.summary import LOW_CONFIDENCE
 from service.transcripts.tokens import timed
@@ -82,7 +82,7 @@ async def read(
         duration_ms=duration_ms,
         hits=await _hits(relay, job, visitor.caller, view),
         view=view,
-        formats=FORMATS,
+        formats=list(Format),
         source=source,
     )
     if view.audio and source:

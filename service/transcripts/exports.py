@@ -2,10 +2,11 @@
 
 import asyncio
 import csv
+import enum
 import io
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from itertools import chain, groupby
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -178,29 +179,17 @@ def _kept(data: bytes, chosen: TokenFilter | None) -> list[Token]:
     return tokens if chosen is None else chosen.apply(tokens)
 
 
-Format = Literal["json", "text", "srt", "vtt", "csv", "segments"]
-
-FORMATS: tuple[Format, ...] = ("json", "text", "srt", "vtt", "csv", "segments")
-
-MEDIA_TYPES: dict[Format, str] = {
-    "json": "application/json",
-    "text": "text/plain; charset=utf-8",
-    "srt": "application/x-subrip; charset=utf-8",
-    "vtt": "text/vtt; charset=utf-8",
-    "csv": "text/csv; charset=utf-8; header=present",
-    "segments": "application/json",
-}
-
+CSV_TYPE = "text/csv; charset=utf-8; header=present"  # RFC 4180
 _PIECE_CHARS = 64 * 1024
 
 
-def render(fmt: Format, tokens: Sequence[Token], options: RenderOptions | None = None) -> str:
+def render(fmt: "Format", tokens: Sequence[Token], options: RenderOptions | None = None) -> str:
     """The whole document. `tokens` are all of the transcript: the options choose which are shown."""
     return "".join(_pieces(fmt, timed(tokens), options or RenderOptions()))
 
 
 async def stream(
-    fmt: Format,
+    fmt: "Format",
     chunks: Iterable[bytes] | AsyncIterable[bytes],
     options: RenderOptions | None = None,
 ) -> AsyncIterator[bytes]:
@@ -215,8 +204,8 @@ async def stream(
         yield piece.encode()
 
 
-def _pieces(fmt: Format, items: Iterable[Timed], options: RenderOptions) -> Iterator[str]:
-    return _RENDERERS[fmt](options.chosen.select(items), options)
+def _pieces(fmt: "Format", items: Iterable[Timed], options: RenderOptions) -> Iterator[str]:
+    return fmt.write(options.chosen.select(items), options)
 
 
 def _gathered(pieces: Iterator[str]) -> str:
@@ -239,11 +228,38 @@ def _render_json(items: Iterable[Timed], options: RenderOptions) -> Iterator[str
     yield msgspec.json.encode(document).decode()
 
 
-_RENDERERS: dict[Format, Callable[[Iterable[Timed], RenderOptions], Iterator[str]]] = {
-    "json": _render_json,
-    "text": lambda items, _: render_text(items),
-    "srt": render_srt,
-    "vtt": render_vtt,
-    "csv": lambda items, _: render_csv(items),
-    "segments": lambda items, _: render_segments(items),
-}
+class Format(enum.StrEnum):
+    """How a transcript is written."""
+
+    # One entry has all of a format; API, command line and dashboard take their choices from here. A format without
+    # a suffix is for programs: it is not offered as a file.
+    label: str
+    media_type: str
+    suffix: str
+    write: Callable[[Iterable[Timed], RenderOptions], Iterator[str]]
+
+    def __new__(
+        cls,
+        name: str,
+        label: str,
+        media_type: str,
+        suffix: str,
+        write: Callable[[Iterable[Timed], RenderOptions], Iterator[str]],
+    ) -> "Format":
+        entry = str.__new__(cls, name)
+        entry._value_ = name
+        entry.label, entry.media_type, entry.suffix, entry.write = label, media_type, suffix, write
+        return entry
+
+    JSON = "json", "JSON, as Soniox sends it", "application/json", "", _render_json
+    TEXT = "text", "Text", "text/plain; charset=utf-8", ".txt", lambda items, _: render_text(items)
+    SRT = "srt", "Subtitles (SRT)", "application/x-subrip; charset=utf-8", ".srt", render_srt
+    VTT = "vtt", "Subtitles (WebVTT)", "text/vtt; charset=utf-8", ".vtt", render_vtt
+    CSV = (
+        "csv",
+        "Table (CSV)",
+        "text/csv; charset=utf-8; header=present",
+        ".csv",
+        lambda items, _: render_csv(items),
+    )
+    SEGMENTS = "segments", "Segments (JSON)", "application/json", "", lambda items, _: render_segments(items)
