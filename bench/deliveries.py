@@ -31,10 +31,11 @@ from service.db.schema import upgrade
 from service.downstream.client import DeliveryClient
 from service.downstream.messages import Message, signed_headers
 from service.downstream.ssrf import AddressGuard
+from service.event_types import COMPLETED, event_body
 from service.ids import new_id
 from service.queues import queues_of
 from service.relay import Relay, open_relay
-from service.schemas import Open, event_body
+from service.schemas import Open
 from service.settings import Settings
 from service.store import deliveries, endpoints, events
 from service.store.events import EventDraft
@@ -133,7 +134,7 @@ async def append(relay: Relay, owners: range) -> None:
             type="transcription.completed",
             owner=f"owner-{owner}",
             created_at_ms=now_ms,
-            body=event_body("transcription.completed", now_ms, Open.model_validate(DATA)),
+            body=event_body(COMPLETED, now_ms, Open.model_validate(DATA)),
         )
         for owner in owners
     ]
@@ -170,7 +171,7 @@ async def relay_rate(relay: Relay) -> float:
 
 async def rates(folder: Path, url: str) -> list[Row]:
     """The relay, its client alone, and httpx, in turn."""
-    body = event_body("transcription.completed", 1, Open.model_validate(DATA))
+    body = event_body(COMPLETED, 1, Open.model_validate(DATA))
     plain, alone, ours = [], [], []
     async with fresh_relay(folder, "rate.db") as relay:
         await add_endpoints(relay, [url] * 5)

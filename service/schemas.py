@@ -3,9 +3,8 @@
 What belongs to one resource of the API alone is beside its routes in `service.api`.
 """
 
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
-import msgspec
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from typing_extensions import override
 
@@ -21,11 +20,6 @@ AT = "2026-11-20T14:00:00.125Z"
 Moment = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time", "examples": [AT]})]
 ID = "01a1f93b-7eb1-7ce7-8789-bd762a3e5689"
 Uuid = Annotated[str, WithJsonSchema({"type": "string", "format": "uuid", "examples": [ID]})]
-
-EventType = Literal[
-    "transcription.completed", "transcription.failed", "transcription.deleted", "endpoint.disabled", "ping"
-]
-EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
 
 
 class Open(BaseModel):
@@ -220,16 +214,3 @@ class Pinged(Open):
     """Which endpoint is tried out."""
 
     endpoint_id: str
-
-
-def event_body(event_type: str, at_ms: int, data: BaseModel) -> bytes:
-    """The document that is stored, signed and sent."""
-    return msgspec.json.encode({"type": event_type, "timestamp": iso(at_ms), "data": data.model_dump()})
-
-
-def transcription_event_body(
-    event_type: str, at_ms: int, job: tables.Transcription, base_url: str, summary: dict[str, Any] | None
-) -> bytes:
-    """For `transcription.*`: the object, the summary of its transcript, and where that is."""
-    link = f"{base_url}/v1/transcriptions/{job.id}/transcript"
-    return event_body(event_type, at_ms, FinishedTranscription.of(job, summary=summary, transcript_url=link))

@@ -181,8 +181,8 @@ async def test_every_event_is_sent_with_exactly_the_documented_fields(
     for include in ("none", "text", "transcript"):
         await relay_app.until_received(f"/{include}", 5)
     schemas = referee.document["components"]["schemas"]
-    enclosed = schemas["AnnouncedTranscription"]["required"]
-    schemas["AnnouncedTranscription"]["required"] = [one for one in enclosed if one not in {"text", "transcript"}]
+    enclosed = schemas["CompletedTranscription"]["required"]
+    schemas["CompletedTranscription"]["required"] = [one for one in enclosed if one not in {"text", "transcript"}]
     for path in ("/none", "/text", "/transcript"):
         for request in relay_app.receiver.at(path):
             event = json.loads(request.body)

@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Route
 
 from service.api import openapi
 from service.app import create_app
-from service.schemas import EVENT_TYPES
+from service.event_types import EVENT_TYPES
 from service.settings import WEBHOOK_PATH, Settings
 from tests.support.relay_app import RelayApp
 

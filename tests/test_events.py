@@ -15,8 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from service.app import create_app
 from service.cli.demo.servers import free_port
 from service.db.engines import engine_url
+from service.event_types import COMPLETED, event_body
 from service.ids import new_id
-from service.schemas import Open, event_body
+from service.schemas import Open
 from service.store import events
 from service.store.events import START, EventFilter, Position
 from service.tables import Event
@@ -193,7 +194,7 @@ async def test_a_reader_may_change_to_another_replica_at_any_time(postgres_datab
 
 
 def _event(name: str) -> Event:
-    body = event_body("transcription.completed", 1, Open.model_validate({"id": name}))
+    body = event_body(COMPLETED, 1, Open.model_validate({"id": name}))
     values: dict[str, Any] = {
         "type": "transcription.completed",
         "owner": "o",

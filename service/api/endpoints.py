@@ -20,9 +20,10 @@ from service.crypto import new_endpoint_secret
 from service.downstream.messages import MAX_HEADERS, MAX_NAME, MAX_VALUE, NAME, VALUE, header_mistakes, own_headers
 from service.downstream.ssrf import AddressGuard, AddressRefusedError
 from service.errors import InvalidRequestError, NotFoundError
+from service.event_types import check_names
 from service.ids import is_own_id, new_id
 from service.relay import Relay
-from service.schemas import EVENT_TYPES, MASK, Moment, Open, Shown
+from service.schemas import MASK, Moment, Open, Shown
 from service.services.endpoints import send_ping
 from service.store import endpoints
 
@@ -60,10 +61,7 @@ class EndpointChanges(BaseModel):
     @field_validator("event_types")
     @classmethod
     def _are_known(cls, types: list[str]) -> list[str]:
-        for name in types:
-            if name not in EVENT_TYPES:
-                raise ValueError(f"unknown event type; there are {', '.join(EVENT_TYPES)}")
-        return sorted(set(types), key=types.index)
+        return check_names(types)
 
     @field_validator("description")
     @classmethod

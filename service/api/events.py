@@ -19,13 +19,12 @@ from service.api.deps import Reader, RelayDep
 from service.api.pagination import NextCursor
 from service.api.responses import COMMON_RESPONSES
 from service.errors import InvalidCursorError, InvalidRequestError
+from service.event_types import EventName, check_names
 from service.ids import new_id, time_of_id
 from service.relay import Relay
 from service.schemas import (
-    EVENT_TYPES,
     DeletedTranscription,
     DisabledEndpoint,
-    EventType,
     FinishedTranscription,
     Moment,
     Open,
@@ -47,7 +46,7 @@ class Event(Open):
     """What is sent to endpoints, and its id."""
 
     id: str
-    type: EventType
+    type: EventName
     timestamp: Moment
     data: FinishedTranscription | DeletedTranscription | DisabledEndpoint | Pinged
 
@@ -146,9 +145,9 @@ async def _newest_id(relay: Relay) -> str:
 
 
 def _types(given: Sequence[str] | None) -> tuple[str, ...]:
-    types = tuple(name.strip() for part in given or () for name in part.split(",") if name.strip())
-    for name in types:
-        if name not in EVENT_TYPES:
-            known = f"unknown event type; there are {', '.join(EVENT_TYPES)}"
-            raise InvalidRequestError("Invalid request: " + known, problems=(("query.types", known),))
-    return types
+    names = [name.strip() for part in given or () for name in part.split(",") if name.strip()]
+    try:
+        return tuple(check_names(names))
+    except ValueError as error:
+        problem = ("query.types", str(error))
+        raise InvalidRequestError(f"Invalid request: {error}", problems=(problem,)) from None

@@ -9,16 +9,8 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, Field
 
 from service.api.responses import refusals
-from service.schemas import (
-    DeletedTranscription,
-    DisabledEndpoint,
-    FinishedTranscription,
-    Moment,
-    Open,
-    Pinged,
-    Transcript,
-    Uuid,
-)
+from service.event_types import EVENT_TYPES, EventType
+from service.schemas import Open, Uuid
 from service.settings import WEBHOOK_PATH
 
 sent = APIRouter(
@@ -41,71 +33,16 @@ class Signature(BaseModel):
 Signed = Annotated[Signature, Header()]
 
 
-class AnnouncedTranscription(FinishedTranscription):
-    """With the transcript or its text, where the endpoint's `include` asks for it and it is not too long."""
+def _describe(event_type: EventType) -> None:
+    def describe(event: BaseModel, signature: Signed) -> None: ...
 
-    text: str | None = None
-    transcript: Transcript | None = None
-
-
-class CompletedEvent(Open):
-    """A transcript is stored."""
-
-    type: Literal["transcription.completed"]
-    timestamp: Moment
-    data: AnnouncedTranscription
+    describe.__annotations__["event"] = event_type.model()
+    name = event_type.name.replace(".", "_")
+    sent.add_api_route(event_type.name, describe, methods=["POST"], name=name, summary=event_type.summary)
 
 
-class FailedEvent(Open):
-    """A transcription ended with an error."""
-
-    type: Literal["transcription.failed"]
-    timestamp: Moment
-    data: FinishedTranscription
-
-
-class DeletedEvent(Open):
-    """A transcription and its transcript were deleted."""
-
-    type: Literal["transcription.deleted"]
-    timestamp: Moment
-    data: DeletedTranscription
-
-
-class DisabledEvent(Open):
-    """An endpoint answered 410, or failed for too long: nothing is sent to it any more."""
-
-    type: Literal["endpoint.disabled"]
-    timestamp: Moment
-    data: DisabledEndpoint
-
-
-class PingEvent(Open):
-    """A test that somebody asked for."""
-
-    type: Literal["ping"]
-    timestamp: Moment
-    data: Pinged
-
-
-@sent.post("transcription.completed", summary="A transcript is stored")
-def transcription_completed(event: CompletedEvent, signature: Signed) -> None: ...
-
-
-@sent.post("transcription.failed", summary="A transcription ended with an error")
-def transcription_failed(event: FailedEvent, signature: Signed) -> None: ...
-
-
-@sent.post("transcription.deleted", summary="A transcription was deleted")
-def transcription_deleted(event: DeletedEvent, signature: Signed) -> None: ...
-
-
-@sent.post("endpoint.disabled", summary="An endpoint gets nothing any more")
-def endpoint_disabled(event: DisabledEvent, signature: Signed) -> None: ...
-
-
-@sent.post("ping", summary="A test that somebody asked for")
-def ping(event: PingEvent, signature: Signed) -> None: ...
+for each in EVENT_TYPES.values():
+    _describe(each)
 
 
 class WebhookBody(BaseModel):

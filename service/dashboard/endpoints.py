@@ -15,8 +15,8 @@ from service.dashboard.charts import WINDOWS, GridCell, Outcomes, edges_of, grid
 from service.dashboard.render import first_page, page_after, render
 from service.dashboard.session import FormOfSubmitter, ReaderSession, redirect_back
 from service.errors import CallerError, InvalidRequestError
+from service.event_types import EVENT_TYPES
 from service.relay import Relay
-from service.schemas import EVENT_TYPES
 from service.store import deliveries, endpoints, hourly
 from service.store.transcription_queries import Page
 from service.tables import Delivery, Endpoint, Recovery

@@ -11,6 +11,7 @@ from service import telemetry
 from service.downstream.client import Outcome
 from service.downstream.messages import Message, build_message
 from service.downstream.retry_policy import DeliveryHistory, RetryDecision, decide
+from service.event_types import EVENT_TYPES
 from service.lifecycle import DeliveryStatus
 from service.relay import Relay
 from service.services.endpoints import disabled_event_rows
@@ -26,7 +27,6 @@ from service.transcripts.exports import json_body
 
 MAX_EMBEDDED = 1024 * 1024  # bytes of the whole message
 BODY_END = b"}}"
-EMBEDDING_EVENTS = "transcription.completed"
 
 
 async def with_transcript(relay: Relay, transcription_id: str, include: str, body: bytes) -> bytes:
@@ -86,7 +86,6 @@ async def recover(relay: Relay, row: Recovery) -> None:
 
 log = structlog.get_logger(__name__)
 
-STATUS_OF = {"transcription.completed": "completed", "transcription.failed": "error"}  # in Soniox's words
 OUTCOMES = {
     DeliveryStatus.DELIVERED: "delivered",
     DeliveryStatus.PENDING: "failed",
@@ -144,7 +143,7 @@ async def _message(relay: Relay, delivery: ClaimedDelivery, at_ms: int) -> Messa
     if delivery.url is None:
         return None
     body = delivery.body
-    if delivery.include != "none" and delivery.event_type == EMBEDDING_EVENTS:
+    if delivery.include != "none" and EVENT_TYPES[delivery.event_type or ""].can_include_transcript:
         body = await with_transcript(relay, delivery.transcription_id or "", delivery.include or "", body)
     return build_message(delivery, relay.secret_box, delivery.event_id, body, at_ms)
 
@@ -155,7 +154,8 @@ def _callback(relay: Relay, delivery: ClaimedDelivery, at_ms: int) -> Message | 
     headers = {"webhook-id": delivery.event_id, "webhook-timestamp": str(at_ms // 1000)}
     if delivery.callback_header and delivery.callback_secret_encrypted:
         headers[delivery.callback_header] = relay.secret_box.decrypt(delivery.callback_secret_encrypted)
-    body = {"id": delivery.transcription_id, "status": STATUS_OF[delivery.event_type or ""]}
+    status = EVENT_TYPES[delivery.event_type or ""].callback_status
+    body = {"id": delivery.transcription_id, "status": status}
     return Message(delivery.callback_url, headers, msgspec.json.encode(body))
 
 

@@ -9,11 +9,11 @@ import msgspec
 import structlog
 from sqlmodel import Session
 
-from service import telemetry
-from service.ids import new_id
+from service import event_types, telemetry
+from service.event_types import new_event
 from service.lifecycle import Stage
 from service.relay import Relay
-from service.schemas import transcription_event_body
+from service.schemas import FinishedTranscription
 from service.soniox.models import RemoteTranscription
 from service.store import events, files, inbox, reconciler, transcription_queries, transcriptions, transcripts
 from service.store.events import EventDraft
@@ -55,7 +55,7 @@ def _digest(packed: Packed) -> str:
     return digest.hexdigest()
 
 
-EVENT_OF = {Stage.COMPLETED: "transcription.completed", Stage.FAILED: "transcription.failed"}
+EVENT_OF = {Stage.COMPLETED: event_types.COMPLETED, Stage.FAILED: event_types.FAILED}
 # Deliveries are due, the log grew, requests may wait for the end, Soniox's objects may go, there is room again.
 WOKEN_QUEUES = ("notify", "events", "ended", "cleanup", "submit")
 
@@ -117,15 +117,14 @@ def _final_entry(ending: JobResult, job: Transcription) -> TimelineEntry:
 
 
 def _event(end: Completion, job: Transcription) -> Event:
-    kind, now_ms = EVENT_OF[end.ending.stage], end.ending.finished_at_ms
     summary = end.parts.head.summary if end.parts else None
-    return Event(
-        id=new_id("evt", now_ms),
-        type=kind,
+    link = f"{end.base_url}/v1/transcriptions/{job.id}/transcript"
+    return new_event(
+        EVENT_OF[end.ending.stage],
+        end.ending.finished_at_ms,
+        FinishedTranscription.of(job, summary=summary, transcript_url=link),
         owner=job.owner,
         transcription_id=job.id,
-        created_at_ms=now_ms,
-        body=transcription_event_body(kind, now_ms, job, end.base_url, summary),
         traceparent=job.traceparent,
     )
 

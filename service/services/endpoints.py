@@ -2,13 +2,15 @@
 
 from sqlmodel import Session
 
+from service import event_types
 from service.downstream.client import Outcome
 from service.downstream.messages import build_message
 from service.errors import InvalidStateError
+from service.event_types import new_event
 from service.ids import new_id
 from service.lifecycle import DeliveryStatus
 from service.relay import Relay
-from service.schemas import DisabledEndpoint, Open, Pinged, event_body
+from service.schemas import DisabledEndpoint, Pinged
 from service.store import events
 from service.store.events import EventDraft
 from service.store.statements import insert_all
@@ -18,7 +20,7 @@ from service.tables import Attempt, Delivery, Endpoint, Event
 def disabled_event_rows(session: Session, endpoint: Endpoint, now_ms: int) -> None:
     """Into the log, and to the owner's other endpoints."""
     data = DisabledEndpoint.of(endpoint, reason=endpoint.disabled_reason)
-    event = _event("endpoint.disabled", endpoint, data, now_ms)
+    event = new_event(event_types.DISABLED, now_ms, data, owner=endpoint.owner)
     events.append(session, EventDraft(event, but_not=endpoint.id))
 
 
@@ -28,7 +30,7 @@ async def send_ping(relay: Relay, endpoint: Endpoint) -> tuple[Delivery, Attempt
     Raises InvalidStateError when its secret was sealed with a master secret that is no longer set.
     """
     at_ms = relay.clock()
-    event = _event("ping", endpoint, Pinged(endpoint_id=endpoint.id), at_ms)
+    event = new_event(event_types.PING, at_ms, Pinged(endpoint_id=endpoint.id), owner=endpoint.owner)
     try:
         message = build_message(endpoint, relay.secret_box, event.id, event.body, at_ms)
     except ValueError as error:
@@ -52,16 +54,6 @@ async def send_ping(relay: Relay, endpoint: Endpoint) -> tuple[Delivery, Attempt
 
     await relay.db.write(keep, wake=("events",))
     return delivery, attempt
-
-
-def _event(event_type: str, endpoint: Endpoint, data: Open, now_ms: int) -> Event:
-    return Event(
-        id=new_id("evt", now_ms),
-        type=event_type,
-        owner=endpoint.owner,
-        created_at_ms=now_ms,
-        body=event_body(event_type, now_ms, data),
-    )
 
 
 def _delivery(event: Event, endpoint: Endpoint, outcome: Outcome) -> Delivery:

@@ -8,12 +8,14 @@ import msgspec
 from opentelemetry.trace import SpanKind
 from sqlmodel import Session
 
+from service import event_types
 from service.clock import iso
 from service.errors import IdempotencyMismatchError, InvalidStateError
-from service.ids import new_id, new_uuid
+from service.event_types import new_event
+from service.ids import new_uuid
 from service.lifecycle import Stage
 from service.relay import Relay
-from service.schemas import DeletedTranscription, event_body
+from service.schemas import DeletedTranscription
 from service.store import events, files, inbox, reconciler, transcription_queries, transcriptions, transcripts
 from service.store.events import EventDraft
 from service.tables import Event, File, IdempotencyKey, TimelineEntry, Transcription
@@ -210,12 +212,11 @@ async def retry_transcription(relay: Relay, job: Transcription) -> None:
 
 def _deleted_event(job: Transcription, now_ms: int, reason: Reason, removed: dict[str, int]) -> Event:
     data = DeletedTranscription.of(job, deleted_at=iso(now_ms), reason=reason, removed=removed)
-    return Event(
-        id=new_id("evt", now_ms),
-        type="transcription.deleted",
+    return new_event(
+        event_types.DELETED,
+        now_ms,
+        data,
         owner=job.owner,
         transcription_id=job.id,
-        created_at_ms=now_ms,
-        body=event_body("transcription.deleted", now_ms, data),
         traceparent=job.traceparent,
     )

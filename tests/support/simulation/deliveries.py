@@ -16,10 +16,11 @@ from sqlmodel import Session, SQLModel, select
 from service.crypto import new_endpoint_secret
 from service.downstream.client import DeliveryClient
 from service.downstream.ssrf import AddressGuard
+from service.event_types import EVENT_TYPES, event_body
 from service.ids import new_id
 from service.pipeline.deliver import deliver, recover
 from service.relay import Relay, open_relay
-from service.schemas import Open, event_body
+from service.schemas import Open
 from service.store import claims, deliveries, delivery_queue, endpoints, events
 from service.store.claims import Claimant
 from service.store.delivery_queue import ClaimedDelivery
@@ -181,7 +182,7 @@ class DeliverySimulation:
     def _event(self, index: int, **fields: Any) -> Event:
         event_type = fields.get("type", "transcription.completed")
         values: dict[str, Any] = {"owner": OWNER, "type": event_type, "created_at_ms": self.clock(), **fields}
-        body = event_body(event_type, self.clock(), Open.model_validate({"id": f"job-{index}"}))
+        body = event_body(EVENT_TYPES[event_type], self.clock(), Open.model_validate({"id": f"job-{index}"}))
         return Event(**{"id": new_id("evt", self.clock()), "body": body, **values})
 
 
