@@ -250,7 +250,7 @@ async def test_an_endpoint_is_made_tested_paused_rotated_recovered_and_deleted(r
         assert secret not in await visitor.page(path)
         assert "transcription.completed, ping" in await visitor.page(path)
         told = await visitor.told(await visitor.post(f"{path}/test"))
-        assert told.startswith("It did not take the test: the receiver answered 500 (500 after")
+        assert told.startswith("The ping failed: the receiver answered 500 (500 after")
 
         rotated = await visitor.post(f"{path}/rotate")
         (new,) = set(re.findall(r"whsec_[\w+/=]+", rotated.text))

@@ -5,16 +5,14 @@ from pydantic import Field
 from sqlmodel import Session
 
 from service import tables
-from service.api.deps import Caller, Reader, RelayDep, Submitter
+from service.api.deps import Reader, RelayDep, Submitter
 from service.api.pagination import NextCursor, PageDep, Text, page_and_cursor
 from service.api.responses import COMMON_RESPONSES, refusals
 from service.clock import iso
-from service.errors import InvalidStateError, NotFoundError
-from service.ids import is_own_id
 from service.lifecycle import DeliveryStatus
-from service.relay import Relay
 from service.schemas import Moment, Open, Shown
-from service.store import deliveries, endpoints
+from service.services.deliveries import get_owned_delivery, retry_delivery
+from service.store import deliveries
 
 router = APIRouter(prefix="/v1/deliveries", tags=["Deliveries"], responses=COMMON_RESPONSES)
 
@@ -92,49 +90,20 @@ async def read(delivery_id: str, caller: Reader, relay: RelayDep) -> DeliveryWit
     responses=refusals(409),
 )
 async def retry(delivery_id: str, caller: Submitter, relay: RelayDep) -> DeliveryWithAttempts:
-    delivery = await get_owned_delivery(relay, delivery_id, caller)
-
-    def send_again(session: Session) -> None:
-        _require_receiver(session, delivery)
-        deliveries.retry(session, delivery, relay.clock())
-
-    await relay.db.write(send_again, wake=("notify",))
+    await retry_delivery(relay, delivery_id, caller)
     return await read(delivery_id, caller, relay)
-
-
-async def get_owned_delivery(relay: Relay, delivery_id: str, caller: Caller) -> tables.Delivery:
-    """The caller's delivery. Raises NotFoundError, the same for a stranger's as for none."""
-    delivery = None
-    if is_own_id(delivery_id):
-        delivery = await relay.db.read(lambda session: deliveries.get(session, delivery_id, caller.sees))
-    if delivery is None:
-        raise NotFoundError("Delivery not found.", error_type="delivery_not_found")
-    return delivery
-
-
-def _require_receiver(session: Session, delivery: tables.Delivery) -> None:
-    if delivery.endpoint_id is None:
-        return
-    endpoint = endpoints.get(session, delivery.endpoint_id, None)
-    if endpoint is None:
-        raise InvalidStateError("Its endpoint was deleted.", error_type="delivery_invalid_state")
-    if not endpoint.enabled:
-        raise InvalidStateError(
-            "Its endpoint is disabled; enable it, and what is held for it is sent.",
-            error_type="delivery_invalid_state",
-        )
 
 
 def attempt_shown(attempt: tables.Attempt) -> Attempt:
     """One try as it is shown."""
-    return Attempt.of(attempt, answer=_as_text(attempt.answer))
+    return Attempt.of(attempt, answer=printable(attempt.answer))
 
 
 def _due(delivery: tables.Delivery) -> dict[str, str | None]:
     return {"next_attempt_at": iso(delivery.due_at_ms)}
 
 
-def _as_text(answer: bytes) -> str:
+def printable(answer: bytes) -> str:
     """Whatever it is, without what could steer a terminal."""
     text = answer.decode("utf-8", "replace")
     return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)

@@ -1,21 +1,18 @@
 """Dependencies of routes: the caller behind the key, and the parts of the running relay."""
 
-import hmac
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 
 from service.api.waiting import CompletionWaiter
-from service.crypto import hash_api_key
-from service.errors import InvalidRequestError, PermissionDeniedError, TooManyRequestsError, UnauthenticatedError
+from service.errors import InvalidRequestError, PermissionDeniedError, TooManyRequestsError
 from service.rate_limits import AnonymousRateLimiter, RateLimiter, acquire, address_of
 from service.relay import Relay
+from service.services.keys import Caller, identify
 from service.services.model_cache import ModelCache
 from service.services.statistics import Statistics
-from service.store import keys
 
 SEVERAL = "May be given several times, or several separated by commas."
 
@@ -30,29 +27,8 @@ def invalid_query(name: str, text: str) -> InvalidRequestError:
     return InvalidRequestError("Invalid request.", problems=((f"query.{name}", text),))
 
 
-BOOTSTRAP = "bootstrap"  # the owner behind RELAY_API_KEY
-SCOPES = ("submit", "read", "admin")
-USE_RECORDED_EVERY_MS = 60_000
-
 bearer = HTTPBearer(scheme_name="key", auto_error=False)
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
-
-
-@dataclass(frozen=True)
-class Caller:
-    """The key behind a request."""
-
-    owner: str
-    scopes: frozenset[str]
-
-    @property
-    def is_admin(self) -> bool:
-        return "admin" in self.scopes
-
-    @property
-    def sees(self) -> str | None:
-        """Whose things this caller sees; None: everybody's."""
-        return None if self.is_admin else self.owner
 
 
 async def authenticate(request: Request, credentials: Credentials) -> Caller:
@@ -81,26 +57,6 @@ async def require_scopes(needed: SecurityScopes, caller: Annotated[Caller, Depen
         if scope not in caller.scopes and not caller.is_admin:
             raise PermissionDeniedError(f"the key lacks the scope `{scope}`")
     return caller
-
-
-async def identify(relay: Relay, key: str) -> Caller:
-    """Who has this key. Raises UnauthenticatedError."""
-    if not key:
-        raise UnauthenticatedError("send your key as `Authorization: Bearer KEY`")
-    bootstrap = relay.settings.relay_api_key
-    if bootstrap and hmac.compare_digest(hash_api_key(key), hash_api_key(bootstrap.get_secret_value())):
-        return Caller(BOOTSTRAP, frozenset(SCOPES))
-    return await _stored_caller(relay, key)
-
-
-async def _stored_caller(relay: Relay, key: str) -> Caller:
-    found = await relay.db.read(lambda session: keys.find(session, hash_api_key(key)))
-    if found is None:
-        raise UnauthenticatedError("the key is unknown or was revoked")
-    now_ms = relay.clock()
-    if now_ms - (found.last_used_at_ms or 0) > USE_RECORDED_EVERY_MS:
-        await relay.db.write(lambda session: keys.mark_used(session, found.id, now_ms))
-    return Caller(found.id, frozenset(found.scopes))
 
 
 async def relay_of(request: Request) -> Relay:

@@ -4,27 +4,29 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import httpx
-import msgspec
 from fastapi import APIRouter, Body, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
-from sqlmodel import Session
 
 from service import tables
 from service.api.deliveries import Attempt, attempt_shown
-from service.api.deps import Caller, Reader, RelayDep, Submitter
+from service.api.deps import Reader, RelayDep, Submitter
 from service.api.pagination import MomentParameter, NextCursor, PageDep, page_and_cursor
 from service.api.requests import HTTP_URL
 from service.api.responses import COMMON_RESPONSES, refusals
 from service.clock import iso
-from service.crypto import new_endpoint_secret
-from service.downstream.messages import MAX_HEADERS, MAX_NAME, MAX_VALUE, NAME, VALUE, header_mistakes, own_headers
-from service.downstream.ssrf import AddressGuard, AddressRefusedError
-from service.errors import InvalidRequestError, NotFoundError
+from service.downstream.messages import MAX_HEADERS, MAX_NAME, MAX_VALUE, NAME, VALUE, header_mistakes
 from service.event_types import check_names
-from service.ids import is_own_id, new_id
 from service.relay import Relay
 from service.schemas import MASK, Moment, Open, Shown
-from service.services.endpoints import send_ping
+from service.services.endpoints import (
+    change_endpoint,
+    create_endpoint,
+    delete_endpoint,
+    get_owned_endpoint,
+    masked_headers,
+    rotate_secret,
+    send_ping,
+)
 from service.store import endpoints
 
 MAX_OVERLAP_S = 7 * 24 * 3600
@@ -117,17 +119,7 @@ class RecoveryRequest(BaseModel):
     dry_run: bool = False
 
 
-def check_public_url(guard: AddressGuard, url: str, location: str) -> None:
-    """Raise InvalidRequestError for a URL that no try could ever reach."""
-    try:
-        guard.vet_url(url)
-    except AddressRefusedError as error:
-        raise InvalidRequestError(f"The URL is refused: {error}.", problems=((location, str(error)),)) from None
-
-
 router = APIRouter(prefix="/v1/endpoints", tags=["Endpoints"], responses=COMMON_RESPONSES)
-
-MAX_PREVIOUS_SECRETS = 5
 
 
 class Endpoint(Shown):
@@ -179,90 +171,47 @@ class PingResult(Open):
 
 @router.post("", status_code=201, summary="Add an endpoint; the answer shows its secret, no later one does")
 async def create(new: NewEndpoint, caller: Submitter, relay: RelayDep) -> EndpointWithSecret:
-    check_public_url(relay.delivery_client.guard, new.url, "body.url")
-    now_ms = relay.clock()
-    secret = new_endpoint_secret()
-    endpoint = tables.Endpoint(
-        id=new_id("ep", now_ms),
-        owner=caller.owner,
-        sees_all=caller.is_admin,
-        secret_encrypted=relay.secret_box.encrypt(secret),
-        headers_encrypted=_sealed_headers(relay, new.headers),
-        disabled_at_ms=None if new.enabled else now_ms,
-        created_at_ms=now_ms,
-        **new.model_dump(exclude={"headers"}),
-    )
-    await relay.db.write(lambda session: endpoints.add(session, endpoint))
-    return EndpointWithSecret.of(endpoint, headers=_masked_headers(relay, endpoint), secret=secret)
+    endpoint, secret = await create_endpoint(relay, caller, new.model_dump())
+    return EndpointWithSecret.of(endpoint, headers=masked_headers(relay, endpoint), secret=secret)
 
 
 @router.get("", summary="List endpoints")
 async def list_page(caller: Reader, relay: RelayDep, page: PageDep) -> EndpointPage:
     found = await relay.db.read(lambda session: endpoints.page(session, caller.sees, page))
     here, cursor = page_and_cursor(found, page)
-    return EndpointPage(endpoints=[shown(relay, endpoint) for endpoint in here], next_page_cursor=cursor)
+    return EndpointPage(endpoints=[_shown(relay, endpoint) for endpoint in here], next_page_cursor=cursor)
 
 
 @router.get("/{endpoint_id}", summary="Read an endpoint")
 async def read(endpoint_id: str, caller: Reader, relay: RelayDep) -> Endpoint:
-    return shown(relay, await get_owned_endpoint(relay, endpoint_id, caller))
+    return _shown(relay, await get_owned_endpoint(relay, endpoint_id, caller))
 
 
 @router.patch("/{endpoint_id}", summary="Change an endpoint; `enabled` pauses it and lets it go on")
 async def change(endpoint_id: str, new: EndpointChanges, caller: Submitter, relay: RelayDep) -> Endpoint:
-    await get_owned_endpoint(relay, endpoint_id, caller)
-    values = new.given()
-    if "url" in values:
-        check_public_url(relay.delivery_client.guard, new.url, "body.url")
-    if "headers" in values:
-        values["headers_encrypted"] = _sealed_headers(relay, values.pop("headers"))
-    enabled = values.pop("enabled", None)
-
-    def change_row(session: Session) -> tables.Endpoint | None:
-        endpoints.change(session, endpoint_id, values)
-        if enabled is True:
-            endpoints.enable(session, endpoint_id)
-        elif enabled is False:
-            endpoints.disable(session, endpoint_id, now_ms=relay.clock(), reason=None)
-        return endpoints.get(session, endpoint_id, None)
-
-    return shown(relay, _existing(await relay.db.write(change_row, wake=("notify",))))
+    return _shown(relay, await change_endpoint(relay, endpoint_id, caller, new.given()))
 
 
 @router.delete("/{endpoint_id}", status_code=204, summary="Delete an endpoint")
 async def delete(endpoint_id: str, caller: Submitter, relay: RelayDep) -> Response:
-    await get_owned_endpoint(relay, endpoint_id, caller)
-    await relay.db.write(lambda session: endpoints.remove(session, endpoint_id))
+    await delete_endpoint(relay, endpoint_id, caller)
     return Response(status_code=204)
 
 
 @router.post("/{endpoint_id}/rotate-secret", summary="A new secret; the old one signs beside it for a while")
-async def rotate_secret(
+async def rotate(
     endpoint_id: str,
     caller: Submitter,
     relay: RelayDep,
     rotation: Annotated[RotationRequest | None, Body()] = None,
 ) -> RotatedEndpoint:
-    await get_owned_endpoint(relay, endpoint_id, caller)
-    now_ms = relay.clock()
-    until_ms = now_ms + int((rotation or RotationRequest()).overlap_s * 1000)
-    secret = new_endpoint_secret()
-    sealed = relay.secret_box.encrypt(secret)
-
-    def rotate(session: Session) -> tables.Endpoint | None:
-        endpoint = _existing(endpoints.get(session, endpoint_id, None))
-        old = [{"sealed": endpoint.secret_encrypted, "until_ms": until_ms}, *endpoint.previous_secrets]
-        past = [one for one in old if one["until_ms"] > now_ms and _can_decrypt(relay, one["sealed"])][
-            :MAX_PREVIOUS_SECRETS
-        ]
-        return endpoints.change(session, endpoint_id, {"secret_encrypted": sealed, "previous_secrets": past})
-
-    endpoint = _existing(await relay.db.write(rotate))
+    overlap_s = (rotation or RotationRequest()).overlap_s
+    rotated = await rotate_secret(relay, endpoint_id, caller, overlap_s)
     return RotatedEndpoint.of(
-        endpoint,
-        headers=_masked_headers(relay, endpoint),
-        secret=secret,
-        previous_secret_expires_at=iso(until_ms),
+        rotated.endpoint,
+        headers=masked_headers(relay, rotated.endpoint),
+        secret=rotated.secret,
+        previous_secret_expires_at=iso(rotated.until_ms),
     )
 
 
@@ -281,38 +230,5 @@ async def test(endpoint_id: str, caller: Submitter, relay: RelayDep) -> PingResu
     )
 
 
-async def get_owned_endpoint(relay: Relay, endpoint_id: str, caller: Caller) -> tables.Endpoint:
-    """The caller's endpoint. Raises NotFoundError, the same for a stranger's as for none."""
-    if not is_own_id(endpoint_id):
-        return _existing(None)
-    return _existing(await relay.db.read(lambda session: endpoints.get(session, endpoint_id, caller.sees)))
-
-
-def shown(relay: Relay, endpoint: tables.Endpoint) -> Endpoint:
-    """An endpoint as it is shown."""
-    return Endpoint.of(endpoint, headers=_masked_headers(relay, endpoint))
-
-
-def _sealed_headers(relay: Relay, headers: dict[str, str]) -> str | None:
-    return relay.secret_box.encrypt(msgspec.json.encode(headers).decode()) if headers else None
-
-
-def _masked_headers(relay: Relay, endpoint: tables.Endpoint) -> dict[str, str] | None:
-    """Their names; None when the master secret that sealed them is gone, and they must be set again."""
-    try:
-        return dict.fromkeys(own_headers(endpoint, relay.secret_box), MASK)
-    except ValueError:
-        return None
-
-
-def _can_decrypt(relay: Relay, sealed: str) -> bool:
-    try:
-        return bool(relay.secret_box.decrypt(sealed))
-    except ValueError:
-        return False
-
-
-def _existing(endpoint: tables.Endpoint | None) -> tables.Endpoint:
-    if endpoint is None:
-        raise NotFoundError("Endpoint not found.", error_type="endpoint_not_found")
-    return endpoint
+def _shown(relay: Relay, endpoint: tables.Endpoint) -> Endpoint:
+    return Endpoint.of(endpoint, headers=masked_headers(relay, endpoint))

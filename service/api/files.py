@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
 from service import tables
-from service.api.deps import Caller, Reader, RelayDep, Submitter
+from service.api.deps import Reader, RelayDep, Submitter
 from service.api.pagination import Count, NextCursor, PageDep, count_answer, page_and_cursor
 from service.api.responses import COMMON_RESPONSES, form_of, refusals, with_headers
 from service.api.uploads import UploadForm, discard_form, receive_form
@@ -12,6 +12,7 @@ from service.errors import InvalidRequestError, NotFoundError
 from service.ids import is_uuid
 from service.relay import Relay
 from service.schemas import Moment, Open, Shown, Uuid
+from service.services.keys import Caller
 from service.store import files
 
 router = APIRouter(prefix="/v1/files", tags=["Files"], responses=COMMON_RESPONSES)

@@ -8,13 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.api.deps import Admin, RelayDep
 from service.api.pagination import Text
 from service.api.responses import COMMON_RESPONSES, with_headers
-from service.crypto import hash_api_key, new_api_key
-from service.errors import NotFoundError
-from service.ids import new_id
-from service.relay import Relay
 from service.schemas import Moment, Open, Shown
+from service.services.keys import create_key, revoke_key
 from service.store import keys
-from service.tables import ApiKey
 
 router = APIRouter(prefix="/v1/keys", tags=["Keys"], responses=COMMON_RESPONSES)
 
@@ -60,40 +56,17 @@ class Keys(Open):
 async def create(
     new: Annotated[NewKey, Body()], _caller: Admin, relay: RelayDep, response: Response
 ) -> KeyWithSecret:
-    made = await issue(relay, new)
-    response.headers["Location"] = f"/v1/keys/{made.id}"
-    return made
+    key, secret = await create_key(relay, new.name, list(new.scopes))
+    response.headers["Location"] = f"/v1/keys/{key.id}"
+    return KeyWithSecret.of(key, key=secret)
 
 
 @router.get("", summary="List the valid keys")
 async def list_all(_caller: Admin, relay: RelayDep) -> Keys:
-    return await list_valid(relay)
+    return Keys(keys=[Key.of(key) for key in await relay.db.read(keys.list_valid)])
 
 
 @router.delete("/{key_id}", status_code=204, summary="Revoke a key")
 async def revoke(key_id: str, _caller: Admin, relay: RelayDep) -> Response:
-    now_ms = relay.clock()
-    if "\0" in key_id or not await relay.db.write(lambda session: keys.revoke(session, key_id, now_ms)):
-        raise NotFoundError("Key not found.", error_type="key_not_found")
+    await revoke_key(relay, key_id)
     return Response(status_code=204)
-
-
-async def list_valid(relay: Relay) -> Keys:
-    """All that are not revoked."""
-    found = await relay.db.read(keys.list_valid)
-    return Keys(keys=[Key.of(key) for key in found])
-
-
-async def issue(relay: Relay, new: NewKey) -> KeyWithSecret:
-    """Make a key. The only document that ever shows it, as `key`."""
-    now_ms = relay.clock()
-    secret = new_api_key()
-    key = ApiKey(
-        id=new_id("key", now_ms),
-        name=new.name,
-        hash=hash_api_key(secret),
-        scopes=sorted(set(new.scopes)),
-        created_at_ms=now_ms,
-    )
-    await relay.db.write(lambda session: keys.add(session, key))
-    return KeyWithSecret.of(key, key=secret)

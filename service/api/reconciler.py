@@ -5,11 +5,11 @@ from pydantic import Field
 
 from service.api.deps import Admin, RelayDep, Submitter
 from service.api.responses import COMMON_RESPONSES
-from service.api.transcriptions import get_owned_transcription
 from service.clock import iso
 from service.lifecycle import Stage
 from service.reconcile.sweep import ask_one, record
 from service.schemas import Moment, Open, Shown, Uuid
+from service.services.transcriptions import get_owned_transcription
 from service.store import reconciler, system
 
 router = APIRouter(prefix="/v1", tags=["Reconciler"], responses=COMMON_RESPONSES)

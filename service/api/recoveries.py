@@ -4,14 +4,13 @@ from typing import Literal
 
 from fastapi import APIRouter, Response
 
-from service import tables
-from service.api.deps import Caller, Reader, RelayDep, Submitter
-from service.api.endpoints import RecoveryRequest, get_owned_endpoint
+from service.api.deps import Reader, RelayDep, Submitter
+from service.api.endpoints import RecoveryRequest
 from service.api.responses import COMMON_RESPONSES, json_response
 from service.clock import iso
-from service.ids import new_id
-from service.relay import Relay
 from service.schemas import Moment, Open, Shown
+from service.services.deliveries import count_undelivered, start_recovery
+from service.services.endpoints import get_owned_endpoint
 from service.store import deliveries
 
 router = APIRouter(prefix="/v1/endpoints", tags=["Endpoints"], responses=COMMON_RESPONSES)
@@ -61,8 +60,12 @@ async def recover(
     endpoint_id: str, order: RecoveryRequest, caller: Submitter, relay: RelayDep
 ) -> StartedRecovery | Response:
     if order.dry_run:
-        return json_response(await count(relay, endpoint_id, order.since, caller))
-    return await start_recovery(relay, endpoint_id, order.since, caller)
+        found = await count_undelivered(relay, endpoint_id, order.since, caller)
+        return json_response(
+            RecoveryDryRun(endpoint_id=endpoint_id, since=iso(order.since), dry_run=True, count=found)
+        )
+    row = await start_recovery(relay, endpoint_id, order.since, caller)
+    return StartedRecovery.of(row, since=iso(order.since), count=row.expected, dry_run=False)
 
 
 @router.get("/{endpoint_id}/recoveries", summary="List the recoveries of an endpoint, newest first")
@@ -70,31 +73,3 @@ async def list_recoveries(endpoint_id: str, caller: Reader, relay: RelayDep) -> 
     await get_owned_endpoint(relay, endpoint_id, caller)
     found = await relay.db.read(lambda session: deliveries.recoveries_of(session, endpoint_id))
     return Recoveries(recoveries=[Recovery.of(row, since=iso(row.since_ms), count=row.expected) for row in found])
-
-
-async def count(relay: Relay, endpoint_id: str, since_ms: int, caller: Caller) -> RecoveryDryRun:
-    """How many would be sent again; nothing is."""
-    await get_owned_endpoint(relay, endpoint_id, caller)
-    now_ms = relay.clock()
-    found = await relay.db.read(
-        lambda session: deliveries.count_undelivered(session, endpoint_id, since_ms, now_ms)
-    )
-    return RecoveryDryRun(endpoint_id=endpoint_id, since=iso(since_ms), dry_run=True, count=found)
-
-
-async def start_recovery(relay: Relay, endpoint_id: str, since_ms: int, caller: Caller) -> StartedRecovery:
-    """Have it all sent again."""
-    await get_owned_endpoint(relay, endpoint_id, caller)
-    now_ms = relay.clock()
-    row = tables.Recovery(
-        id=new_id("rcv", now_ms),
-        endpoint_id=endpoint_id,
-        since_ms=since_ms,
-        until_ms=now_ms,
-        expected=0,
-        at_created_ms=since_ms - 1,
-        created_at_ms=now_ms,
-        due_at_ms=now_ms,
-    )
-    found = await relay.db.write(lambda session: deliveries.create_recovery(session, row), wake=("recover",))
-    return StartedRecovery.of(row, since=iso(since_ms), count=found, dry_run=False)

@@ -7,12 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from service.api.deps import SEVERAL, Caller, Reader, RelayDep, comma_list, invalid_query
+from service.api.deps import SEVERAL, Reader, RelayDep, comma_list, invalid_query
 from service.api.pagination import NextCursor, Text, decode_cursor, encode_cursor
 from service.api.responses import COMMON_RESPONSES
 from service.ids import is_uuid
 from service.relay import Relay
 from service.schemas import Open, Uuid
+from service.services.keys import Caller
 from service.store import search, transcripts
 from service.store.search import Wanted
 from service.tables import Passage

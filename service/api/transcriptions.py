@@ -6,8 +6,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from sqlmodel import Session
 
 from service import tables
-from service.api.deps import Caller, CompletionWaiterDep, ModelCacheDep, Reader, RelayDep, Submitter
-from service.api.endpoints import check_public_url
+from service.api.deps import CompletionWaiterDep, ModelCacheDep, Reader, RelayDep, Submitter
 from service.api.pagination import Count, FilterDep, NextCursor, PageDep, Text, count_answer, page_and_cursor
 from service.api.requests import EXAMPLE, Submission, check_model, parse_submission
 from service.api.responses import (
@@ -21,18 +20,20 @@ from service.api.responses import (
     with_headers,
 )
 from service.api.uploads import IncomingFile, discard_form, receive_form
-from service.errors import InvalidRequestError, NotFoundError, UnsupportedMediaTypeError
-from service.ids import is_uuid
+from service.errors import InvalidRequestError, UnsupportedMediaTypeError
 from service.lifecycle import OPEN_STAGES, Stage
 from service.relay import Relay
 from service.schemas import Open, TimelineStep, Transcription, TranscriptionWithSummary, TranscriptionWithTimeline
+from service.services.endpoints import check_public_url
+from service.services.keys import Caller
 from service.services.transcriptions import (
     CreateRequest,
     create_transcription,
     delete_transcription,
+    get_owned_transcription,
     retry_transcription,
 )
-from service.store import transcription_queries, transcriptions, transcripts
+from service.store import transcription_queries, transcripts
 from service.tracing import sane_traceparent
 
 router = APIRouter(prefix="/v1/transcriptions", tags=["Transcriptions"], responses=COMMON_RESPONSES)
@@ -190,18 +191,3 @@ async def retry(transcription_id: str, caller: Submitter, relay: RelayDep) -> Tr
 async def delete(transcription_id: str, caller: Submitter, relay: RelayDep) -> Response:
     await delete_transcription(relay, await get_owned_transcription(relay, transcription_id, caller))
     return Response(status_code=204)
-
-
-async def get_owned_transcription(relay: Relay, transcription_id: str, caller: Caller) -> tables.Transcription:
-    """The caller's transcription.
-
-    Raises NotFoundError, the same for a stranger's, for none and for a malformed id.
-    """
-    job = None
-    if is_uuid(transcription_id):
-        job = await relay.db.read(
-            lambda session: transcriptions.get(session, transcription_id.lower(), caller.sees)
-        )
-    if job is None:
-        raise NotFoundError("Transcription not found.", error_type="transcription_not_found")
-    return job

@@ -14,10 +14,10 @@ from pydantic import BaseModel, Field
 from service import __version__, schemas
 from service.api.deps import SEVERAL, Reader, RelayDep, comma_list, invalid_query
 from service.api.responses import COMMON_RESPONSES, NOT_CHANGED, matches_etag, refusals
-from service.api.transcriptions import get_owned_transcription
 from service.errors import InvalidStateError
 from service.lifecycle import Stage
 from service.relay import Relay
+from service.services.transcriptions import get_owned_transcription
 from service.store import transcripts
 from service.tables import Transcript, Transcription
 from service.transcripts.exports import Format, json_body, stream

@@ -5,12 +5,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from service.api.keys import NewKey, issue, list_valid
+from service import errors
+from service.api.keys import Key, Keys, KeyWithSecret, NewKey
 from service.cli.client import connect, path_of
 from service.cli.console import NotFoundError, UsageError
 from service.cli.database import open_here, set_up_if_new
 from service.errors import ConfigurationError
 from service.relay import Relay
+from service.services.keys import create_key, revoke_key
 from service.settings import load_settings
 from service.store import keys
 from service.telemetry import configure_logs
@@ -60,8 +62,10 @@ class LocalKeyring:
         return _on_database(_list)
 
     def revoke(self, key_id: str) -> None:
-        if not _on_database(lambda relay: _revoke(relay, key_id)):
-            raise NotFoundError("Key not found.")
+        try:
+            _on_database(lambda relay: revoke_key(relay, key_id))
+        except errors.NotFoundError as error:
+            raise NotFoundError(error.message) from None
 
 
 def first_keyring() -> LocalKeyring:
@@ -90,13 +94,9 @@ def _on_database(act: Callable[[Relay], Awaitable[T]]) -> T:
 
 
 async def _create(relay: Relay, new: NewKey) -> dict[str, Any]:
-    return (await issue(relay, new)).model_dump()
+    key, secret = await create_key(relay, new.name, list(new.scopes))
+    return KeyWithSecret.of(key, key=secret).model_dump()
 
 
 async def _list(relay: Relay) -> dict[str, Any]:
-    return (await list_valid(relay)).model_dump()
-
-
-async def _revoke(relay: Relay, key_id: str) -> bool:
-    now_ms = relay.clock()
-    return await relay.db.write(lambda session: keys.revoke(session, key_id, now_ms))
+    return Keys(keys=[Key.of(key) for key in await relay.db.read(keys.list_valid)]).model_dump()

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import ValidationError
 from sqlmodel import Session
 
-from service.api import keys as api
 from service.api.deps import RelayDep
+from service.api.keys import NewKey
 from service.api.pagination import decode_cursor, encode_cursor
 from service.api.reconciler import RUNS_SHOWN
 from service.dashboard.format import median
@@ -18,6 +18,7 @@ from service.db.schema import HEAD, check_schema, current_revision
 from service.errors import SonioxUnreachableError
 from service.reconcile.sweep import Finding, sweep
 from service.relay import Relay
+from service.services import keys as keys_service
 from service.services.alerts import heartbeat_ages
 from service.services.statistics import quotas
 from service.settings import settings_in_force
@@ -25,7 +26,7 @@ from service.store import inbox as store_inbox
 from service.store import keys, reconciler, system
 from service.store import reconciler as store_reconciler
 from service.store import system as store_system
-from service.tables import Heartbeat, Webhook
+from service.tables import ApiKey, Heartbeat, Webhook
 from service.webhook import RecentCall
 
 router = APIRouter()
@@ -177,20 +178,23 @@ async def keyring(request: Request, relay: RelayDep, _visitor: AdminSession) -> 
 @router.post("/keys")
 async def create_key(request: Request, relay: RelayDep, post: FormOfAdmin) -> Response:
     try:
-        wanted = api.NewKey.model_validate({"name": post.get("name").strip(), "scopes": post.all("scope")})
+        wanted = NewKey.model_validate({"name": post.get("name").strip(), "scopes": post.all("scope")})
     except ValidationError:
         return await _keys_page(request, relay, problem="A key needs a name of 1 to 200 characters and a scope.")
-    return await _keys_page(request, relay, made=await api.issue(relay, wanted))
+    made, secret = await keys_service.create_key(relay, wanted.name, list(wanted.scopes))
+    return await _keys_page(request, relay, made=made, secret=secret)
 
 
 @router.post("/keys/{key_id}/revoke")
-async def revoke_key(request: Request, key_id: str, relay: RelayDep, post: FormOfAdmin) -> Response:
-    await api.revoke(key_id, post.visitor.caller, relay)
+async def revoke_key(request: Request, key_id: str, relay: RelayDep, _post: FormOfAdmin) -> Response:
+    await keys_service.revoke_key(relay, key_id)
     return redirect_back(request, "/ui/keys", "The key is revoked, and every session that it opened is over.")
 
 
 async def _keys_page(
-    request: Request, relay: Relay, *, made: api.KeyWithSecret | None = None, problem: str = ""
+    request: Request, relay: Relay, *, made: ApiKey | None = None, secret: str = "", problem: str = ""
 ) -> Response:
     found = await relay.db.read(keys.list_valid)
-    return render(request, "keys.html", 400 if problem else 200, keys=found, made=made, problem=problem)
+    return render(
+        request, "keys.html", 400 if problem else 200, keys=found, made=made, secret=secret, problem=problem
+    )

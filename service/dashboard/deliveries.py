@@ -6,12 +6,13 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 from sqlmodel import Session
 
-from service.api import deliveries as api
+from service.api.deliveries import printable
 from service.api.deps import RelayDep
 from service.api.pagination import Text, decode_cursor
 from service.dashboard.render import OptionalText, first_page, page_after, render
 from service.dashboard.session import FormOfSubmitter, ReaderSession, redirect_back
 from service.lifecycle import DeliveryStatus
+from service.services.deliveries import get_owned_delivery, retry_delivery
 from service.store import deliveries, endpoints, events
 from service.store.transcription_queries import Page
 from service.tables import Delivery, Endpoint
@@ -63,7 +64,7 @@ async def list_page(
 
 @router.get("/deliveries/{delivery_id}")
 async def read(delivery_id: str, request: Request, relay: RelayDep, visitor: ReaderSession) -> Response:
-    delivery = await api.get_owned_delivery(relay, delivery_id, visitor.caller)
+    delivery = await get_owned_delivery(relay, delivery_id, visitor.caller)
     ids = {delivery.endpoint_id} if delivery.endpoint_id else set()
     attempts, event, receivers = await relay.db.read(
         lambda session: (
@@ -72,7 +73,7 @@ async def read(delivery_id: str, request: Request, relay: RelayDep, visitor: Rea
             endpoints.of_ids(session, ids, visitor.caller.sees),
         )
     )
-    shown = [(attempt, api.attempt_shown(attempt).answer) for attempt in reversed(attempts)]
+    shown = [(attempt, printable(attempt.answer)) for attempt in reversed(attempts)]
     return render(
         request,
         "delivery.html",
@@ -85,5 +86,5 @@ async def read(delivery_id: str, request: Request, relay: RelayDep, visitor: Rea
 
 @router.post("/deliveries/{delivery_id}/retry")
 async def retry(delivery_id: str, request: Request, relay: RelayDep, post: FormOfSubmitter) -> Response:
-    await api.retry(delivery_id, post.visitor.caller, relay)
+    await retry_delivery(relay, delivery_id, post.visitor.caller)
     return redirect_back(request, f"/ui/deliveries/{delivery_id}", "It is being sent again.")

@@ -6,17 +6,25 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ValidationError
 from sqlmodel import Session
 
-from service.api import endpoints as api
 from service.api.deps import RelayDep
-from service.api.endpoints import EndpointChanges, NewEndpoint, RecoveryRequest
+from service.api.endpoints import NewEndpoint, RecoveryRequest, RotationRequest
 from service.api.pagination import decode_cursor
-from service.api.recoveries import count, start_recovery
 from service.dashboard.charts import WINDOWS, GridCell, Outcomes, edges_of, grid_row
 from service.dashboard.render import first_page, page_after, render
 from service.dashboard.session import FormOfSubmitter, ReaderSession, redirect_back
 from service.errors import CallerError, InvalidRequestError
 from service.event_types import EVENT_TYPES
 from service.relay import Relay
+from service.services.deliveries import count_undelivered, start_recovery
+from service.services.endpoints import (
+    change_endpoint,
+    create_endpoint,
+    delete_endpoint,
+    get_owned_endpoint,
+    masked_headers,
+    rotate_secret,
+    send_ping,
+)
 from service.store import deliveries, endpoints, hourly
 from service.store.transcription_queries import Page
 from service.tables import Delivery, Endpoint, Recovery
@@ -67,12 +75,12 @@ async def create(request: Request, relay: RelayDep, post: FormOfSubmitter) -> Re
         new = NewEndpoint.model_validate(
             {**given, "description": given["description"] or None, "event_types": types}
         )
-        made = await api.create(new, post.visitor.caller, relay)
+        endpoint, secret = await create_endpoint(relay, post.visitor.caller, new.model_dump())
     except (ValidationError, InvalidRequestError) as error:
         values = {**given, "event_types": types}
         problems = _problems(error)
         return render(request, "endpoint_new.html", 400, given=values, problems=problems, event_types=EVENT_TYPES)
-    return render(request, "endpoint_secret.html", 201, endpoint=made, is_new=True)
+    return render(request, "endpoint_secret.html", 201, endpoint=endpoint, secret=secret, is_new=True)
 
 
 @router.get("/endpoints/{endpoint_id}")
@@ -83,7 +91,7 @@ async def read(
     visitor: ReaderSession,
     asked: Annotated[EndpointsQuery, Query()],
 ) -> Response:
-    endpoint = await api.get_owned_endpoint(relay, endpoint_id, visitor.caller)
+    endpoint = await get_owned_endpoint(relay, endpoint_id, visitor.caller)
     chosen = deliveries.DeliveryFilter(visitor.caller.sees, endpoint.id)
 
     def query(session: Session) -> tuple[list[Delivery], dict[str, int], list[Recovery]]:
@@ -96,7 +104,7 @@ async def read(
         request,
         "endpoint.html",
         endpoint=endpoint,
-        shown=api.shown(relay, endpoint),
+        headers=masked_headers(relay, endpoint),
         cells=await _delivery_grid(relay, endpoint, asked.window),
         windows=WINDOWS,
         asked=asked,
@@ -111,47 +119,55 @@ async def preview_recovery(
     endpoint_id: str, request: Request, relay: RelayDep, visitor: ReaderSession, since: str = ""
 ) -> Response:
     """How many a recovery would send again; nothing is sent."""
-    endpoint = await api.get_owned_endpoint(relay, endpoint_id, visitor.caller)
-    found = await count(relay, endpoint_id, _moment_ms(since), visitor.caller) if since else None
-    return render(request, "recover.html", endpoint=endpoint, since=since, count=found and found.count)
+    endpoint = await get_owned_endpoint(relay, endpoint_id, visitor.caller)
+    found = await count_undelivered(relay, endpoint_id, _moment_ms(since), visitor.caller) if since else None
+    return render(request, "recover.html", endpoint=endpoint, since=since, count=found)
 
 
 @router.post("/endpoints/{endpoint_id}/recover")
 async def recover_endpoint(endpoint_id: str, request: Request, relay: RelayDep, post: FormOfSubmitter) -> Response:
     made = await start_recovery(relay, endpoint_id, _moment_ms(post.get("since")), post.visitor.caller)
-    return redirect_back(request, f"/ui/endpoints/{endpoint_id}", f"Sending {made.count} deliveries again.")
+    return redirect_back(request, f"/ui/endpoints/{endpoint_id}", f"Sending {made.expected} deliveries again.")
 
 
 @router.post("/endpoints/{endpoint_id}/pause")
 async def pause(endpoint_id: str, request: Request, relay: RelayDep, post: FormOfSubmitter) -> Response:
-    await api.change(endpoint_id, EndpointChanges(enabled=False), post.visitor.caller, relay)
+    await change_endpoint(relay, endpoint_id, post.visitor.caller, {"enabled": False})
     return redirect_back(request, f"/ui/endpoints/{endpoint_id}", "Paused. What comes meanwhile is held for it.")
 
 
 @router.post("/endpoints/{endpoint_id}/resume")
 async def resume(endpoint_id: str, request: Request, relay: RelayDep, post: FormOfSubmitter) -> Response:
-    await api.change(endpoint_id, EndpointChanges(enabled=True), post.visitor.caller, relay)
+    await change_endpoint(relay, endpoint_id, post.visitor.caller, {"enabled": True})
     return redirect_back(request, f"/ui/endpoints/{endpoint_id}", "It goes on; what was held is being sent.")
 
 
 @router.post("/endpoints/{endpoint_id}/rotate")
 async def rotate(endpoint_id: str, request: Request, relay: RelayDep, post: FormOfSubmitter) -> Response:
-    made = await api.rotate_secret(endpoint_id, post.visitor.caller, relay)
-    return render(request, "endpoint_secret.html", endpoint=made, is_new=False)
+    rotated = await rotate_secret(relay, endpoint_id, post.visitor.caller, RotationRequest().overlap_s)
+    return render(
+        request,
+        "endpoint_secret.html",
+        endpoint=rotated.endpoint,
+        secret=rotated.secret,
+        until_ms=rotated.until_ms,
+        is_new=False,
+    )
 
 
 @router.post("/endpoints/{endpoint_id}/test")
 async def test(endpoint_id: str, request: Request, relay: RelayDep, post: FormOfSubmitter) -> Response:
-    came = await api.test(endpoint_id, post.visitor.caller, relay)
-    attempt = came.attempt
-    what = "It took the test" if came.delivered else f"It did not take the test: {attempt.error}"
+    endpoint = await get_owned_endpoint(relay, endpoint_id, post.visitor.caller)
+    delivery, attempt = await send_ping(relay, endpoint)
+    delivered = delivery.delivered_at_ms is not None
+    what = "The ping was accepted" if delivered else f"The ping failed: {attempt.error}"
     message = f"{what} ({attempt.status_code or 'no answer'} after {attempt.duration_ms} ms)."
-    return redirect_back(request, f"/ui/endpoints/{endpoint_id}", message, good=came.delivered)
+    return redirect_back(request, f"/ui/endpoints/{endpoint_id}", message, good=delivered)
 
 
 @router.post("/endpoints/{endpoint_id}/delete")
 async def delete(endpoint_id: str, request: Request, relay: RelayDep, post: FormOfSubmitter) -> Response:
-    await api.delete(endpoint_id, post.visitor.caller, relay)
+    await delete_endpoint(relay, endpoint_id, post.visitor.caller)
     return redirect_back(request, "/ui/endpoints", f"Deleted endpoint {endpoint_id}.")
 
 

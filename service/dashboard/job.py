@@ -11,14 +11,13 @@ from sqlmodel import Session
 
 from service.api.deps import RelayDep
 from service.api.reconciler import ReconcileResult, reconcile_one
-from service.api.transcriptions import get_owned_transcription
 from service.dashboard.explain import JobFacts, why_not_done
 from service.dashboard.render import render
 from service.dashboard.session import FormOfSubmitter, ReaderSession, redirect_back
 from service.dashboard.timeline import chart_of
 from service.lifecycle import DeliveryStatus, Stage
 from service.relay import Relay
-from service.services.transcriptions import delete_transcription, retry_transcription
+from service.services.transcriptions import delete_transcription, get_owned_transcription, retry_transcription
 from service.store import deliveries, endpoints, inbox, system, transcription_queries, transcripts
 from service.store import quotas as store_quotas
 from service.tables import Delivery, Heartbeat, Transcription

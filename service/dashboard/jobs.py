@@ -10,16 +10,16 @@ from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, Field
 from sqlmodel import Session
 
-from service.api.deps import Caller, RelayDep
+from service.api.deps import RelayDep
 from service.api.pagination import MomentParameter, Text, decode_cursor
-from service.api.transcriptions import get_owned_transcription
 from service.dashboard.render import OptionalText, first_page, page_after, render
 from service.dashboard.session import FormOfSubmitter, ReaderSession, redirect_back
 from service.errors import CallerError, InvalidRequestError
 from service.ids import is_uuid
 from service.lifecycle import SonioxStatus, Stage
 from service.relay import Relay
-from service.services.transcriptions import delete_transcription, retry_transcription
+from service.services.keys import Caller
+from service.services.transcriptions import delete_transcription, get_owned_transcription, retry_transcription
 from service.store import deliveries, transcription_queries, transcriptions, transcripts
 from service.store.transcription_queries import Page, TranscriptionFilter
 from service.tables import Transcription

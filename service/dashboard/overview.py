@@ -4,14 +4,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from service.api import deliveries, endpoints, transcriptions
 from service.api.deps import RelayDep, StatisticsDep
-from service.api.endpoints import EndpointChanges
 from service.dashboard.charts import alerts_of, charts_of, flow_of, gauges_of, share
 from service.dashboard.render import render
 from service.dashboard.session import HOME, FormOfSubmitter, ReaderSession, redirect_back
 from service.errors import CallerError, InvalidRequestError
+from service.services.deliveries import retry_delivery
+from service.services.endpoints import change_endpoint, get_owned_endpoint, send_ping
 from service.services.statistics import WINDOWS, Length
+from service.services.transcriptions import get_owned_transcription, retry_transcription
 
 router = APIRouter()
 
@@ -37,25 +38,25 @@ async def overview(
 
 @router.post("/attention")
 async def run_action(request: Request, post: FormOfSubmitter, relay: RelayDep) -> Response:
-    """Do what a line of the list offers, with the API's own function for it."""
+    """Run the action that a line of the list offers."""
     caller, subject = post.visitor.caller, post.get("id")
     try:
         match post.get("kind"):
             case "transcription_failed":
-                await transcriptions.retry(subject, caller, relay)
+                await retry_transcription(relay, await get_owned_transcription(relay, subject, caller))
                 said = "It is tried again."
             case "delivery_exhausted":
-                await deliveries.retry(subject, caller, relay)
+                await retry_delivery(relay, subject, caller)
                 said = "It is sent again, with all tries before it."
             case "endpoint_disabled":
-                await endpoints.change(subject, EndpointChanges(enabled=True), caller, relay)
+                await change_endpoint(relay, subject, caller, {"enabled": True})
                 said = "The endpoint is enabled; what was held for it is on its way."
             case "endpoint_failing":
-                tried = await endpoints.test(subject, caller, relay)
-                answer = tried.attempt.status_code or tried.attempt.error
-                return redirect_back(request, HOME, f"The test was answered with {answer}.", good=tried.delivered)
+                delivery, attempt = await send_ping(relay, await get_owned_endpoint(relay, subject, caller))
+                said = f"The test was answered with {attempt.status_code or attempt.error}."
+                return redirect_back(request, HOME, said, good=delivery.delivered_at_ms is not None)
             case _:
-                raise InvalidRequestError("There is no such deed.")
+                raise InvalidRequestError("There is no such action.")
     except CallerError as error:
         return redirect_back(request, HOME, error.message, good=False)
     return redirect_back(request, HOME, said)

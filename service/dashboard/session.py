@@ -12,10 +12,10 @@ from fastapi import Depends, Request, Response
 from fastapi.responses import RedirectResponse
 from starlette.datastructures import FormData
 
-from service.api.deps import BOOTSTRAP, SCOPES, Caller
 from service.crypto import SecretBox, hash_api_key
 from service.errors import InvalidRequestError, PermissionDeniedError, UnauthenticatedError
 from service.relay import Relay
+from service.services.keys import BOOTSTRAP, SCOPES, Caller
 from service.store import keys
 
 SESSION_COOKIE = "relay_session"

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
-from service.api.deps import RelayDep, identify
+from service.api.deps import RelayDep
 from service.dashboard.render import render
 from service.dashboard.session import (
     HOME,
@@ -21,6 +21,7 @@ from service.dashboard.session import (
 )
 from service.errors import UnauthenticatedError
 from service.rate_limits import AnonymousRateLimiter, address_of
+from service.services.keys import identify
 
 router = APIRouter()
 

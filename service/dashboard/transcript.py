@@ -11,16 +11,17 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from service.api import transcripts as documents
-from service.api.deps import Caller, RelayDep
+from service.api.deps import RelayDep
 from service.api.pagination import Text
 from service.api.search import MAX_QUERY, SearchRequest
 from service.api.search import find as find_hits
-from service.api.transcriptions import get_owned_transcription
 from service.dashboard.page import POLICY
 from service.dashboard.render import OptionalText, render, snippet_parts
 from service.dashboard.session import ReaderSession
 from service.dashboard.transcript_view import TranscriptRow, speaker_lanes, transcript_rows
 from service.relay import Relay
+from service.services.keys import Caller
+from service.services.transcriptions import get_owned_transcription
 from service.store import transcripts
 from service.store.transcripts import ChunkTimes
 from service.tables import Transcription

@@ -10,12 +10,13 @@ from sqlmodel import Session
 
 from service import event_types
 from service.clock import iso
-from service.errors import IdempotencyMismatchError, InvalidStateError
+from service.errors import IdempotencyMismatchError, InvalidStateError, NotFoundError
 from service.event_types import new_event
-from service.ids import new_uuid
+from service.ids import is_uuid, new_uuid
 from service.lifecycle import Stage
 from service.relay import Relay
 from service.schemas import DeletedTranscription
+from service.services.keys import Caller
 from service.store import events, files, inbox, reconciler, transcription_queries, transcriptions, transcripts
 from service.store.events import EventDraft
 from service.tables import Event, File, IdempotencyKey, TimelineEntry, Transcription
@@ -48,6 +49,21 @@ class CreateRequest:
         file = (self.file.filename, self.file_digest) if self.file else None
         told = (self.request, self.metadata, callback, file)
         return hashlib.sha256(msgspec.json.encode(told, order="deterministic")).hexdigest()
+
+
+async def get_owned_transcription(relay: Relay, transcription_id: str, caller: Caller) -> Transcription:
+    """Return the caller's transcription.
+
+    Raises NotFoundError, the same for a stranger's, for none and for a malformed id.
+    """
+    job = None
+    if is_uuid(transcription_id):
+        job = await relay.db.read(
+            lambda session: transcriptions.get(session, transcription_id.lower(), caller.sees)
+        )
+    if job is None:
+        raise NotFoundError("Transcription not found.", error_type="transcription_not_found")
+    return job
 
 
 async def create_transcription(relay: Relay, order: CreateRequest) -> tuple[Transcription, bool]:

@@ -213,7 +213,7 @@ def test_an_endpoint_is_added_and_its_secret_is_shown_once(
     page.get_by_role("link", name="I have it").click()
     assert secret not in page.content()
     page.get_by_role("button", name="Test").click()
-    expect(page.get_by_role("status")).to_contain_text("It took the test (200 after")
+    expect(page.get_by_role("status")).to_contain_text("The ping was accepted (200 after")
     page.get_by_role("button", name="Pause").click()
     expect(page.get_by_role("region", name="Why nothing is sent")).to_be_visible()
 
