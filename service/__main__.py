@@ -1,8 +1,8 @@
-"""`python -m service`, and the console script `soniox-relay`."""
+"""Entry point of `python -m service` and of the console script `soniox-relay`."""
 
 
 def main() -> None:
-    """Run one command; what it raises on purpose becomes one line and an exit code."""
+    """Run one command. Expected errors are printed as one line and set the exit code."""
     from service.cli.main import run
 
     run()

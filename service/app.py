@@ -1,4 +1,4 @@
-"""The web application: routes put together, the worker beside them, and an orderly start and stop."""
+"""The web application: its routes, its startup and shutdown, and the worker in the same process."""
 
 import asyncio
 import gc
@@ -46,7 +46,7 @@ log = structlog.get_logger(__name__)
 
 
 def create_app(settings: Settings, *, with_worker: bool = True) -> FastAPI:
-    """The application; with the worker in the same process unless told otherwise."""
+    """Create the application. `with_worker` also runs the worker and the reconciler in this process."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[AppState]:
@@ -76,7 +76,7 @@ def create_app(settings: Settings, *, with_worker: bool = True) -> FastAPI:
 
 
 async def _to_dashboard(_request: Request) -> Response:
-    """Who types the bare address is a person."""
+    """Redirect the bare address to the dashboard."""
     return RedirectResponse("/ui/")
 
 
@@ -96,14 +96,14 @@ async def _state(relay: Relay, stack: AsyncExitStack) -> AppState:
 
 
 class WatchState(TypedDict):
-    """What the requests to a process without routes share."""
+    """The request state of a worker process."""
 
     relay: Relay
     draining: asyncio.Event
 
 
 def create_watch() -> FastAPI:
-    """What a process without routes shows of itself: /livez, /readyz and /metrics. It is given a `WatchState`."""
+    """Create the application of a worker process: /livez, /readyz and /metrics. Its state is a `WatchState`."""
     app = FastAPI(title="Soniox Relay, worker", openapi_url=None)
     app.add_middleware(RequestMiddleware)
     errors.install(app)
@@ -112,16 +112,16 @@ def create_watch() -> FastAPI:
 
 
 async def refuse_old_schema(relay: Relay) -> None:
-    """Raise ConfigurationError unless this code can work on the schema."""
+    """Raise ConfigurationError if this release cannot use the schema of the database."""
     found = await relay.db.read(lambda session: check_schema(session.connection()))
     if found:
         raise ConfigurationError(f"DATABASE_URL: the {found}")
 
 
 def settle_memory() -> None:
-    """For a process that serves from now on: what lives as long as it is not searched for garbage again.
+    """Exclude the objects that exist now from garbage collection. Call it once, before serving.
 
-    Measured: p99 of an acknowledgement falls from 28 to 4 ms.
+    Measured: the p99 of an acknowledgement falls from 28 ms to 4 ms.
     """
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""What runs beside the web routes, or alone in a worker process: the queues and the reconciler's clock."""
+"""Background tasks of a process: the worker, the reconciler and periodic maintenance."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -22,13 +22,13 @@ MAX_PAUSE_S = 2.0  # between two ticks of the reconciler
 PURGE_EVERY_S = 600
 REENCRYPT_EVERY_S = 600
 ROLLUP_EVERY_S = 60
-SCRUB_EVERY_S = 86_400  # at the latest; a deletion has it done at once
-MIN_PAUSE_S = 20  # between two scrubs, however much is deleted
+SCRUB_EVERY_S = 86_400  # without deletions; a deletion wakes the task earlier
+MIN_PAUSE_S = 20  # between two scrubs
 
 
 @asynccontextmanager
 async def run_background(relay: Relay) -> AsyncIterator[None]:
-    """Run worker and reconciler until the block ends, then let them finish."""
+    """Run the worker, the reconciler and maintenance until the block ends, then wait for them to stop."""
     await relay.db.write(events.adopt_restored)
     stop = asyncio.Event()
     tasks = [
@@ -61,7 +61,7 @@ async def _run_reconciler(relay: Relay, stop: asyncio.Event) -> None:
 
 
 async def _log_errors(part: str, work: Coroutine[Any, Any, object]) -> None:
-    """Do one piece of work; what goes wrong is logged, for the next time may do better."""
+    """Await `work` and log its errors instead of raising them; the caller repeats it later."""
     try:
         await work
     except UnavailableError as error:
@@ -71,7 +71,7 @@ async def _log_errors(part: str, work: Coroutine[Any, Any, object]) -> None:
 
 
 async def _run_periodically(stop: asyncio.Event, turn: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Take turns, which end with their own pause, until `stop`; the last one is cut short."""
+    """Call `turn` repeatedly until `stop` is set, then cancel the current call. Each call ends with a pause."""
     stopping = asyncio.create_task(stop.wait())
     while not stop.is_set():
         taking = asyncio.create_task(turn())

@@ -1,7 +1,7 @@
-"""Time in milliseconds since 1970 that never jumps: wall time read once, then carried on monotonically.
+"""Time in milliseconds since 1970. The wall clock is read once; the monotonic clock advances it.
 
-With PostgreSQL the wall time is the database's, so that all processes agree on leases whatever their own
-clocks say. A wall clock that is set back an hour under a running process changes nothing here.
+With PostgreSQL the wall clock is the database's, so all processes agree on when leases end. Setting back the
+machine's clock does not affect a running process.
 """
 
 import time
@@ -16,18 +16,18 @@ DAY_MS = 24 * HOUR_MS
 
 
 def steady_clock(wall_ms: int) -> Clock:
-    """A clock that reads `wall_ms` now and runs evenly from there."""
+    """Return a clock that reads `wall_ms` now and advances monotonically."""
     offset_ms = wall_ms - time.monotonic_ns() // 1_000_000
     return lambda: offset_ms + time.monotonic_ns() // 1_000_000
 
 
 def wall_ms() -> int:
-    """The machine's own wall time."""
+    """Return the machine's wall time in ms since 1970."""
     return time.time_ns() // 1_000_000
 
 
 def iso(at_ms: int | None) -> str | None:
-    """RFC 3339 in UTC with milliseconds and `Z`, as Soniox writes it."""
+    """Format a time as Soniox does: RFC 3339 in UTC with milliseconds and `Z`. None stays None."""
     if at_ms is None:
         return None
     return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,9 +1,8 @@
-"""Secrets: made, derived, compared, hashed and sealed. Pure but for the randomness of new ones.
+"""Secrets: generation, derivation, comparison, hashing, encryption and signatures. No I/O.
 
-Each job's webhook carries its own header value, derived from the master secret and the job's id, so that a
-leaked header forges one job at most. What must be read again (endpoint secrets, a caller's callback header) is
-sealed with a key derived from the same master secret; what need not be (API keys) is hashed. What a browser keeps
-for us (the dashboard's session) is signed with a third key derived from it.
+Each job's webhook has its own header value, derived from the master secret and the job's id, so a leaked header
+can forge webhooks of one job only. Endpoint secrets and callback headers are encrypted with a second derived
+key, and the dashboard's session is signed with a third. API keys are only hashed.
 """
 
 import base64
@@ -26,39 +25,40 @@ ENDPOINT_SECRET_PREFIX = "whsec_"  # noqa: S105  # the public prefix of Standard
 
 @dataclass(frozen=True)
 class SecretBox:
-    """The master secrets, current one first; the others are still accepted."""
+    """Encrypts, signs and derives with the master secrets: the current one first, then those still accepted."""
 
     master_secrets: Sequence[bytes] = field(repr=False)
 
     def webhook_secret(self, transcription_id: str) -> str:
-        """The header value Soniox is given for one job."""
+        """Return the header value that Soniox sends with one job's webhook."""
         return _derive(self.master_secrets[0], transcription_id).decode()
 
     def knows_webhook_secret(self, given: bytes, transcription_id: str) -> bool:
-        """Compare with every valid value in constant time; without a job, with the master secrets themselves.
+        """Return whether `given` is valid for the job, or is a master secret if `transcription_id` is empty.
 
-        How long a derived value is, everybody may know; how long a master secret is, nobody.
+        The comparison takes constant time. It also hides the length of a master secret; the length of a derived
+        value is public.
         """
         if transcription_id:
             derived = [_derive(master, transcription_id) for master in self.master_secrets]
-            matches = [hmac.compare_digest(given, value) for value in derived]  # all of them: no early exit
+            matches = [hmac.compare_digest(given, value) for value in derived]  # no early exit
         else:
             matches = [_same(given, master) for master in self.master_secrets]
         return any(matches)
 
     def encrypt(self, secret: str) -> str:
-        """Encrypt for the database."""
+        """Encrypt a secret for the database."""
         return self._fernets().encrypt(secret.encode()).decode()
 
     def decrypt(self, sealed: str) -> str:
-        """Decrypt. Raises ValueError when the master secret that sealed it is gone."""
+        """Decrypt a stored secret. Raises ValueError if its master secret is no longer set."""
         try:
             return self._fernets().decrypt(sealed.encode()).decode()
         except InvalidToken:
             raise ValueError("sealed with a master secret that is no longer set") from None
 
     def reencrypt(self, sealed: str) -> str | None:
-        """The same sealed with the current master secret; None when it is already, or when nobody can open it."""
+        """Re-encrypt with the current master secret. None if it is current already or cannot be decrypted."""
         try:
             SecretBox(self.master_secrets[:1]).decrypt(sealed)
         except ValueError:
@@ -67,11 +67,11 @@ class SecretBox:
         return None
 
     def sign(self, purpose: str, text: str) -> str:
-        """A signature that holds for this purpose only: for what browsers bring back to us."""
+        """Sign a text that a browser stores. The signature is valid for this purpose only."""
         return _sign(self.master_secrets[0], purpose, text)
 
     def knows_signature(self, purpose: str, text: str, given: str) -> bool:
-        """Compare with the signature of every master secret."""
+        """Return whether any master secret made the signature `given`."""
         matches = [_same(given.encode(), _sign(master, purpose, text).encode()) for master in self.master_secrets]
         return any(matches)
 
@@ -80,17 +80,17 @@ class SecretBox:
 
 
 def new_api_key() -> str:
-    """A key for a caller: 256 bits of chance behind a prefix that secret scanners can find."""
+    """Generate an API key: 256 random bits after a prefix that secret scanners can find."""
     return KEY_PREFIX + secrets.token_urlsafe(32)
 
 
 def hash_api_key(key: str) -> str:
-    """SHA-256 is enough: the key is chance, not a password."""
+    """Hash an API key with SHA-256, which is enough for a random key."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 def new_endpoint_secret() -> str:
-    """A secret of 32 bytes in the form Standard Webhooks gives them."""
+    """Generate a secret of 32 bytes in the format of Standard Webhooks."""
     return ENDPOINT_SECRET_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
@@ -100,7 +100,7 @@ def _derive(master: bytes, transcription_id: str) -> bytes:
     return _as_text(mac.digest())
 
 
-@cache  # beginning anew takes longer than all that follows
+@cache  # starting an HMAC takes longer than updating and finishing a copy
 def _started_hmac(master: bytes) -> hmac.HMAC:
     return hmac.new(master, DERIVATION, "sha256")
 
@@ -120,5 +120,5 @@ def _fernet(master: bytes) -> Fernet:
 
 
 def _same(given: bytes, valid: bytes) -> bool:
-    """Hash both sides first, so that not even the length shows in the time taken."""
+    """Compare in constant time. Both sides are hashed first, so the time does not reveal the length either."""
     return hmac.compare_digest(hashlib.sha256(given).digest(), hashlib.sha256(valid).digest())

@@ -37,7 +37,7 @@ class RelayError(Exception):
 
 
 class ConfigurationError(RelayError):
-    """The settings or the surroundings do not allow a start. `problems` has one line for each mistake."""
+    """The settings or the environment do not allow a start. `problems` has one line for each mistake."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__("; ".join(problems))
@@ -45,10 +45,10 @@ class ConfigurationError(RelayError):
 
 
 class CallerError(RelayError):
-    """The request cannot be honoured as it is.
+    """The request is refused.
 
-    `problems` are (location, message) or (location, message, kind); locations are dotted like Soniox's, such as
-    `body.payload.audio_url`, and kinds are its words, such as `missing`.
+    `problems` are tuples (location, message) or (location, message, kind). Locations are dotted as in Soniox's
+    errors, such as `body.payload.audio_url`; kinds are Soniox's terms, such as `missing`.
     """
 
     status_code: ClassVar[int] = 400
@@ -74,27 +74,27 @@ class InvalidRequestError(CallerError):
 
 
 class InvalidCursorError(CallerError):
-    """The cursor was not made by this relay."""
+    """This relay did not issue the cursor."""
 
     error_type = "invalid_cursor"
 
 
 class UnauthenticatedError(CallerError):
-    """No key, or one that is unknown or revoked."""
+    """The key is missing, unknown or revoked."""
 
     status_code = 401
     error_type = "unauthenticated"
 
 
 class PermissionDeniedError(CallerError):
-    """The key lacks the scope."""
+    """The key lacks the required scope."""
 
     status_code = 403
     error_type = "permission_denied"
 
 
 class NotFoundError(CallerError):
-    """The thing does not exist, or belongs to another key."""
+    """The object does not exist or belongs to another key."""
 
     status_code = 404
     error_type = "not_found"
@@ -108,49 +108,49 @@ class InvalidStateError(CallerError):
 
 
 class TooLargeError(CallerError):
-    """The body is over its limit."""
+    """The body exceeds its size limit."""
 
     status_code = 413
     error_type = "request_too_large"
 
 
 class UnsupportedMediaTypeError(CallerError):
-    """The body is of another kind than the route takes."""
+    """The route does not accept the body's content type."""
 
     status_code = 415
     error_type = "unsupported_media_type"
 
 
 class IdempotencyMismatchError(CallerError):
-    """The Idempotency-Key was used before with another body."""
+    """The idempotency key was used before with another request."""
 
     status_code = 422
     error_type = "idempotency_key_mismatch"
 
 
 class TooManyRequestsError(CallerError):
-    """The key has spent its rate."""
+    """The key or the address exceeds its rate limit."""
 
     status_code = 429
     error_type = "limit_exceeded"
 
 
 class UnavailableError(RelayError):
-    """Nothing was kept; the same request may be sent again."""
+    """Nothing was stored; the same request may be sent again."""
 
 
 class OverloadedError(UnavailableError):
-    """More writes are waiting than the queue may hold."""
+    """The queue of waiting writes is full."""
 
 
 class DatabaseDownError(UnavailableError):
-    """The database did not take the write."""
+    """The database does not answer."""
 
 
 class SonioxError(RelayError):
-    """What a call to Soniox came to.
+    """A call to Soniox failed.
 
-    `status_code` is None where no answer came. `error_type` and `message` are Soniox's own words.
+    `status_code` is None if there was no response. `error_type` and `message` are Soniox's own.
     """
 
     def __init__(
@@ -171,23 +171,23 @@ class SonioxError(RelayError):
 
 
 class SonioxUnreachableError(SonioxError):
-    """The call had no effect there."""
+    """The call had no effect at Soniox."""
 
 
 class SonioxOutcomeUnknownError(SonioxError):
-    """The call was sent and its effect is unknown."""
+    """The call was sent; whether it had an effect is unknown."""
 
 
 class SonioxRateLimitedError(SonioxError):
-    """Too many requests in the last minute."""
+    """Soniox received too many requests in the last minute."""
 
 
 class SonioxQuotaExceededError(SonioxError):
-    """A quota of stored or pending things is full."""
+    """A quota of stored objects or pending transcriptions is full."""
 
 
 class SonioxAuthError(SonioxError):
-    """The key is refused, lacks a permission, or its account has no money left."""
+    """Soniox refuses the API key, the key lacks a permission, or the account has no balance."""
 
 
 class SonioxNotFoundError(SonioxError):
@@ -195,8 +195,8 @@ class SonioxNotFoundError(SonioxError):
 
 
 class SonioxNotReadyError(SonioxError):
-    """The transcription's state does not allow this yet."""
+    """The transcription's state does not allow the call yet."""
 
 
 class SonioxRejectedError(SonioxError):
-    """Soniox says no, and will say so again."""
+    """Soniox rejects the request, and would reject it again."""

@@ -1,12 +1,12 @@
-"""The governor keeps the relay inside Soniox's quotas: work waits here, durable, instead of failing there.
+"""The governor keeps the relay within Soniox's quotas: jobs wait in the database instead of failing at Soniox.
 
-Room (pending, transcriptions, files) is counted from our own rows at the very claim (`store.room`), less what
-others hold at Soniox. Requests per minute are spent from a window of 60 s that all processes share; each share
-has a floor that the others leave alone, so that a sweep never starves a submission, nor a submission the
-clean-up.
+The quotas of pending jobs, transcriptions and files are checked when a job is claimed
+(`store.quotas.claim_submissions`): usage is counted from our own rows, and foreign usage lowers the limit. All
+processes share a rate window of 60 s. Some traffic classes have a reserved part of it, so that no class starves
+another.
 
-Trouble closes the gate: a rate limit for as long as Soniox asks, a refused key (401, 402, 403) or an outage
-until a probe comes through. While it is closed one request at a time goes out as the probe.
+A rate limit, a refused key (401, 402, 403) or an outage opens the circuit breaker. A rate limit keeps it open
+as long as Soniox asks; the others, until a probe succeeds. After each pause, one request at a time is a probe.
 """
 
 import asyncio
@@ -34,16 +34,17 @@ from service.store.quotas import Quotas, QuotaUsage
 
 log = structlog.get_logger(__name__)
 
-RESERVED = {"live": 0.0, "clean": 0.2, "sweep": 0.1}  # part of the budget that nobody else may use
-OUTAGE_AFTER = 12  # passing failures in a row
+# The part of the rate window that other traffic classes cannot use.
+RESERVED = {"live": 0.0, "clean": 0.2, "sweep": 0.1}
+OUTAGE_AFTER = 12  # consecutive failures without a usable response
 MAX_PROBE_WAIT_MS = 10_000
 RETRY_EVERY_S = 0.5
-BUSY_S = 0.01  # another process counts for so long at least
+BUSY_S = 0.01  # wait while another process holds the lock of the rate window
 
 
 @dataclass
 class Governor:
-    """Hands out permits for requests to Soniox and remembers why it does not."""
+    """Permits requests to Soniox, and knows why they are blocked when they are."""
 
     db: Database
     clock: Clock
@@ -51,36 +52,37 @@ class Governor:
     limits: Quotas
     rng: random.Random = field(default_factory=random.Random)
     key_probe_every_ms: int = 15_000
-    rate_pause_ms: int = 60_000  # when Soniox does not say how long
+    rate_pause_ms: int = 60_000  # if Soniox sends no Retry-After
     quota_pause_ms: int = 15_000
-    foreign_usage: QuotaUsage = field(
-        default_factory=lambda: QuotaUsage(0, 0, 0)
-    )  # what is not ours at Soniox, as last counted
-    quota_refusals: int = 0  # how often Soniox said that a quota is full
-    _reason: str | None = None  # why the gate is closed
-    _closed_until_ms: int = 0
-    _hard_block: bool = (
-        False  # a success does not open it before its time: Soniox said how long, or refused the key
-    )
-    _probe_until_ms: int = 0  # while a probe is out
-    _failures: int = 0  # in a row
+    # Usage at Soniox that is not this relay's, as last counted by the reconciler.
+    foreign_usage: QuotaUsage = field(default_factory=lambda: QuotaUsage(0, 0, 0))
+    quota_refusals: int = 0  # responses that report a full quota
+    _reason: str | None = None  # why requests are blocked; None if they are not
+    _closed_until_ms: int = 0  # no probe before this time
+    # A success does not end the block early: Soniox set its duration, or refused the key.
+    _hard_block: bool = False
+    _probe_until_ms: int = 0  # no second probe before this time
+    _failures: int = 0  # consecutive
     _quota_full_until_ms: int = 0
     _quota_full_reason: str = ""
 
     @property
     def quotas(self) -> Quotas:
-        """What is left to the relay."""
+        """The limits of this relay: the configured ones less foreign usage."""
         limits, others = self.limits, self.foreign_usage
         return Quotas(limits.pending, limits.transcriptions - others.transcriptions, limits.files - others.files)
 
     async def acquire(self, traffic_class: str) -> None:
-        """Wait until a request of `share` may be made; the request counts from now on."""
+        """Wait until a request of this traffic class is permitted, and count it in the rate window."""
         await self._wait_until_open()
-        while not (spent := await self.db.write(partial(self._spend, traffic_class=traffic_class))):  # noqa: ASYNC110  # the window moves by itself
+        while not (spent := await self.db.write(partial(self._spend, traffic_class=traffic_class))):  # noqa: ASYNC110  # only time frees it
             await asyncio.sleep(RETRY_EVERY_S if spent is False else BUSY_S)
 
     def _spend(self, session: Session, traffic_class: str) -> bool | None:
-        """Spend one request if the window still holds it; None while another process counts."""
+        """Count one request and return True if the rate window has room for it.
+
+        None if another process holds the lock.
+        """
         if not store_quotas.try_lock_rate_window(session):
             return None
         now_s = self.clock() // 1000
@@ -92,12 +94,12 @@ class Governor:
         return allowed
 
     def may_submit(self) -> bool:
-        """False while new work would only be refused. When a pause is over, the next job may be the probe."""
+        """Return whether a job may be submitted now. After a pause the next job may be the probe."""
         now_ms = self.clock()
         return now_ms >= self._quota_full_until_ms and (self._reason is None or self._may_probe(now_ms))
 
     def record_result(self, error: SonioxError | None) -> None:
-        """Learn from what a request came to; None for one that was answered as wished."""
+        """Update the circuit breaker with the result of a request. `error` is None for a success."""
         match error:
             case SonioxAuthError():
                 self._close(
@@ -118,11 +120,11 @@ class Governor:
                     self._quota_full_reason = error.message
 
     def blocked_reason(self) -> str | None:
-        """Why work is not going on as it could, for operators; None when it is."""
+        """Return why requests are blocked or a quota is full, for operators. None if neither is so."""
         return self._reason or (self._quota_full_reason if self.clock() < self._quota_full_until_ms else None)
 
     def _count_failure(self, error: SonioxError) -> None:
-        """Many in a row are an outage; one of a probe lets the next probe go after a short wait."""
+        """Count a failure. OUTAGE_AFTER in a row are an outage. After a failed probe, the next one waits."""
         self._failures += 1
         tries = max(0, self._failures - OUTAGE_AFTER)
         wait_ms = backoff_ms(tries, longest_ms=MAX_PROBE_WAIT_MS, rng=self.rng)
@@ -141,7 +143,7 @@ class Governor:
         telemetry.soniox_blocked.set(1)
 
     def _open(self) -> None:
-        """Unless the time for it has not come: an answer may belong to a request from before."""
+        """End the block. A hard block ends only after its time: the success may be of an earlier request."""
         self._failures = 0
         if self._hard_block and self.clock() < self._closed_until_ms:
             return
@@ -152,21 +154,21 @@ class Governor:
         telemetry.soniox_blocked.set(0)
 
     async def _wait_until_open(self) -> None:
-        """Wait while it is closed; when its time is over, the first to ask is the probe."""
+        """Wait while requests are blocked. After the pause, the first caller returns and is the probe."""
         while self._reason is not None:
             now_ms = self.clock()
             if self._may_probe(now_ms):
-                self._probe_until_ms = now_ms + MAX_PROBE_WAIT_MS  # one that never reports is replaced
+                self._probe_until_ms = now_ms + MAX_PROBE_WAIT_MS  # a probe without a result is replaced
                 return
             await asyncio.sleep(RETRY_EVERY_S)
 
     def _may_probe(self, now_ms: int) -> bool:
-        """The pause is over and no probe is out."""
+        """Return whether the pause is over and no probe is under way."""
         return now_ms >= max(self._closed_until_ms, self._probe_until_ms)
 
 
 def is_allowed(traffic_class: str, used: dict[str, int], limit: int) -> bool:
-    """One more request of `share` leaves the total within the limit and the floors of the others untouched."""
+    """Return whether one more request fits the limit and leaves the reserves of the other traffic classes."""
     kept = sum(
         max(0, int(limit * floor) - used.get(other, 0))
         for other, floor in RESERVED.items()

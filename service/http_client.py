@@ -1,4 +1,4 @@
-"""The Retry-After header. Pure."""
+"""Outgoing HTTP: httpx on aiohttp connections, with limits, address checks and parsing of `Retry-After`."""
 
 import asyncio
 import functools
@@ -23,7 +23,7 @@ from typing_extensions import override
 
 
 def retry_after_s(value: str | None, now: datetime, longest_s: float) -> float | None:
-    """Seconds for either form of a Retry-After header, at most `longest_s`; None for absent or garbage."""
+    """Parse a Retry-After header of either form to seconds, at most `longest_s`. None if absent or invalid."""
     text = (value or "").strip()
     if text.isascii() and text.isdigit():
         return min(float(text), longest_s)
@@ -37,40 +37,41 @@ def retry_after_s(value: str | None, now: datetime, longest_s: float) -> float |
 
 @dataclass(frozen=True)
 class RequestLimits:
-    """Bounds of one exchange, connecting and body included."""
+    """Limits of one request, including connecting and reading the body of the response."""
 
     deadline_s: float
     bytes: int
 
 
 USER_AGENT = "soniox-relay"
-AddressCheck = Callable[[str, str], None]  # (host, address): raises OSError for an address not to be connected to
+AddressCheck = Callable[[str, str], None]  # (host, address): raises OSError for a refused address
+# All that `send_request` raises. TimeoutError is an OSError.
 FAILURES = (
     httpx.HTTPError,
     httpx.InvalidURL,
     OSError,
     ValueError,
-)  # all of an exchange; TimeoutError is an OSError
+)
 NEVER_SENT = (httpx.ConnectError, httpx.UnsupportedProtocol, httpx.InvalidURL)
 
 
 class ResponseTooLargeError(ValueError):
-    """The answer has more bytes than its cap."""
+    """The response has more bytes than its limit."""
 
 
 class DisconnectedError(httpx.RemoteProtocolError):
-    """The connection was closed without an answer."""
+    """The server closed the connection without a response."""
 
 
 class NotHttpError(httpx.RemoteProtocolError):
-    """Something else than HTTP came back."""
+    """The response is not valid HTTP."""
 
 
 class HttpResponse(NamedTuple):
-    """What came back, read to its end and as it was sent, compressed or not."""
+    """A complete response. `content` is the body as sent: it is not decompressed."""
 
     status_code: int
-    headers: Mapping[str, str]  # whatever the case of the names
+    headers: Mapping[str, str]  # case-insensitive
     content: bytes
 
     @property
@@ -87,9 +88,9 @@ async def send_request(
     headers: Mapping[str, str] | None = None,
     body: bytes | AsyncIterable[bytes] | None = None,
 ) -> HttpResponse:
-    """Send and read at most `caps.bytes` of the answer; `headers` go before the client's own.
+    """Send a request and read at most `caps.bytes` of the response. `headers` override the client's own.
 
-    Raises one of FAILURES: TimeoutError past the deadline, TooLong past the byte cap.
+    Raises one of FAILURES: TimeoutError after the deadline, ResponseTooLargeError above the limit.
     """
     request = client.stream(method, url, headers=headers, content=body, extensions={"target": _target(url)})
     async with asyncio.timeout(caps.deadline_s), request as answer:
@@ -97,16 +98,19 @@ async def send_request(
 
 
 def not_sent(error: Exception) -> bool:
-    """True only when no connection came about, or there was no URL to connect to."""
+    """Return whether the request was certainly not sent: no connection was made, or the URL is invalid."""
     return isinstance(error, NEVER_SENT)
 
 
 def new_client(*, headers: dict[str, str], connections: int, vet: AddressCheck | None = None) -> httpx.AsyncClient:
-    """A client with at most so many connections, each to an address that `vet` let pass. Needs a running loop."""
+    """Create a client with at most `connections` connections, each to an address that `vet` accepts.
+
+    Needs a running event loop.
+    """
     connector = CheckedConnector(vet, connections) if vet else aiohttp.TCPConnector(limit=connections, ssl=_tls())
     session = aiohttp.ClientSession(
         connector=connector,
-        timeout=aiohttp.ClientTimeout(),  # none: `Caps` bound the whole
+        timeout=aiohttp.ClientTimeout(),  # none: RequestLimits bound the whole request
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         trust_env=False,
@@ -114,13 +118,13 @@ def new_client(*, headers: dict[str, str], connections: int, vet: AddressCheck |
     return httpx.AsyncClient(
         transport=Transport(session),
         headers=httpx.Headers({"Accept-Encoding": "identity", "User-Agent": USER_AGENT, **headers}, "utf-8"),
-        timeout=None,  # noqa: S113  # the same
+        timeout=None,  # noqa: S113  # as above
         trust_env=False,
     )
 
 
 class Transport(AiohttpTransport):
-    """aiohttp's connections, asked for exactly the target that `exchange` names, with httpx's errors."""
+    """Sends on aiohttp's connections the exact target that `send_request` sets, and raises httpx's errors."""
 
     def __init__(self, session: aiohttp.ClientSession) -> None:
         super().__init__(verify=_tls(), client=session)
@@ -141,12 +145,12 @@ class Transport(AiohttpTransport):
         return httpx.Response(answer.status, headers=headers, stream=AiohttpResponseStream(answer))
 
 
-UNUSED_EVENTS = frozenset({b"location", b"set-cookie"})  # httpx would read them, whoever wrote them
+UNUSED_EVENTS = frozenset({b"location", b"set-cookie"})  # httpx would interpret them
 
 
 @contextmanager
 def httpx_errors() -> Iterator[None]:
-    """Raise httpx's error for one of aiohttp's, which stays its cause."""
+    """Translate aiohttp's errors to httpx's. The original error is the cause."""
     try:
         yield
     except aiohttp.ClientError as error:
@@ -165,7 +169,7 @@ KINDS: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
 
 
 class CheckedConnector(aiohttp.TCPConnector):
-    """Asks about every address between resolving and connecting; literal addresses pass here too."""
+    """Checks every address after resolving and before connecting, literal addresses included."""
 
     def __init__(self, vet: AddressCheck, connections: int) -> None:
         self._own_resolver = ThreadedResolver(connections)
@@ -188,7 +192,7 @@ class CheckedConnector(aiohttp.TCPConnector):
 
 
 class ThreadedResolver(aiohttp.abc.AbstractResolver):
-    """The system's resolver, in as many threads as there may be connections."""
+    """The system's resolver, with one thread for each possible connection."""
 
     def __init__(self, threads: int) -> None:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="resolver")
@@ -220,18 +224,18 @@ IN_A_TARGET = "".join(map(chr, range(0x21, 0x7F)))
 
 @functools.cache
 def _tls() -> ssl.SSLContext:
-    """What the system trusts; reading it takes some 30 ms."""
+    """Load the system's trusted certificates. Cached: loading takes about 30 ms."""
     return ssl.create_default_context()
 
 
 def _target(url: str) -> bytes:
-    """Path and query, character by character; only what cannot stand in a request line is quoted."""
+    """Return path and query unchanged; only characters that a request line cannot contain are quoted."""
     given = BEFORE_TARGET.sub("", url, count=1).partition("#")[0]
     return quote(given if given.startswith("/") else f"/{given}", safe=IN_A_TARGET).encode()
 
 
 def _url_of(request: httpx.Request) -> yarl.URL:
-    """Host and port as httpx reads them, and a target that nobody rewrites."""
+    """Return a URL with httpx's host and port, and a target that aiohttp does not normalise."""
     url = request.url
     if not 0 <= (url.port or 0) < 2**16:
         raise httpx.InvalidURL("there is no such port")

@@ -56,12 +56,12 @@ MOVES: frozenset[tuple[Stage, Stage]] = frozenset(
 
 
 def sources_of(target: Stage) -> tuple[Stage, ...]:
-    """The stages from which `target` may be reached; every UPDATE of a stage is guarded with them."""
+    """Return the stages that may change to `target`. Every UPDATE of a stage has them as a condition."""
     return tuple(stage for stage in Stage if (stage, target) in MOVES)
 
 
 def soniox_status(stage: Stage, last_seen: str | None) -> SonioxStatus:
-    """One of Soniox's four words for our stage. `completed` only once the transcript is stored here."""
+    """Return Soniox's status for a stage. It is `completed` only once the transcript is stored here."""
     match stage:
         case Stage.COMPLETED:
             return "completed"
@@ -85,9 +85,9 @@ TRIPPED_AFTER = 5  # failures of a receiver in a row; from then on one delivery 
 
 
 def backoff_ms(tries: int, *, first_ms: int = 500, longest_ms: int = 10_000, rng: random.Random) -> int:
-    """Wait before try number `tries` + 1: doubling from `first_ms`, up to half of it added by chance.
+    """Return the wait in ms before try `tries` + 1. It doubles from `first_ms`, plus up to half as jitter.
 
-    It stays short, so that a backlog drains soon after an outage; the governor's gate bounds the calls during it.
+    It stays short, so that a backlog drains soon after an outage. The governor limits calls during an outage.
     """
     base = min(longest_ms, first_ms << min(tries, 20))
     return base + int(base * rng.random() / 2)

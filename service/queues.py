@@ -1,4 +1,4 @@
-"""Which rows are claimed how, and which step runs them: the table that ties the worker to the pipeline."""
+"""The queues of the worker: how each claims rows, and which step of the pipeline runs them."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -23,7 +23,7 @@ ClaimFunction = Callable[[Session, Claimant, int], Sequence[R]]
 
 
 def queues_of(relay: Relay) -> list[Queue]:
-    """All queues, in the order of the flow."""
+    """Return all queues, in the order of the pipeline."""
 
     def claim_submissions(session: Session, claimant: Claimant, limit: int) -> Sequence[Transcription]:
         return quotas.claim_submissions(session, relay.governor.quotas, claimant, limit)
@@ -54,7 +54,7 @@ def _no_transcription(_row: Recovery) -> str | None:
 
 
 def oldest_due(model: type[D]) -> ClaimFunction[D]:
-    """Claims rows of one table, the longest due first."""
+    """Return a function that claims rows of one table, the longest due first."""
 
     def take(session: Session, claimant: Claimant, limit: int) -> Sequence[D]:
         return claims.claim(session, model, claimant, limit=limit)

@@ -1,4 +1,4 @@
-"""Rate limits: a token bucket per API key, and per address for requests without a valid key."""
+"""Rate limits: a token bucket for each API key, and for each address without a valid key."""
 
 import hashlib
 import ipaddress
@@ -13,12 +13,12 @@ from typing import Any
 from service.errors import TooManyRequestsError
 
 WINDOW_S = 60
-MAX_BUCKETS = 10_000  # those that were not used for longest are forgotten: they are full again
+MAX_BUCKETS = 10_000  # the least recently used are dropped and start full when they return
 
 
 @dataclass
 class Bucket:
-    """What one key has left."""
+    """The remaining requests of one key."""
 
     tokens: float
     filled_at_s: float
@@ -26,7 +26,7 @@ class Bucket:
 
 @dataclass
 class RateLimiter:
-    """Buckets of `per_minute` requests; 0 means that there is no limit. `clock` gives seconds."""
+    """Buckets of `per_minute` requests; 0 means no limit. `clock` returns seconds."""
 
     per_minute: int
     clock: Callable[[], float] = time.monotonic
@@ -34,7 +34,10 @@ class RateLimiter:
 
 
 def acquire(limits: RateLimiter, key: str) -> tuple[dict[str, str], int]:
-    """Take one request from the bucket: the headers that tell, and the seconds to wait, 0 when it is granted."""
+    """Take one request from the bucket of `key`.
+
+    Returns the rate limit headers and the seconds to wait, which are 0 if the request is allowed.
+    """
     if not limits.per_minute:
         return {}, 0
     bucket = _refilled(limits, key)
@@ -45,14 +48,14 @@ def acquire(limits: RateLimiter, key: str) -> tuple[dict[str, str], int]:
 
 
 def release(limits: RateLimiter, key: str) -> None:
-    """Undo one `spend`."""
+    """Undo one `acquire`."""
     if limits.per_minute:
         bucket = _refilled(limits, key)
         bucket.tokens = min(limits.per_minute, bucket.tokens + 1)
 
 
 def headers_of(limits: RateLimiter, bucket: Bucket) -> dict[str, str]:
-    """`RateLimit-Policy` and `RateLimit`."""
+    """Return the headers `RateLimit-Policy` and `RateLimit`."""
     full_in_s = math.ceil((limits.per_minute - bucket.tokens) * WINDOW_S / limits.per_minute)
     return {
         "RateLimit-Policy": f'"key";q={limits.per_minute};w={WINDOW_S}',
@@ -72,12 +75,15 @@ def _refilled(limits: RateLimiter, key: str) -> Bucket:
     return bucket
 
 
-MAX_KNOWN_KEYS = 10_000  # keys
-IPV6_PREFIX_BITS = 64  # bits: one customer has at least as many addresses
+MAX_KNOWN_KEYS = 10_000
+IPV6_PREFIX_BITS = 64  # one customer has at least a network of this size
 
 
 class AnonymousRateLimiter:
-    """What addresses have left, and which keys need nothing of it; `per_minute` 0 means no limit."""
+    """Limits requests without a valid key for each address. `per_minute` 0 means no limit.
+
+    Keys that were valid recently are remembered and not counted.
+    """
 
     def __init__(self, per_minute: int) -> None:
         self._limits = RateLimiter(per_minute)
@@ -85,7 +91,10 @@ class AnonymousRateLimiter:
 
     @contextmanager
     def visit(self, address: str, key: str) -> Iterator[None]:
-        """Check a key inside this block. Raises TooManyRequestsError before it; what is raised inside counts."""
+        """Check a key inside this block. An exception inside counts as a request without a valid key.
+
+        Raises TooManyRequestsError before the block if the address is over its limit.
+        """
         digest = hashlib.sha256(key.encode()).digest()
         known = self._known.pop(digest, True) is None
         if not known and (wait_s := self.count(address)):
@@ -99,12 +108,15 @@ class AnonymousRateLimiter:
             release(self._limits, address)
 
     def count(self, address: str) -> int:
-        """Count one request of a stranger: the seconds to wait, 0 while there is something left."""
+        """Count one request without a valid key. Returns the seconds to wait, 0 if it is allowed."""
         return acquire(self._limits, address)[1]
 
 
 def address_of(scope: Mapping[str, Any]) -> str:
-    """Where a request comes from; of IPv6 the network. uvicorn has put a trusted proxy's word in place already."""
+    """Return the address of the client, or its network for IPv6.
+
+    uvicorn has already applied the headers of a trusted proxy.
+    """
     try:
         ip = ipaddress.ip_address((scope.get("client") or [""])[0])
     except ValueError:

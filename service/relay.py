@@ -1,4 +1,4 @@
-"""The parts of a running relay, put together once, and the leases that its process holds."""
+"""The components of one relay process, and the leases it holds."""
 
 import asyncio
 import os
@@ -23,37 +23,37 @@ from service.soniox.listing import Listing
 from service.store.quotas import Quotas
 from service.tracing import Traces, open_traces
 
-SENDING_MS = 1_000  # a request may still wait for a connection after the last look at the lease
+SENDING_MS = 1_000  # a request may still wait for a connection after the lease is checked
 
 
 class Leases:
-    """The ends of the leases of the rows under way, by row id."""
+    """When the leases of this process end, by row id."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._until_ms: dict[str, int] = {}
 
     def hold(self, row_id: str, until_ms: int) -> None:
-        """A claim came through."""
+        """Add the lease of a claimed row."""
         self._until_ms[row_id] = until_ms
 
     def renew(self, row_id: str, until_ms: int) -> None:
-        """The database prolonged it; nothing if the step is over meanwhile."""
+        """Extend a lease after the database renewed it. Does nothing if the step has ended."""
         if row_id in self._until_ms:
             self._until_ms[row_id] = until_ms
 
     def drop(self, row_id: str) -> None:
-        """The step is over."""
+        """Remove the lease of a step that has ended."""
         self._until_ms.pop(row_id, None)
 
     def holds(self, row_id: str) -> bool:
-        """True while nobody else can have claimed the row."""
+        """Return whether the lease is still valid, so that no other process can have claimed the row."""
         return self._clock() + SENDING_MS < self._until_ms.get(row_id, 0)
 
 
 @dataclass(frozen=True)
 class Relay:
-    """One process's share of the service."""
+    """The components of one process."""
 
     settings: Settings
     db: Database
@@ -63,16 +63,16 @@ class Relay:
     governor: Governor
     soniox: Soniox
     delivery_client: DeliveryClient
-    process_id: str  # who holds the leases of this process
-    leases: Leases  # what this process may still believe to hold
-    listing: Listing  # Soniox's own list, shared by those who look for something at the same time
+    process_id: str  # the holder of its leases in the database
+    leases: Leases
+    listing: Listing
     tracing: Traces
     rng: random.Random = field(default_factory=random.Random)
 
 
 @asynccontextmanager
 async def open_relay(settings: Settings) -> AsyncIterator[Relay]:
-    """Open the database and the clients; close them when the block ends."""
+    """Open the database and the clients, and close them when the block ends."""
     notifier = Notifier()
     async with (
         open_database(

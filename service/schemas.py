@@ -1,6 +1,6 @@
-"""The documents that leave the relay, each written down once: routes, events and OpenAPI share these models.
+"""The JSON documents that the relay sends. Routes, events and OpenAPI share these models.
 
-What belongs to one resource of the API alone is beside its routes in `service.api`.
+Models of a single resource are next to its routes in `service.api`.
 """
 
 from typing import Annotated, Any, Literal, Self
@@ -33,7 +33,7 @@ class Shown(Open):
 
     @classmethod
     def of(cls, row: Any, **more: Any) -> Self:
-        """The row as it is shown; `more` has the fields that are not in it, or not as they are shown."""
+        """Create the model from a row. `more` are fields that the row lacks or has in another form."""
         return cls(**{name: _read(row, name) for name in cls.model_fields if name not in more}, **more)
 
 
@@ -64,7 +64,7 @@ class Error(Open):
 def error_body(
     status_code: int, error_type: str, message: str, request_id: str, problems: Problems = ()
 ) -> dict[str, Any]:
-    """The document with these words."""
+    """Return the error document."""
     wrong = [
         Problem(error_type=kind[0] if kind else "value_error", location=location, message=text)
         for location, text, *kind in problems

@@ -1,4 +1,4 @@
-"""Serving: uvicorn with limits per connection, signals, an orderly stop."""
+"""The HTTP server: uvicorn with limits per connection, signal handling and a graceful shutdown."""
 
 import asyncio
 import resource
@@ -23,11 +23,11 @@ from service.relay import open_relay
 from service.settings import Settings
 
 BACKLOG = 2048
-FINISH_WITHIN_S = 3  # for requests under way; the worker may then take 5 s, and all of it 10
+FINISH_WITHIN_S = 3  # for requests under way; the worker may then take 5 s, and the whole shutdown 10 s
 
 
 async def serve_app(app: FastAPI, listener: socket.socket) -> None:
-    """Serve until SIGTERM or SIGINT. Raises what the application raises while it starts."""
+    """Serve until SIGTERM or SIGINT. Raises what the application's startup raises."""
     raise_file_limit()
     with listener:
         async with app.router.lifespan_context(app) as entered:
@@ -35,7 +35,7 @@ async def serve_app(app: FastAPI, listener: socket.socket) -> None:
             server = _server(app, state)
 
             def stop() -> None:
-                if "draining" in state:  # the sandbox has none
+                if "draining" in state:  # the sandbox does not have it
                     state["draining"].set()
                 server.should_exit = True
 
@@ -45,7 +45,7 @@ async def serve_app(app: FastAPI, listener: socket.socket) -> None:
 
 
 async def run_worker(settings: Settings, listener: socket.socket | None) -> None:
-    """Run the worker and the reconciler until SIGTERM or SIGINT; health and metrics are shown on `listener`."""
+    """Run the worker and the reconciler until SIGTERM or SIGINT. `listener` serves health and metrics."""
     stop = asyncio.Event()
     _on_stop(stop.set)
     with single_process_lock(settings):
@@ -77,7 +77,7 @@ def _server(app: FastAPI, state: Mapping[str, Any]) -> "_Server":
         app,
         http=TimeoutHttpProtocol,
         ws="none",
-        lifespan="off",  # entered by the caller, so that its errors reach him as they are
+        lifespan="off",  # the caller enters it, to get its errors unchanged
         log_config=None,
         access_log=False,
         server_header=False,
@@ -90,7 +90,7 @@ def _server(app: FastAPI, state: Mapping[str, Any]) -> "_Server":
 
 
 class _EnteredLifespan(LifespanOff):
-    """The lifespan that the caller has entered; its state goes to every request."""
+    """A lifespan that is already entered. Its state is added to every request."""
 
     def __init__(self, state: Mapping[str, Any], config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -104,7 +104,7 @@ def _on_stop(react: Callable[[], None]) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Without uvicorn's signal handlers, which raise the signal again in the end and spoil the exit code."""
+    """A server without uvicorn's signal handlers, which raise the signal again and so change the exit code."""
 
     @override
     @contextmanager
@@ -113,18 +113,20 @@ class _Server(uvicorn.Server):
 
 
 HEAD_TIMEOUT_S = 10.0
-READ_TIMEOUT_S = 60.0  # once the socket takes no more of an answer
-MAX_HEAD = 64 * 1024  # bytes, and what the socket brings with the last of them
+READ_TIMEOUT_S = 60.0  # for a client that stops reading the response
+MAX_HEAD = 64 * 1024  # bytes; checked before each read, so the last read may exceed it
 MAX_HEADERS = 100
 MAX_CONNECTIONS = 4096
-SPARE_FILES = 256  # for databases, logs and our own calls
+SPARE_FILES = 256  # for databases, logs and outgoing connections
 
 
 class TimeoutHttpProtocol(HttpToolsProtocol):
-    """One connection."""
+    """One connection, with timeouts for the head of a request and for reading the response."""
 
-    waiting: ClassVar[dict["TimeoutHttpProtocol", float]] = {}  # for a head, the longest first, and when it is due
-    sending: ClassVar[dict["TimeoutHttpProtocol", None]] = {}  # the rest of a body, the longest first
+    # Connections that wait for a head, the longest first, with their deadline.
+    waiting: ClassVar[dict["TimeoutHttpProtocol", float]] = {}
+    # Connections that receive a body, the longest first.
+    sending: ClassVar[dict["TimeoutHttpProtocol", None]] = {}
     most: ClassVar[int] = MAX_CONNECTIONS
 
     def __init__(self, *given: Any, **named: Any) -> None:
@@ -164,7 +166,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
     @override
     def on_header(self, name: bytes, value: bytes) -> None:
         if len(self.headers) >= MAX_HEADERS:
-            raise ValueError("too many headers")  # the parser stops, uvicorn answers 400 and closes
+            raise ValueError("too many headers")  # uvicorn then answers 400 and closes the connection
         super().on_header(name, value)
 
     @override
@@ -180,7 +182,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
 
     @override
     def on_response_complete(self) -> None:
-        """As in uvicorn, but for its timer: a new one for each request costs too much."""
+        """Do as uvicorn does, without its timer: a new timer for each request costs too much."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -192,9 +194,8 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
 
     @override
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._answered = (
-            cycle  # of requests in a pipeline uvicorn would tell only the last that its caller is gone
-        )
+        # uvicorn reports a lost connection only to the last of several pipelined requests.
+        self._answered = cycle
         super()._start_asgi_task(cycle, app)
 
     @override
@@ -208,7 +209,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         _cancel_timer(self._read_due)
 
     def give_up(self) -> None:
-        """Close; what was written has a while to be read."""
+        """Close the connection. The client has READ_TIMEOUT_S to read what was written."""
         self._leave_lines()
         if not self.transport.is_closing():
             self.transport.close()
@@ -220,7 +221,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         self.waiting[self] = self.loop.time() + HEAD_TIMEOUT_S
 
     def _look(self) -> None:
-        """Give up if the head is overdue, else look again when it may be."""
+        """Close the connection if the head is overdue, else check again at its deadline."""
         now_s = self.loop.time()
         due_s = self.waiting.get(self, now_s + HEAD_TIMEOUT_S)
         if due_s <= now_s:
@@ -233,12 +234,12 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         self.sending.pop(self, None)
 
     def _drops_a_body(self) -> bool:
-        """The answer was given before the body had ended; what still comes of it is thrown away."""
+        """Return whether the response is complete and the rest of the request's body is discarded."""
         return self.cycle is not None and self.cycle.more_body
 
 
 def raise_file_limit() -> None:
-    """Let this process open as many files as it may, and cap its connections below that."""
+    """Raise the limit of open files, and set the maximum of connections below it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2 * MAX_CONNECTIONS if hard == resource.RLIM_INFINITY else min(hard, 2 * MAX_CONNECTIONS)
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -248,7 +249,7 @@ def raise_file_limit() -> None:
 
 
 def _close_longest_waiting() -> None:
-    """Close who has kept us waiting longest; those whose request is being answered stay."""
+    """Close the connection that has waited longest for a request. Requests being answered are not affected."""
     for line in (TimeoutHttpProtocol.waiting, TimeoutHttpProtocol.sending):
         if line:
             next(iter(line)).give_up()

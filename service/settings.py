@@ -1,7 +1,7 @@
-"""Settings: the environment, then `.env`, then defaults. The only reader of the environment.
+"""Settings from the environment, then `.env`, then defaults. No other module reads the environment.
 
-Every secret may also be given as `NAME_FILE`, a path whose content is the secret. All mistakes are reported
-together and no value of a secret is ever repeated.
+Every secret may also be given as `NAME_FILE`, the path of a file that contains it. All mistakes are reported
+together, without the values of secrets.
 """
 
 import ipaddress
@@ -38,12 +38,12 @@ SHORTEST_SECRET = 24
 WEBHOOK_PATH = "/webhooks/soniox"
 LONGEST_WEBHOOK_URL = 256  # Soniox's limit for webhook_url, query string included
 LONGEST_WAIT_S = 366 * 86_400
-OF_COMMANDS = {"RELAY_URL"}  # what the command line reads beside the settings
+OF_COMMANDS = {"RELAY_URL"}  # read by the command line, not a setting
 PLACEHOLDERS = ("change-me", "changeme", "change_me", "your-", "your_", "<", "replace", "example", "placeholder")
 
 
 class Settings(BaseSettings):
-    """All settings, named as in the environment but in lower case; `_s` seconds, `_bytes` bytes."""
+    """All settings, named as in the environment but in lower case. `_s` are seconds, `_bytes` bytes."""
 
     model_config = SettingsConfigDict(
         frozen=True, extra="ignore", hide_input_in_errors=True, env_file=".env", env_ignore_empty=True
@@ -73,13 +73,13 @@ class Settings(BaseSettings):
     soniox_api_webhook_secret_previous: SecretStr | None = None
     public_base_url: str = ""
     database_url: str = Field("sqlite:///relay.db", repr=False)  # it may hold a password
-    relay_database_direct_url: str = Field("", repr=False)  # past a pooler that DATABASE_URL leads to
-    relay_database_connections: int = Field(10, ge=4)  # of one process, the one that listens not counted
-    host: str = Field("127.0.0.1", max_length=180)  # with it the webhook URL fits too
+    relay_database_direct_url: str = Field("", repr=False)  # bypasses the pooler of DATABASE_URL
+    relay_database_connections: int = Field(10, ge=4)  # per process, besides the one that listens
+    host: str = Field("127.0.0.1", max_length=180)  # keeps the webhook URL within its limit
     port: int = Field(8000, ge=0, le=65535)
     otel_exporter_otlp_endpoint: str = ""
     otel_service_name: str = "soniox-relay"
-    relay_worker_port: int | None = Field(None, ge=0, le=65535)  # None: a `worker` process listens nowhere
+    relay_worker_port: int | None = Field(None, ge=0, le=65535)  # None: a `worker` process does not listen
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
     relay_api_key: SecretStr | None = None
@@ -90,8 +90,8 @@ class Settings(BaseSettings):
     relay_max_transcriptions: int = Field(2000, ge=1)
     relay_max_files: int = Field(1000, ge=1)
     relay_max_requests_per_minute: int = Field(400, ge=10)
-    relay_key_requests_per_minute: int = Field(600_000, ge=0)  # of one caller's key; 0: no limit
-    relay_anonymous_requests_per_minute: int = Field(1200, ge=0)  # of one address without a key; 0: no limit
+    relay_key_requests_per_minute: int = Field(600_000, ge=0)  # per API key; 0: no limit
+    relay_anonymous_requests_per_minute: int = Field(1200, ge=0)  # per address without a key; 0: no limit
     relay_allowed_destinations: Annotated[tuple[str, ...], NoDecode] = ()
     relay_delivery_schedule_s: Annotated[tuple[float, ...], NoDecode] = (
         *(5, 30, 120, 600, 1800, 3600, 10800, 21600, 43200),
@@ -193,24 +193,24 @@ class Settings(BaseSettings):
     @field_validator("soniox_api_webhook_secret", "soniox_api_webhook_secret_previous", "relay_api_key")
     @classmethod
     def _is_a_secret_of_its_own(cls, value: SecretStr | None, others: ValidationInfo) -> SecretStr | None:
-        earlier = [others.data.get(name) for name in SECRETS]  # only those above it are in `data`
+        earlier = [others.data.get(name) for name in SECRETS]  # `data` has only the fields above
         if value is not None and value in earlier:
             raise ValueError("must differ from the other secrets")
         return value
 
     @property
     def base_url(self) -> str:
-        """Where others reach the relay, without a trailing slash."""
+        """The public URL of the relay, without a trailing slash."""
         return self.public_base_url or f"http://{self.host}:{self.port}"
 
     @property
     def soniox_url(self) -> str:
-        """Soniox's base URL with `/v1`, however it was given."""
+        """Soniox's base URL with `/v1`, whether or not the setting has it."""
         return self.soniox_api_base_url.removesuffix("/v1") + "/v1"
 
     @property
     def master_secrets(self) -> tuple[bytes, ...]:
-        """The webhook secrets, current one first."""
+        """The webhook secrets, the current one first."""
         given = (self.soniox_api_webhook_secret, self.soniox_api_webhook_secret_previous)
         return tuple(secret.get_secret_value().encode() for secret in given if secret)
 
@@ -221,38 +221,38 @@ class Settings(BaseSettings):
 
     @property
     def database_file(self) -> Path:
-        """SQLite's file."""
+        """The path of the SQLite file."""
         return Path(self.database_url.split("///", 1)[-1])
 
     @property
     def is_pooled(self) -> bool:
-        """True when DATABASE_URL leads to a pooler in transaction mode."""
+        """True when DATABASE_URL is a pooler in transaction mode."""
         return bool(self.relay_database_direct_url)
 
     @property
     def direct_url(self) -> str:
-        """The database itself, for what a pooler cannot pass on: LISTEN, and migrations."""
+        """The URL of the database without a pooler, for LISTEN and migrations."""
         return self.relay_database_direct_url or self.database_url
 
     @property
     def webhook_base(self) -> str:
-        """Where Soniox's webhooks come in."""
+        """The URL of the webhook route, without a query string."""
         return _webhook_url(self.base_url, "").partition("?")[0]
 
     def webhook_url(self, transcription_id: str) -> str:
-        """The URL Soniox is told to call for one transcription."""
+        """Return the webhook URL of one transcription."""
         return _webhook_url(self.base_url, transcription_id)
 
 
 @dataclass(frozen=True)
 class Unreadable:
-    """Stands in for a secret whose file cannot be read, so that this is listed with the other mistakes."""
+    """Placeholder for a secret whose file cannot be read, so that it is reported with the other mistakes."""
 
     reason: str
 
 
 class SecretFiles(PydanticBaseSettingsSource):
-    """Secrets, and the database's URL, given as `NAME_FILE`, in the environment or in `.env`."""
+    """Reads secrets and database URLs given as `NAME_FILE` in the environment or in `.env`."""
 
     @override
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
@@ -271,14 +271,17 @@ class SecretFiles(PydanticBaseSettingsSource):
 
 
 def misspelled() -> list[str]:
-    """Names in `.env` that look like our settings and are none; the environment may hold what others put there."""
+    """Return names in `.env` that look like settings but are unknown.
+
+    The environment is not checked: it may have variables of other programs.
+    """
     known = {name.upper() for name in Settings.model_fields} | {f"{name.upper()}_FILE" for name in FROM_FILES}
     ours = [name for name in dotenv_values(".env") if name.upper().startswith(("SONIOX_", "RELAY_"))]
     return [name for name in ours if name.upper() not in known | OF_COMMANDS]
 
 
 def load_settings() -> Settings:
-    """Read the settings. Raises ConfigurationError with one line for each mistake."""
+    """Read and validate the settings. Raises ConfigurationError with one line for each mistake."""
     try:
         return Settings()
     except ValidationError as error:
@@ -320,7 +323,7 @@ PASSWORD_IN_URL = re.compile(r"(://[^:/@]*:).*@|(?<=password=)[^&]*")
 
 
 def settings_in_force(settings: Settings) -> list[tuple[str, str, str]]:
-    """Name, value and source of every setting."""
+    """Return name, value and source of every setting, with secrets masked."""
     origins = _sources()
     return [
         (name.upper(), _shown(getattr(settings, name)), origins.get(name) or _default_source(name, settings))
@@ -329,7 +332,7 @@ def settings_in_force(settings: Settings) -> list[tuple[str, str, str]]:
 
 
 def _sources() -> dict[str, str]:
-    """The strongest source of each setting that any source gives."""
+    """Return the source in force of each setting that is not a default."""
     weakest_first = {
         "secret file": SecretFiles(Settings)(),
         ".env": DotEnvSettingsSource(Settings)(),
@@ -339,7 +342,7 @@ def _sources() -> dict[str, str]:
 
 
 def _default_source(name: str, settings: Settings) -> str:
-    """Of a setting that no source gives: its default holds, or the starting command has set it."""
+    """Return the source of a setting without one in `_sources`: its default, or the command line."""
     return "default" if getattr(settings, name) == Settings.model_fields[name].default else "command line"
 
 

@@ -1,4 +1,4 @@
-"""Logs and metrics: their names, their shape, and the rule that nothing secret gets in."""
+"""Metrics and log configuration. Neither contains secrets."""
 
 import logging
 import re
@@ -84,25 +84,25 @@ soniox_held = Gauge("relay_soniox_quota_used", "What the relay holds at Soniox."
 soniox_quota = Gauge("relay_soniox_quota_limit", "What it may hold there.", ["kind"], registry=REGISTRY)
 
 
-# PostgreSQL explains a broken constraint with the values of the row: up to the statement, or to the next error.
+# PostgreSQL reports a violated constraint with the row's values. They end at the statement or the next error.
 ROW_IN_AN_ERROR = re.compile(r"DETAIL: .*?(?=\n\[SQL: |\n\nThe above exception|\n\nDuring handling|\Z)", re.DOTALL)
 
 
 def _without_rows(_logger: Any, _method: str, line: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    """Leave the values of rows out of what is told of an error."""
+    """Remove the values of rows from the logged exception."""
     if text := line.get("exception"):
         line["exception"] = ROW_IN_AN_ERROR.sub("DETAIL: (left out)", text)
     return line
 
 
 def observe_soniox_call(operation: str, code: int | None, seconds: float) -> None:
-    """Count one request; `code` None is a call without an answer."""
+    """Count one request to Soniox. `code` is None if there was no response."""
     soniox_requests.labels(operation, str(code or "none")).inc()
     soniox_request_seconds.labels(operation).observe(seconds)
 
 
 def configure_logs(level: str, shape: Literal["console", "json"]) -> None:
-    """Send structlog's and the standard library's records to stderr in one shape."""
+    """Send the records of structlog and the standard library to stderr in one format."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

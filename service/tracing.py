@@ -1,7 +1,7 @@
-"""Traces (OpenTelemetry): one for each transcription, from the caller's request to its receivers.
+"""OpenTelemetry traces: one for each transcription, from the caller's request to the deliveries.
 
-Spans are recorded and sent when the extra `otel` is installed and OTEL_EXPORTER_OTLP_ENDPOINT is set. Without them
-OpenTelemetry's no-op tracer keeps the caller's trace context, a W3C `traceparent`, and passes it on all the same.
+Spans are exported if the extra `otel` is installed and OTEL_EXPORTER_OTLP_ENDPOINT is set. Otherwise the no-op
+tracer still passes on the caller's trace context, a W3C `traceparent`.
 """
 
 import re
@@ -18,16 +18,16 @@ log = structlog.get_logger(__name__)
 TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 Fact = str | int | None
-NANOS = 1_000_000  # of a millisecond
+NANOS = 1_000_000  # per millisecond
 
 
 def sane_traceparent(given: str | None) -> str | None:
-    """The header if it is well-formed; anything else is ignored, as the W3C asks."""
+    """Return the header if it is well-formed, else None. The W3C requires to ignore malformed headers."""
     return given if given and TRACEPARENT.fullmatch(given) else None
 
 
 def traceparent_of(span: Span) -> str | None:
-    """What calls made within the span carry; None when there is no trace."""
+    """Return the `traceparent` of calls made within the span. None if there is no trace."""
     context = span.get_span_context()
     if not context.is_valid:
         return None
@@ -35,12 +35,12 @@ def traceparent_of(span: Span) -> str | None:
 
 
 def attributes(**facts: Fact) -> dict[str, str | int]:
-    """Attributes of a span: ids and codes, never text or addresses of the caller's."""
+    """Return span attributes without None values. Pass only ids and codes, never a caller's text or URLs."""
     return {f"relay.{name}": value for name, value in facts.items() if value is not None}
 
 
 class Traces:
-    """Makes the spans of one process. `close` sends what is left; it may wait for the network."""
+    """Creates the spans of one process. `close` exports the remaining spans and may block on the network."""
 
     def __init__(self, tracer: Tracer | None = None, close: Callable[[], None] = lambda: None) -> None:
         self.tracer = tracer or NoOpTracer()
@@ -48,13 +48,13 @@ class Traces:
 
     @contextmanager
     def span(self, name: str, parent: str | None, kind: SpanKind, **facts: Fact) -> Iterator[Span]:
-        """A span of what is done in the block. `parent` is the traceparent it belongs to; None begins a trace."""
+        """Record the block as a span. `parent` is a traceparent; None starts a new trace."""
         with self.tracer.start_as_current_span(
             name,
             _context(parent),
             kind=kind,
             attributes=attributes(**facts),
-            record_exception=False,  # what an exception says may hold what must not leave
+            record_exception=False,  # the message may contain private data
             set_status_on_exception=False,
         ) as span:
             try:
@@ -65,7 +65,7 @@ class Traces:
                 raise
 
     def record(self, name: str, parent: str | None, from_ms: int, to_ms: int, **facts: Fact) -> None:
-        """A span of what went on between two moments."""
+        """Record a past span from its start and end in ms."""
         span = self.tracer.start_span(
             name, _context(parent), attributes=attributes(**facts), start_time=from_ms * NANOS
         )
@@ -73,7 +73,7 @@ class Traces:
 
 
 def open_traces(endpoint: str, service_name: str) -> Traces:
-    """Spans go to `endpoint` (OTLP over HTTP); to the empty one none. The caller closes them."""
+    """Export spans to `endpoint` (OTLP over HTTP), or none if it is empty. The caller calls `close`."""
     if not endpoint:
         return Traces()
     try:

@@ -1,7 +1,7 @@
-"""POST /webhooks/soniox: check the header, store the entry, answer.
+"""POST /webhooks/soniox: checks the header, stores an inbox entry, answers.
 
-The header is compared before a byte of the body is read; a stranger learns nothing, whatever is wrong. 200 means
-on disk. Unknown jobs are stored like known ones: a webhook may be earlier than our own commit.
+The header is checked before the body is read, and every failed check gets the same response. 200 means that the
+entry is committed. Unknown jobs are stored too: a webhook may arrive before our own commit.
 """
 
 import time
@@ -24,19 +24,19 @@ from service.store.inbox import InboxEntry
 log = structlog.get_logger(__name__)
 
 MAX_STATUS_LENGTH = 64  # characters
-MAX_QUERY_LENGTH = 200  # bytes kept of what a stranger may have put into the URL
+MAX_QUERY_LENGTH = 200  # bytes kept of a query string that anyone may have sent
 RECENT_CALLS = 200
 
 
 class WebhookPayload(msgspec.Struct):
-    """What Soniox sends."""
+    """The body of Soniox's webhook."""
 
     id: str
     status: str
 
 
 class RecentCall(NamedTuple):
-    """One call, refused ones too: what followed `?` in its URL, what we answered, and after how long."""
+    """One call of the webhook route, refused or not. `query` is the query string, cut to MAX_QUERY_LENGTH."""
 
     at_ms: int
     query: bytes
@@ -45,7 +45,7 @@ class RecentCall(NamedTuple):
 
     @property
     def job(self) -> str:
-        """The transcription it names; empty for none."""
+        """The transcription id in the query string, or an empty string."""
         return (parse_qs(self.query.decode("latin-1")).get("job") or [""])[0]
 
 
@@ -54,12 +54,12 @@ payloads = msgspec.json.Decoder(WebhookPayload)
 
 
 def recent_calls() -> RecentCalls:
-    """The last calls of this process, in memory: they answer the question why nothing gets into the inbox."""
+    """Create the in-memory list of this process's last calls, which shows why webhooks are refused."""
     return deque(maxlen=RECENT_CALLS)
 
 
 async def receive(request: Request) -> Response:
-    """Answer one call, and remember it. Body limits and metrics are the middleware's."""
+    """Answer one call and add it to the recent calls. The middleware limits the body and counts metrics."""
     began_s, now_ms = time.perf_counter(), request.state.relay.clock()
     status_code = 200
     try:
@@ -75,7 +75,7 @@ async def receive(request: Request) -> Response:
 
 
 async def _store(request: Request, now_ms: int) -> None:
-    """Raises CallerError, HTTPException and UnavailableError; returns once the entry is on disk."""
+    """Store the entry; returns after the commit. Raises CallerError, HTTPException and UnavailableError."""
     relay: Relay = request.state.relay
     job = _authenticated_job(request, relay)
     payload = _payload(await request.body())
@@ -88,11 +88,11 @@ async def _store(request: Request, now_ms: int) -> None:
 
 
 def _authenticated_job(request: Request, relay: Relay) -> str:
-    """The job that is named, or nothing for one that the relay did not create. Raises UnauthenticatedError.
+    """Return the job in the query string, or "" for a transcription the relay did not create.
 
-    The refusal is the same for an unknown job, a wrong header and any body, however often. It counts among the
-    guesses of its address, which are refused elsewhere; here a 429 would spare nothing, since the header was
-    compared already, and would hide a secret that is set wrongly behind the words of a full quota.
+    Raises UnauthenticatedError, the same for an unknown job and a wrong header. The rate limiter counts the
+    refusal for its address but does not answer 429 here: the header is compared already, and a 429 would hide a
+    wrong secret.
     """
     job = request.query_params.get("job", "")
     given = request.headers.get(relay.settings.soniox_api_webhook_header, "").encode("latin-1")
@@ -103,7 +103,7 @@ def _authenticated_job(request: Request, relay: Relay) -> str:
 
 
 def _payload(body: bytes) -> WebhookPayload:
-    """Raises InvalidRequestError."""
+    """Decode the body. Raises InvalidRequestError."""
     try:
         payload = payloads.decode(body)
     except (msgspec.MsgspecError, ValueError):

@@ -1,9 +1,9 @@
-"""The worker: claims due rows and runs the matching step, queue by queue. It knows no vendor.
+"""The worker: claims due rows of each queue and runs its step. It has no code for Soniox.
 
-Each queue keeps as many steps running as it may. It sleeps until somebody rings, until the next row becomes due
-(asked when none was), or for a slow poll at most, which is the net under the other two. A queue that was idle
-claims at once, a busy one lets rings come together. Leases are short and renewed while a step runs; a step that
-ends in an unforeseen error has its row put aside for a while, so that one bad row stops nobody.
+Each queue runs steps up to its concurrency. It sleeps until it is notified, until the next row is due, or for a
+poll interval, which covers lost notifications. An idle queue claims immediately; a busy one combines several
+notifications. Leases are short and renewed while a step runs. After an unexpected error the row is postponed,
+so that one bad row does not block the queue.
 """
 
 import asyncio
@@ -29,9 +29,9 @@ log = structlog.get_logger(__name__)
 
 LEASE_MS = 20_000
 RENEW_EVERY_S = 5.0
-POLL_EVERY_S = 1.0  # for what no ring tells of: leases that ended, room that others made, an endpoint's rate
-IDLE_POLL_S = 5.0  # when nothing is due at all: only rings that were lost
-BATCHING_S = 0.02  # between two claims of a queue: under load one claim serves several rings
+POLL_EVERY_S = 1.0  # for changes without a notification: ended leases, room at Soniox, an endpoint's rate limit
+IDLE_POLL_S = 5.0  # when nothing is due: only for lost notifications
+BATCHING_S = 0.02  # between two claims of a queue: under load one claim serves several notifications
 STOP_WITHIN_S = 5.0
 
 Turn = Callable[[], Awaitable[None]]
@@ -40,19 +40,19 @@ Claim = Callable[[Session, Claimant, int], Sequence[Any]]
 
 @dataclass(frozen=True)
 class Queue:
-    """One kind of work: how to claim its rows and what to do with one."""
+    """One kind of work: how its rows are claimed, and the step that processes one."""
 
     name: str
     model: type[QueueColumns]
-    claim: Claim  # takes a session, who claims, and how many rows at most
+    claim: Claim  # (session, claimant, limit)
     step: Callable[[Relay, Any], Awaitable[None]]
     concurrency: int
-    transcription_id_of: Callable[[Any], str | None]  # the transcription that a row is about, for the log
+    transcription_id_of: Callable[[Any], str | None]  # for the log
     is_enabled: Callable[[], bool] = lambda: True
 
 
 class _Claimed(NamedTuple):
-    """What came of filling a queue: whether there was anything, and when the next row becomes due."""
+    """The result of a claim: whether it found rows, and when the next row is due."""
 
     any: bool
     next_due_ms: int | None
@@ -60,18 +60,18 @@ class _Claimed(NamedTuple):
 
 @dataclass
 class Worker:
-    """Runs queues until told to stop."""
+    """Runs the steps of all queues."""
 
     relay: Relay
     queues: Sequence[Queue]
     _running: dict[asyncio.Task[None], tuple[Queue, Any]] = field(default_factory=dict)
-    _busy: Counter[str] = field(default_factory=Counter)  # steps that run, by queue
-    _timed_out: set[str] = field(default_factory=set)  # queues that woke last because their time was over
+    _busy: Counter[str] = field(default_factory=Counter)  # running steps by queue
+    _timed_out: set[str] = field(default_factory=set)  # queues whose last sleep ended without a notification
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until `stop` is set, then finish or give back what is under way."""
+        """Run until `stop` is set, then finish the running steps or release their rows."""
         if self.relay.db.is_sqlite:
-            await self._release(None)  # the only process: whoever held a lease is dead
+            await self._release(None)  # SQLite has one process: all leases are left from before a restart
         turns: dict[str, Turn] = {queue.name: functools.partial(self._poll, queue) for queue in self.queues}
         turns["leases"] = self._heartbeat
         loops = [asyncio.create_task(self._supervise(part, turn), name=part) for part, turn in turns.items()]
@@ -82,7 +82,7 @@ class Worker:
         await self._drain()
 
     async def _supervise(self, part: str, turn: Turn) -> None:
-        """Take turns, whatever happens: a fault costs a pause, never the loop."""
+        """Call `turn` forever. An error is logged and followed by a pause."""
         while True:
             try:
                 await turn()
@@ -107,13 +107,13 @@ class Worker:
         (self._timed_out.discard if notified else self._timed_out.add)(queue.name)
 
     async def _is_idle(self, queue: Queue) -> bool:
-        """Nothing waits for its turn. Asked in quiet times only: it passes all that was just done in the index."""
+        """Return whether no row is due. Slow after busy times: it scans recently finished rows in the index."""
         return not await self.relay.db.read(
             lambda session: claims.is_any_due(session, queue.model, self.relay.clock())
         )
 
     async def _claim_rows(self, queue: Queue) -> _Claimed:
-        """Claim as long as there is both work and a free hand; a full queue is woken by its own steps."""
+        """Claim rows while rows are due and slots are free. A full queue wakes when one of its steps ends."""
         any_found = False
         while (free := queue.concurrency - self._busy[queue.name]) > 0 and queue.is_enabled():
             claimant = Claimant(self.relay.process_id, self.relay.clock(), LEASE_MS)
@@ -134,9 +134,7 @@ class Worker:
         task.add_done_callback(self._on_done)
 
     async def _run_step(self, queue: Queue, row: Any) -> None:
-        structlog.contextvars.bind_contextvars(
-            queue=queue.name, job_id=queue.transcription_id_of(row)
-        )  # for this task alone
+        structlog.contextvars.bind_contextvars(queue=queue.name, job_id=queue.transcription_id_of(row))
         try:
             await queue.step(self.relay, row)
         except UnavailableError as error:
@@ -147,7 +145,7 @@ class Worker:
             await self._postpone_failed(queue, row, error)
 
     def _on_done(self, task: asyncio.Task[None]) -> None:
-        """Wake the queue, once the task no longer counts: at once if it was full, else when others went first."""
+        """Free the slot and wake the queue: immediately if it was full, else after BATCHING_S."""
         queue, row = self._running.pop(task)
         was_full = self._busy[queue.name] == queue.concurrency
         self._busy[queue.name] -= 1
@@ -169,7 +167,7 @@ class Worker:
             log.warning("postpone_failed", row_id=row.id)
 
     async def _heartbeat(self) -> None:
-        """Renew the leases of what is under way, and give a sign of life."""
+        """Renew the leases of running steps, and record a heartbeat."""
         now_ms = self.relay.clock()
         until_ms = now_ms + LEASE_MS
         said = {"running": len(self._running), "trouble": self.relay.governor.blocked_reason()}
@@ -184,14 +182,14 @@ class Worker:
         await asyncio.sleep(RENEW_EVERY_S)
 
     def _held(self) -> dict[type[QueueColumns], list[tuple[str, int]]]:
-        """Id and fence of each row under way."""
+        """Return id and fence of the row of each running step."""
         held: dict[type[QueueColumns], list[tuple[str, int]]] = {}
         for queue, row in self._running.values():
             held.setdefault(queue.model, []).append((row.id, row.fence))
         return held
 
     async def _drain(self) -> None:
-        """Let steps end for a moment, then drop them: their rows go back at once."""
+        """Wait up to STOP_WITHIN_S for running steps, then cancel them and release their rows."""
         if self._running:
             await asyncio.wait(list(self._running), timeout=STOP_WITHIN_S)
         for task in list(self._running):
@@ -200,7 +198,7 @@ class Worker:
         await self._release(self.relay.process_id)
 
     async def _release(self, worker: str | None) -> None:
-        """End the leases of `worker`, or of all workers for None."""
+        """End the leases of `worker`, or of all workers if it is None."""
         now_ms = self.relay.clock()
         try:
             for queue in self.queues:
@@ -211,6 +209,6 @@ class Worker:
 
 
 def _claim(session: Session, queue: Queue, claimant: Claimant, free: int) -> tuple[Sequence[Any], int | None]:
-    """Rows for so many free hands; if there is none, when the next one becomes due."""
+    """Claim up to `free` rows. If there are none, also return when the next one is due."""
     rows = queue.claim(session, claimant, free)
     return rows, None if rows else claims.next_due_ms(session, queue.model, claimant.now_ms)

@@ -1,1 +1,1 @@
-"""The way out: one guarded, signed POST to a receiver, and what its answer means."""
+"""Deliveries to receivers: a signed POST with address checks, and the meaning of the response."""

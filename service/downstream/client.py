@@ -1,7 +1,7 @@
-"""Send one POST and say what came of it. The outcome is a value; a receiver cannot make this raise.
+"""Sends one POST to a receiver and returns its outcome. A failure of the receiver never raises.
 
-Standard Webhooks decides: 2xx is delivered, everything else is tried again later, 410 means that the receiver
-wants no more. `Retry-After` on 429 and 503 is never undercut.
+As Standard Webhooks defines it, 2xx is delivered, 410 means that the receiver wants no more, and anything else
+is retried later. `Retry-After` on 429 and 503 is the shortest wait.
 """
 
 import socket
@@ -24,15 +24,15 @@ from service.http_client import (
     send_request,
 )
 
-MAX_RESPONSE = 64 * 1024  # bytes read of an answer; more counts as a broken receiver
-KEPT_RESPONSE = 1024  # bytes of it that are stored
+MAX_RESPONSE = 64 * 1024  # bytes; a longer response counts as a failure
+KEPT_RESPONSE = 1024  # bytes of the response that are stored
 MAX_RETRY_AFTER_S = 24 * 3600
-CONNECTIONS = 300  # more than the notify lane has hands
+CONNECTIONS = 300  # more than the concurrency of the queue `notify`
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one try came to; `answer` is the first bytes, whatever they are."""
+    """The outcome of one attempt. `answer` has the first bytes of the response."""
 
     status_code: int | None
     error: str | None
@@ -50,7 +50,7 @@ class Outcome:
 
 
 class DeliveryClient:
-    """The client for receivers: guarded, bounded, without redirects and without cookies."""
+    """The HTTP client for receivers: checks addresses, limits time and size, follows no redirects."""
 
     def __init__(self, guard: AddressGuard, deadline_s: float) -> None:
         self.guard = guard
@@ -60,13 +60,13 @@ class DeliveryClient:
         self._caps = RequestLimits(deadline_s=deadline_s, bytes=MAX_RESPONSE)
 
     async def post(self, message: Message) -> Outcome:
-        """One try."""
+        """Send the message once."""
         started = time.monotonic()
         try:
             answer = await send_request(
                 self._http, "POST", message.url, self._caps, headers=message.headers, body=message.body
             )
-        except Exception as error:  # noqa: BLE001  # whatever a receiver does is an outcome, never our failure
+        except Exception as error:  # noqa: BLE001  # any failure of a receiver is an outcome
             return Outcome(None, explain(error), _elapsed_ms(started))
         hint = answer.headers.get("retry-after") if answer.status_code in {429, 503} else None
         return Outcome(
@@ -96,7 +96,7 @@ REASONS: tuple[tuple[type[BaseException], str], ...] = (
 
 
 def explain(error: BaseException) -> str:
-    """One line for operators, without the URL, which may carry a secret."""
+    """Describe an error in one line, without the URL, which may contain a secret."""
     causes = list(_causes(error))
     for kind, reason in REASONS:
         if any(isinstance(cause, kind) for cause in causes):

@@ -1,4 +1,4 @@
-"""What is sent to an endpoint: the bytes of the event, signed now, with the endpoint's own headers."""
+"""Messages to endpoints: the event's bytes, a fresh signature and the endpoint's own headers."""
 
 import base64
 import hmac
@@ -12,13 +12,13 @@ import msgspec
 from service.crypto import SecretBox
 
 MAX_HEADERS = 20
-MAX_NAME = 256  # as Soniox takes for the header of its webhooks
+MAX_NAME = 256  # Soniox's limit for the header of its webhooks
 MAX_VALUE = 2048
 
 NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)  # RFC 9110: a token
 VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?", re.ASCII)
 
-# The relay sets these, or HTTP does, or they would change where a request ends or how it is read.
+# Set by the relay or by HTTP, or able to change the routing or framing of a request.
 FORBIDDEN = frozenset(
     (
         *("accept-encoding", "connection", "content-encoding", "content-length", "content-type", "expect"),
@@ -30,7 +30,7 @@ FORBIDDEN_PREFIXES = ("webhook-", "proxy-", "sec-")
 
 
 def header_mistakes(headers: Mapping[str, str]) -> list[str]:
-    """One line for each mistake, without repeating a value."""
+    """Return one line for each mistake, without the values."""
     found = [f"at most {MAX_HEADERS} headers are allowed"] if len(headers) > MAX_HEADERS else []
     if len({name.lower() for name in headers}) < len(headers):
         found.append("a header is named twice; case makes no difference")
@@ -51,7 +51,10 @@ def _header_mistake(name: str, value: str) -> str | None:
 
 
 def signed_headers(event_id: str, at_s: int, body: bytes, secrets: list[str]) -> dict[str, str]:
-    """The three headers; one signature for each of `secrets` (`whsec_...`), so that a rotation has no gap."""
+    """Return the three headers of Standard Webhooks, with a signature for each of `secrets` (`whsec_...`).
+
+    Several secrets are valid during a rotation.
+    """
     signatures = " ".join(_signature(event_id, at_s, body, secret) for secret in secrets)
     return {"webhook-id": event_id, "webhook-timestamp": str(at_s), "webhook-signature": signatures}
 
@@ -64,7 +67,7 @@ def _signature(event_id: str, at_s: int, body: bytes, secret: str) -> str:
 
 @dataclass(frozen=True)
 class Message:
-    """One POST, ready to go."""
+    """One POST to a receiver."""
 
     url: str
     headers: dict[str, str]
@@ -72,7 +75,7 @@ class Message:
 
 
 class Destination(Protocol):
-    """What an endpoint's row, or a row that carries it, tells."""
+    """The columns of an endpoint that a message needs."""
 
     @property
     def url(self) -> str | None: ...
@@ -87,20 +90,23 @@ class Destination(Protocol):
 def build_message(
     destination: Destination, secret_box: SecretBox, event_id: str, body: bytes, at_ms: int
 ) -> Message:
-    """Sign with every secret that is valid at `at_ms`. Raises ValueError when a secret cannot be opened."""
+    """Build the message, signed with every secret valid at `at_ms`.
+
+    Raises ValueError if a secret or a header cannot be decrypted.
+    """
     secrets = [secret_box.decrypt(sealed) for sealed in valid_secrets(destination, at_ms)]
     headers = {**own_headers(destination, secret_box), **signed_headers(event_id, at_ms // 1000, body, secrets)}
     return Message(destination.url or "", headers, body)
 
 
 def valid_secrets(destination: Destination, at_ms: int) -> list[str]:
-    """Sealed, the current one first, then those replaced not long ago."""
+    """Return the encrypted secrets: the current one, then replaced ones that are still valid."""
     past = [old["sealed"] for old in destination.previous_secrets or () if old["until_ms"] > at_ms]
     return [destination.secret_encrypted or "", *past]
 
 
 def own_headers(destination: Destination, secret_box: SecretBox) -> dict[str, str]:
-    """The caller's own headers."""
+    """Return the headers that the caller set for the endpoint."""
     if not destination.headers_encrypted:
         return {}
     return msgspec.json.decode(secret_box.decrypt(destination.headers_encrypted), type=dict[str, str])

@@ -1,8 +1,8 @@
-"""What follows from one try: delivered, when to try again, or not at all. Pure.
+"""The retry policy: what follows from one attempt. No I/O.
 
-With n waits in the schedule there are n + 1 tries, the first one at once. Jitter is only ever added, and a
-`Retry-After` is never undercut. An endpoint that asks for no more (410), or has done nothing but fail for
-DISABLE_AFTER_MS, is disabled; what was on its way is then held, not given up.
+A schedule with n waits gives n + 1 tries, the first one immediately. Jitter only lengthens a wait, and
+`Retry-After` is the shortest wait. An endpoint that answers 410, or has only failed for DISABLE_AFTER_MS, is
+disabled; its pending deliveries are held.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from service.clock import DAY_MS
 from service.downstream.client import Outcome
 from service.lifecycle import TRIPPED_AFTER, DeliveryStatus
 
-JITTER = 0.1  # at most this share of a wait is added
+JITTER = 0.1  # at most this part of a wait is added
 DISABLE_AFTER_MS = 5 * DAY_MS
 INITIAL_PAUSE_MS = 1_000
 MAX_PAUSE_MS = 60_000
@@ -21,7 +21,7 @@ MAX_DOUBLINGS = 10
 
 @dataclass(frozen=True)
 class DeliveryHistory:
-    """What went before: tries of this delivery; failures in a row of its receiver, and since when."""
+    """Earlier tries of the delivery, and consecutive failures of its receiver."""
 
     tries: int
     failures: int
@@ -31,7 +31,7 @@ class DeliveryHistory:
 
 @dataclass(frozen=True)
 class RetryDecision:
-    """What the delivery becomes, when it is due again, and what it means for its receiver."""
+    """The new status and due time, the receiver's circuit breaker, and why to disable its endpoint."""
 
     status: DeliveryStatus
     due_at_ms: int | None = None
@@ -42,7 +42,7 @@ class RetryDecision:
 def decide(
     outcome: Outcome, past: DeliveryHistory, *, ended_ms: int, schedule: Sequence[float], chance: float
 ) -> RetryDecision:
-    """Decide. `chance` is between 0 and 1, `schedule` has the waits between tries in seconds."""
+    """Decide what follows. `chance` (0 to 1) scales the jitter; `schedule` has the waits in seconds."""
     if outcome.delivered:
         return RetryDecision(DeliveryStatus.DELIVERED)
     if reason := _disable_reason(outcome, past, ended_ms):
@@ -69,11 +69,11 @@ def _disable_reason(outcome: Outcome, past: DeliveryHistory, ended_ms: int) -> s
 
 
 def _circuit_open(past: DeliveryHistory, ended_ms: int, asked_ms: int, wait_ms: int | None) -> int | None:
-    """Until when nothing at all is sent to this receiver.
+    """Return until when the circuit breaker stops all deliveries to this receiver, or None.
 
-    After some failures in a row it is left alone for longer and longer, but never beyond the next try of the
-    delivery that failed: a receiver with a single delivery is not slowed down. What it asks for itself holds for
-    its other deliveries too, up to LONGEST_PAUSE_MS.
+    After TRIPPED_AFTER consecutive failures the pause doubles each time, but never exceeds the failed
+    delivery's wait: a receiver with a single delivery is not slowed down. A `Retry-After` also pauses the
+    receiver's other deliveries, up to MAX_PAUSE_MS.
     """
     pause_ms = min(asked_ms, MAX_PAUSE_MS)
     if past.failures + 1 >= TRIPPED_AFTER:

@@ -1,8 +1,8 @@
-"""Which addresses the relay may connect to: public ones, and those that the operator allowed.
+"""Protection against SSRF: deliveries go only to public addresses and to those the operator allows.
 
-`http_client` asks the guard while it connects, so the address that was vetted is the one connected to and a name
-that changes its answer gains nothing. What is not known to be public is refused: of IPv6 only global
-unicast passes, and an IPv6 address that carries an IPv4 one (IPv4-mapped, NAT64, ISATAP) is judged by that.
+`http_client` checks the address while it connects, so a DNS name that changes its address does not bypass the
+check. Addresses not known to be public are refused: of IPv6 only global unicast is allowed, and an IPv6 address
+that embeds an IPv4 address (IPv4-mapped, NAT64, ISATAP) is checked as that one.
 """
 
 import ipaddress
@@ -14,7 +14,7 @@ import httpx
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# IANA's special-purpose registries, and Azure's and Oracle's addresses for the machine itself.
+# IANA's special-purpose registries, and the metadata addresses of Azure and Oracle.
 REFUSED = tuple(
     ipaddress.ip_network(text)
     for text in (
@@ -32,11 +32,11 @@ HINT = "RELAY_ALLOWED_DESTINATIONS"
 
 
 class AddressRefusedError(OSError):
-    """The destination's address is not one the relay may connect to."""
+    """The relay may not connect to the address."""
 
 
 class AddressGuard:
-    """Vets hosts and addresses. `allowed` are host names, addresses and CIDRs, as in the settings."""
+    """Checks hosts and addresses. `allowed` has host names, addresses and CIDR networks, as in the settings."""
 
     def __init__(self, allowed: Sequence[str]) -> None:
         self._networks: list[Network] = []
@@ -48,16 +48,16 @@ class AddressGuard:
                 self._hosts.add(_plain(entry))
 
     def vet(self, host: str, address: str) -> None:
-        """Raise Refused unless `address`, to which `host` resolved, may be connected to."""
+        """Raise AddressRefusedError unless the relay may connect to `address`, to which `host` resolved."""
         if _plain(host) in self._hosts:
             return
         if not self._may_connect(ipaddress.ip_address(address)):
             raise AddressRefusedError(f"{host} is at an address that is not public; {HINT} can allow it")
 
     def vet_url(self, url: str) -> None:
-        """Raise Refused for what can be told from the URL alone: a literal address, in whatever spelling.
+        """Raise AddressRefusedError if the URL has a refused literal address, in any spelling, or localhost.
 
-        Names are vetted when the relay connects, at every try.
+        Host names are checked at every connection.
         """
         host = _plain(httpx.URL(url).host)
         if host == "localhost" or host.endswith(".localhost"):
@@ -76,13 +76,13 @@ class AddressGuard:
 
 
 def is_public(ip: Address) -> bool:
-    """Whether anybody's host may have this address."""
+    """Return whether the address is public."""
     in_use = ip.version == 4 or ip in GLOBAL_UNICAST
     return in_use and not any(ip.version == network.version and ip in network for network in REFUSED)
 
 
 def embedded_ipv4(ip: Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that a packet to this IPv6 one ends at."""
+    """Return the IPv4 address that an IPv6 address embeds, or None."""
     if not isinstance(ip, ipaddress.IPv6Address):
         return None
     is_isatap = ip in GLOBAL_UNICAST and (int(ip) >> 32) & 0xFFFFFFFF in ISATAP
@@ -92,7 +92,7 @@ def embedded_ipv4(ip: Address) -> ipaddress.IPv4Address | None:
 
 
 def literal_address(host: str) -> str | None:
-    """The address that a host spells, also as `0x7f.1`, `017700000001` or `2130706433`; None for a name."""
+    """Return the address in `host`, even if it is `0x7f.1`, `017700000001` or `2130706433`. None for a name."""
     bare = host.strip("[]").partition("%")[0]
     try:
         return str(ipaddress.ip_address(bare))

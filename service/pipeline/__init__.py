@@ -1,11 +1,11 @@
-"""The four stages of the work, each a step that takes one claimed row.
+"""The four stages of the pipeline. Each is a step that processes one claimed row.
 
-    submit   a transcription that waits      ──▶ Soniox has it
-    collect  a row of the webhook inbox      ──▶ transcript, event, deliveries and removal are stored, or the error
-    notify   a delivery                      ──▶ the receiver has it, or its next try is set
-    cleanup  a removal                       ──▶ Soniox has neither transcription nor file any more
+    submit   a waiting transcription         ──▶ it is created at Soniox
+    collect  an inbox entry                  ──▶ transcript or error, event, deliveries and removal are stored
+    notify   a delivery                      ──▶ the receiver has it, or its next try is due
+    cleanup  a removal                       ──▶ transcription and file are deleted at Soniox
 
-They never call one another: each leaves a due row for the next. A step reads, lets go of the database, calls
-out, and writes once. Nothing here may raise for what the outside does; what is raised is a bug, and the worker
-puts its row aside.
+Steps do not call each other: each stores a due row for the next. A step reads, releases the database, calls
+out, and writes once. Failures of Soniox or a receiver do not raise. An exception is a bug, and the worker
+postpones the row.
 """

@@ -1,7 +1,7 @@
-"""Cleanup: remove at Soniox what is no longer needed, the transcription first, then its file.
+"""Cleanup: deletes at Soniox what is no longer needed, the transcription first, then its file.
 
-404 counts as done, 409 (still processing) as later. A file cannot be needed any more once its transcription is
-gone. What may exist without our knowing its id is looked for in the listings first.
+404 counts as deleted; 409 (still processing) is retried later. A file is not needed once its transcription is
+deleted. Objects that may exist under an unknown id are looked up in the listings first.
 """
 
 from functools import partial
@@ -22,7 +22,7 @@ LONGEST_WAIT_MS = 60_000
 
 
 async def cleanup(relay: Relay, row: Removal) -> None:
-    """Run one claimed removal to its end, or to its next try."""
+    """Run one claimed removal: complete it, or postpone it to its next try."""
     try:
         transcription_ids, file_ids = await _targets(relay, row)
         for soniox_id in transcription_ids:
@@ -32,7 +32,8 @@ async def cleanup(relay: Relay, row: Removal) -> None:
     except SonioxError as error:
         await _again(relay, row, error)
     else:
-        await relay.db.write(partial(reconciler.delete_removals, row=row), wake=("submit",))  # there is room again
+        # The removal makes room for waiting jobs.
+        await relay.db.write(partial(reconciler.delete_removals, row=row), wake=("submit",))
 
 
 async def _targets(relay: Relay, row: Removal) -> tuple[set[str], set[str]]:

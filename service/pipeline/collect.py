@@ -1,4 +1,4 @@
-"""Collect: from a row of the inbox to a stored result."""
+"""Collect: fetches the result that an inbox entry announces, and stores it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,11 +19,11 @@ from service.store.inbox import ClaimedEntry
 from service.tables import TimelineEntry, Transcription, Webhook
 from service.transcripts.codec import MalformedTranscriptError, pack
 
-OWNER = "adopted"  # no key has this id: only admin keys see what was adopted
+OWNER = "adopted"  # no key has this id, so only admin keys see adopted transcriptions
 
 
 async def adopt(relay: Relay, remote: RemoteTranscription) -> Transcription | None:
-    """A new row in stage submitted, or the one another row of the inbox made meanwhile."""
+    """Store a row in stage submitted, or return the row that another inbox entry created first."""
     job = _adopted_row(relay, remote)
 
     def adopt(session: Session) -> Transcription | None:
@@ -63,13 +63,13 @@ def _adopted_row(relay: Relay, remote: RemoteTranscription) -> Transcription:
     )
 
 
-MAX_POLLS_UNFINISHED = 8  # Soniox may say "processing" for a moment after its webhook; then the reconciler's turn
-MAX_POLLS_MALFORMED = 6  # an answer cut on the way is malformed too
-MAX_POLLS_NOT_FOUND = 3  # a 404 may be a replica that lags
+MAX_POLLS_UNFINISHED = 8  # the status may lag behind the webhook; after that the reconciler asks
+MAX_POLLS_MALFORMED = 6  # a truncated response is malformed too
+MAX_POLLS_NOT_FOUND = 3  # a 404 may come from a lagging replica
 
 
 async def collect(relay: Relay, heard: ClaimedEntry) -> None:
-    """Run one claimed row of the inbox to its outcome."""
+    """Run one claimed inbox entry: close it with an outcome, or postpone it."""
     row, job = heard
     if job is not None and job.stage not in OPEN_STAGES and row.soniox_id in {job.soniox_id, *job.past_soniox_ids}:
         await _close(relay, row, "already_finished")
@@ -86,7 +86,7 @@ async def collect(relay: Relay, heard: ClaimedEntry) -> None:
 
 @contextmanager
 def _traced(relay: Relay, row: Webhook, job: Transcription | None) -> Iterator[None]:
-    """A span of its own, after those of what went before it outside of this process: Soniox's work, the inbox."""
+    """Record the block as a span; on the first try also record the time at Soniox and in the inbox."""
     parent, job_id = (job.traceparent, job.id) if job else (None, None)
     if job and row.tries == 0:
         if job.submitted_at_ms:
@@ -112,14 +112,17 @@ async def _collect_from(
 
 
 def _belongs(job: Transcription, row: Webhook, remote: RemoteTranscription) -> bool:
-    """The job knows this id, or does not know its own yet and the transcription names the job."""
+    """Return whether the job has this id, or has none yet and the transcription names the job."""
     if job.soniox_id is not None:
         return job.soniox_id == remote.id
     return remote.id not in job.past_soniox_ids and (remote.job() == job.id or not row.transcription_id)
 
 
 async def _reject(relay: Relay, row: Webhook, remote: RemoteTranscription) -> None:
-    """A second transcription of a job, or one of a deleted job: ours by its mark, so it is removed at Soniox."""
+    """Close the entry without a result.
+
+    A transcription with our mark is a second one of the job, or the job is deleted: it is removed at Soniox.
+    """
     ours = bool(row.transcription_id) and remote.job() == row.transcription_id
 
     def turn_away(session: Session) -> None:
@@ -151,7 +154,7 @@ async def _fail(relay: Relay, row: Webhook, job: Transcription, remote: RemoteTr
 
 
 async def _not_found(relay: Relay, row: Webhook, job: Transcription | None) -> None:
-    """Soniox does not know the id: a job that has it has lost its result, after a few looks."""
+    """Handle a 404. A job with this id fails after MAX_POLLS_NOT_FOUND tries."""
     if job is None or job.soniox_id != row.soniox_id:
         await _close(relay, row, "not_at_soniox")
     elif row.tries < MAX_POLLS_NOT_FOUND:

@@ -1,4 +1,4 @@
-"""Deliver: one attempt of one delivery, and when the next one is due."""
+"""Deliver: makes one attempt of one delivery, and sets when the next one is due."""
 
 from dataclasses import replace
 
@@ -30,7 +30,7 @@ BODY_END = b"}}"
 
 
 async def with_transcript(relay: Relay, transcription_id: str, include: str, body: bytes) -> bytes:
-    """The event with the transcript in it, if there is one and it fits."""
+    """Return the event's body with the transcript added, if there is one and it fits into MAX_EMBEDDED."""
     stored, chunks = await relay.db.read(
         lambda session: (
             transcripts.get(session, transcription_id),
@@ -52,7 +52,7 @@ async def with_transcript(relay: Relay, transcription_id: str, include: str, bod
 async def _transcript_document(
     envelope: bytes, chunks: list[bytes], transcription_id: str, room: int
 ) -> bytes | None:
-    """Exactly what `GET .../transcript` gives; None as soon as it is too long."""
+    """Return the body of `GET .../transcript`. None if it is longer than `room` bytes."""
     parts: list[bytes] = []
     async for part in json_body(envelope, chunks, transcription_id):
         parts.append(part)
@@ -70,11 +70,11 @@ def _transcript_text(envelope: bytes, chunks: list[bytes]) -> bytes:
 
 
 BATCH = 200
-PAUSE_MS = 200  # between batches: 1,000 deliveries a second at most, which its rate and windows slow further
+PAUSE_MS = 200  # between batches: at most 1,000 deliveries per second, before the limits of the endpoint
 
 
 async def recover(relay: Relay, row: Recovery) -> None:
-    """Run one claimed recovery through its next batch."""
+    """Run the next batch of one claimed recovery."""
     now_ms = relay.clock()
     await relay.db.write(
         lambda session: deliveries.run_recovery_batch(
@@ -95,7 +95,7 @@ DELETED = Outcome(None, "the receiver is gone", 0)
 
 
 async def deliver(relay: Relay, delivery: ClaimedDelivery) -> None:
-    """Run one claimed delivery through one try."""
+    """Make one attempt of one claimed delivery."""
     at_ms = relay.clock()
     outcome = await _attempt_delivery(relay, delivery, at_ms)
     if outcome is DELETED:
@@ -119,7 +119,7 @@ async def _attempt_delivery(relay: Relay, delivery: ClaimedDelivery, at_ms: int)
 
 
 async def _post(relay: Relay, delivery: ClaimedDelivery, message: Message) -> Outcome:
-    """Send it, with the trace it belongs to."""
+    """Send the message with the `traceparent` of its span."""
     ids = {
         "job_id": delivery.transcription_id,
         "event_id": delivery.event_id,
@@ -135,7 +135,10 @@ async def _post(relay: Relay, delivery: ClaimedDelivery, message: Message) -> Ou
 
 
 async def _message(relay: Relay, delivery: ClaimedDelivery, at_ms: int) -> Message | None:
-    """None when the event, the endpoint or the transcription is gone. Raises ValueError as `message_to`."""
+    """Build the message. None if the event, endpoint or transcription is deleted.
+
+    Raises ValueError as `build_message`.
+    """
     if delivery.body is None:
         return None
     if delivery.endpoint_id is None:

@@ -1,4 +1,4 @@
-"""Results: what ended a transcription, and the one transaction that stores it."""
+"""Results: how a transcription ended, and the transaction that stores it."""
 
 import hashlib
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from service.transcripts.codec import Chunk, MalformedTranscriptError, Packed
 
 
 def transcript_rows(owner: str, transcription_id: str, packed: Packed, now_ms: int) -> Parts:
-    """The rows, to be stored in the transaction that finishes the transcription."""
+    """Return the rows of a transcript, which the transaction that finishes the transcription stores."""
     head = Transcript(
         transcription_id=transcription_id,
         envelope=packed.envelope,
@@ -56,17 +56,17 @@ def _digest(packed: Packed) -> str:
 
 
 EVENT_OF = {Stage.COMPLETED: event_types.COMPLETED, Stage.FAILED: event_types.FAILED}
-# Deliveries are due, the log grew, requests may wait for the end, Soniox's objects may go, there is room again.
+# Deliveries, new events, requests that wait for the result, removals, room at Soniox.
 WOKEN_QUEUES = ("notify", "events", "ended", "cleanup", "submit")
 
 
 @dataclass(frozen=True)
 class Completion:
-    """The end of a transcription, and all that is written in the same moment.
+    """The end of a transcription, and what is written in the same transaction.
 
-    `job` is as it was when its end was looked up; `base_url` is the relay's, for the event; `told_by` is the row
-    of the inbox that led there; `parts` are the transcript; `entries` tell in the timeline what came before;
-    `remove` has Soniox's copies removed.
+    `job` is the row as read before; `base_url` is the relay's URL, for the event; `told_by` is the inbox entry
+    that led to the result; `parts` are the transcript; `entries` are earlier steps for the timeline; `remove`
+    orders the removal of Soniox's copies.
     """
 
     job: Transcription
@@ -79,7 +79,7 @@ class Completion:
 
 
 def finish(session: Session, end: Completion) -> bool:
-    """Moves e, f and g. False where that attempt was finished already or is gone."""
+    """Make moves e, f and g. False if the attempt is already finished or deleted."""
     ending = end.ending
     job = transcriptions.mark_finished(session, ending)
     if end.told_by:
@@ -88,7 +88,7 @@ def finish(session: Session, end: Completion) -> bool:
     if job is None:
         return False
     if job.stage == Stage.COMPLETED and job.file_id is not None:
-        files.remove_of_transcriptions(session, [job.id])  # a failed one keeps it, for another attempt
+        files.remove_of_transcriptions(session, [job.id])  # a failed job keeps its file for a retry
     if end.parts:
         transcripts.store(session, end.parts)
     events.append(session, EventDraft(_event(end, job), job.callback_url))
@@ -101,7 +101,7 @@ def finish(session: Session, end: Completion) -> bool:
 
 
 def count_finished(job: Transcription, ending: JobResult) -> None:
-    """Tell the metrics, once the transaction is on disk."""
+    """Update the metrics. Call it after the commit."""
     telemetry.transcriptions_finished.labels(str(ending.stage), ending.learned_from).inc()
     telemetry.turnaround_seconds.observe((ending.finished_at_ms - job.created_at_ms) / 1000)
 
@@ -134,28 +134,28 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Result:
-    """What Soniox has to say: how it ended, and the transcript when it ended well."""
+    """The result at Soniox, with the transcript if it is completed."""
 
     remote: RemoteTranscription
     packed: Packed | None = None
     fetched_ms: int | None = None
-    keep_there: bool = False  # what could not be stored here is not removed at Soniox
+    keep_there: bool = False  # for a result that could not be stored here
 
 
 def overdue(remote: RemoteTranscription) -> RemoteTranscription:
-    """Our own verdict on a job that Soniox does not finish."""
+    """Return the error of a job that Soniox has not finished before the deadline."""
     reason = f"Soniox has not finished it within 24 hours; it says {remote.status}"
     return msgspec.structs.replace(remote, error_type="deadline_exceeded", error_message=reason)
 
 
 def unreadable(remote: RemoteTranscription, error: MalformedTranscriptError) -> RemoteTranscription:
-    """Our own verdict on a transcript that stays malformed; it is not removed at Soniox."""
+    """Return the error of a job whose transcript stays malformed. It is not removed at Soniox."""
     reason = f"Soniox's transcript cannot be read: {error}"
     return msgspec.structs.replace(remote, error_type="malformed_transcript", error_message=reason)
 
 
 def vanished(soniox_id: str) -> RemoteTranscription:
-    """Our own verdict on a job that Soniox does not know any more."""
+    """Return the error of a job that Soniox no longer has."""
     reason = "Soniox no longer has the transcription; it was deleted there or expired before it was collected"
     return RemoteTranscription(
         id=soniox_id, status="error", error_type="transcription_not_found", error_message=reason
@@ -163,7 +163,7 @@ def vanished(soniox_id: str) -> RemoteTranscription:
 
 
 async def store_result(relay: Relay, row: Webhook, job: Transcription, stage: Stage, result: Result) -> None:
-    """One transaction: result, event, deliveries, removal, and the inbox row."""
+    """Store result, event, deliveries and removal, and close the inbox entry, in one transaction."""
     now_ms = relay.clock()
     ending = _ending(job, stage, result.remote, row.source, now_ms)
     end = Completion(
@@ -182,7 +182,7 @@ async def store_result(relay: Relay, row: Webhook, job: Transcription, stage: St
 
 
 def _entries(row: Webhook, job: Transcription, result: Result, now_ms: int) -> list[TimelineEntry]:
-    """What led to the result: how we heard of it, and the fetching."""
+    """Return the timeline entries before the result: the webhook and the fetched transcript."""
     entries = []
     if row.source == "webhook":
         heard = f"Soniox says {row.status}"

@@ -1,4 +1,4 @@
-"""Submit: bring a waiting transcription and its file to Soniox, at most once."""
+"""Submit: creates a waiting transcription and its file at Soniox, at most once."""
 
 import functools
 from collections.abc import Callable
@@ -30,12 +30,12 @@ from service.tracing import attributes
 
 log = structlog.get_logger(__name__)
 
-SETTLE_AFTER_MS = 5_000  # a request under way at Soniox shows in its listing by then
-RETRY_AFTER_MS = 5_000  # when Soniox has no room or refuses the key; the governor holds the queue meanwhile
+SETTLE_AFTER_MS = 5_000  # by then Soniox's listing shows a request that was under way
+RETRY_AFTER_MS = 5_000  # after a full quota, a rate limit or a refused key; the governor then holds the queue
 
 
 async def submit(relay: Relay, job: Transcription) -> None:
-    """Run one claimed row to its next stage."""
+    """Run one claimed transcription: submit, postpone or fail it."""
     started_ms = relay.clock()
     try:
         with relay.tracing.span("create at soniox", job.traceparent, SpanKind.CLIENT, job_id=job.id) as span:
@@ -60,13 +60,13 @@ async def _find_or_create(relay: Relay, job: Transcription) -> str:
 
 
 async def _find_transcription(relay: Relay, job: Transcription) -> str | None:
-    """The transcription that an earlier call made, if it did."""
+    """Return the id of the transcription that an earlier call created, if any."""
     listed = await relay.listing.transcriptions(since_ms=unknown_since_ms(job))
     return next((remote.id for remote in listed.get(job.id, ()) if remote.id not in job.past_soniox_ids), None)
 
 
 def _payload(relay: Relay, job: Transcription, soniox_file_id: str | None) -> dict[str, Any]:
-    """What Soniox gets: the caller's fields as they came, and our own webhook."""
+    """Return the body for Soniox: the caller's fields unchanged, and our own webhook."""
     ours = {
         "webhook_url": relay.settings.webhook_url(job.id),
         "webhook_auth_header_name": relay.settings.soniox_api_webhook_header,
@@ -77,7 +77,7 @@ def _payload(relay: Relay, job: Transcription, soniox_file_id: str | None) -> di
 
 
 def _settle(relay: Relay, job: Transcription, soniox_id: str, started_ms: int, session: Session) -> None:
-    """Move c; a second transcription of the same job is removed at once."""
+    """Make move c. If the attempt has another Soniox id or has ended, order the removal of this one."""
     now_ms = relay.clock()
     check_at_ms = now_ms + int(relay.settings.relay_reconcile_grace_s * 1000)
     mine = transcriptions.mark_submitted(session, job, soniox_id, now_ms=now_ms, check_at_ms=check_at_ms)
@@ -99,7 +99,7 @@ def _settle(relay: Relay, job: Transcription, soniox_id: str, started_ms: int, s
 
 
 async def _give_back(relay: Relay, job: Transcription, error: SonioxError) -> None:
-    """Decide by the branch of the error tree."""
+    """Fail or postpone the job, depending on the error."""
     now_ms = relay.clock()
     wait_ms = backoff_ms(job.tries, rng=relay.rng)
     step: Callable[[Session], bool]
@@ -136,7 +136,10 @@ async def _give_back(relay: Relay, job: Transcription, error: SonioxError) -> No
 def _waiting(
     job: Transcription, due_at_ms: int, error: SonioxError, *, spend_try: bool
 ) -> Callable[[Session], bool]:
-    """Back to accepted, unless an earlier call of this job is still unsettled: then it stays to be looked up."""
+    """Return the update that moves the job back to accepted.
+
+    A job with an unsettled earlier call stays in submitting, so that the call is looked up.
+    """
     if job.unsettled:
         return functools.partial(transcriptions.mark_unsettled, job=job, due_at_ms=due_at_ms, error=error.message)
     return functools.partial(
@@ -161,7 +164,10 @@ async def _fail(relay: Relay, job: Transcription, error: SonioxError) -> None:
 
 
 async def find_or_upload(relay: Relay, job: Transcription) -> str | None:
-    """The id of the job's file at Soniox; None when the job needs no file of ours. Raises SonioxError."""
+    """Return the id of the job's file at Soniox, uploading it if needed. None if the job has no stored file.
+
+    Raises SonioxError.
+    """
     if job.file_id is None:
         return None
     file = await relay.db.read(partial(files.get, file_id=job.file_id))
@@ -177,22 +183,22 @@ async def find_or_upload(relay: Relay, job: Transcription) -> str | None:
 
 
 async def still_holds_lease(relay: Relay, job: Transcription) -> bool:
-    """The last look before a call that cannot be undone: at the row, then at the lease.
+    """Check the row, then the lease, right before a call that cannot be undone.
 
-    While the step waited for its turn, a webhook may have brought the result of an earlier call of this job. Its
-    transcription is then gone from Soniox's listing, which is why that alone does not tell.
+    While the step waited for the rate window, a webhook may have brought the result of an earlier call of this
+    job. Its transcription may already be deleted at Soniox, so the listing alone cannot show that.
     """
     held = await relay.db.read(lambda session: transcriptions.is_held(session, job))
     return held and relay.leases.holds(job.id)
 
 
 def unknown_since_ms(job: Transcription) -> int:
-    """An older listing may miss what was under way: the row became due only after that had time to show."""
+    """Return when a listing must begin to show an unsettled call: the row is due only after that time."""
     return job.due_at_ms or 0
 
 
 async def _find_file(relay: Relay, job: Transcription) -> str | None:
-    """The file that an earlier call brought there, if it did."""
+    """Return the id of the file that an earlier call uploaded, if any."""
     return (await relay.listing.files(since_ms=unknown_since_ms(job))).get(file_reference(job))
 
 
@@ -202,7 +208,10 @@ async def _upload(relay: Relay, job: Transcription, file: File) -> str:
 
 
 async def _remember(relay: Relay, job: Transcription, soniox_file_id: str) -> None:
-    """Before the create, so that a crash in between leaks no file."""
+    """Store the id of the file before the create, so that a crash in between leaks no file.
+
+    Raises SonioxOutcomeUnknownError if the claim was lost.
+    """
 
     def remember(session: Session) -> bool:
         if transcriptions.mark_uploaded(session, job, soniox_file_id):
@@ -210,7 +219,7 @@ async def _remember(relay: Relay, job: Transcription, soniox_file_id: str) -> No
         present = transcriptions.get(session, job.id, None)
         if present is None or present.stage not in OPEN_STAGES:
             reconciler.add_removals(session, reconciler.removal_of(job.id, None, soniox_file_id, relay.clock()))
-        return False  # whoever claimed it since may find and use the file; if not, the reconciler removes it
+        return False  # the next claim may find and use the file; otherwise the reconciler removes it
 
     if not await relay.db.write(remember, wake=("cleanup",)):
         raise SonioxOutcomeUnknownError("the claim ended while the file was being uploaded")

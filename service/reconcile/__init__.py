@@ -1,5 +1,5 @@
-"""The reconciler: finds what no webhook reported, and writes it to the same inbox.
+"""The reconciler: finds results that no webhook reported, and writes them to the inbox.
 
-It never fetches a transcript and never finishes a transcription: the collect stage does, on the same path as for a
-webhook. `sweep` asks Soniox about silent transcriptions, `leaks` finds what nobody needs, `scheduler` says when.
+It never fetches a transcript or finishes a transcription: the collect stage does, as for a webhook. `sweep`
+asks about silent transcriptions, `leaks` finds objects that no job needs, `scheduler` decides when to run.
 """

@@ -1,7 +1,7 @@
-"""What lies at Soniox, carries our mark, and is needed by nobody: it is removed, before it fills the quotas.
+"""Leaks: objects at Soniox with our mark that no job needs. They are removed before they fill the quotas.
 
-Foreign transcriptions whose webhook points at us are adopted when RELAY_ADOPT_FOREIGN says so. What is neither
-is counted, so that the governor leaves it the room it takes.
+Foreign transcriptions with our webhook URL are adopted if RELAY_ADOPT_FOREIGN is set. Other foreign usage is
+counted, and the governor lowers its limits by it.
 """
 
 from collections import Counter
@@ -24,14 +24,14 @@ log = structlog.get_logger(__name__)
 
 @dataclass
 class Leaks:
-    """What was found: (job, id at Soniox) of ours, and foreign ones that point at us."""
+    """Leaks as (job, id at Soniox), and foreign transcriptions to adopt."""
 
     transcriptions: list[tuple[str, str]] = field(default_factory=list)
     files: list[tuple[str, str]] = field(default_factory=list)
     foreign: list[RemoteTranscription] = field(default_factory=list)
 
     def counts(self) -> Counter[str]:
-        """By kind; kinds that were not found are left out."""
+        """Count by kind, without kinds that were not found."""
         found = {"leaked_transcription": len(self.transcriptions), "leaked_file": len(self.files)}
         return Counter(
             {kind: number for kind, number in {**found, "foreign": len(self.foreign)}.items() if number}
@@ -39,7 +39,10 @@ class Leaks:
 
 
 async def find_leaks(relay: Relay, remotes: Sequence[RemoteTranscription]) -> Leaks:
-    """Compare Soniox's lists with our rows. The lists come first: what is submitted meanwhile is not in them."""
+    """Compare Soniox's lists with our rows, and update the governor's foreign usage. Raises SonioxError.
+
+    The lists are read before the rows, so a job submitted in between is not mistaken for a leak.
+    """
     files = [file async for file in relay.soniox.list_files()]
     ours = [remote for remote in remotes if _is_marked(relay, remote)]
     our_files = {file.id: job for file in files if (job := job_of_reference(file.client_reference_id or ""))}
@@ -55,7 +58,7 @@ async def find_leaks(relay: Relay, remotes: Sequence[RemoteTranscription]) -> Le
 
 
 async def remove_leaks(relay: Relay, leaks: Leaks) -> None:
-    """Order the removals, and put what is to be adopted into the inbox."""
+    """Order the removals, and add the transcriptions to adopt to the inbox."""
     now_ms = relay.clock()
 
     def mend(session: Session) -> None:
@@ -106,7 +109,7 @@ def _adoptable(
 
 
 def _is_marked(relay: Relay, remote: RemoteTranscription) -> bool:
-    """Our webhook address and a job: another relay on the same account has another address."""
+    """Return whether it has our webhook URL with a job. Another relay on the account has another URL."""
     return bool(remote.job()) and (remote.webhook_url or "").split("?")[0] == relay.settings.webhook_base
 
 

@@ -1,7 +1,7 @@
-"""When a sweep runs, and in which process: one holds the office and sweeps each interval for all.
+"""Runs sweeps: the process with the leader lease sweeps once per interval.
 
-Between sweeps it looks whether new work waits for room at Soniox. Then an early look at the list tells which
-jobs are pending no more, so that the quota of pending ones is used to the full.
+If new jobs wait for room at Soniox, an early sweep between two intervals finds jobs that are no longer pending,
+so that the quota of pending jobs is fully used.
 """
 
 from collections import Counter
@@ -26,12 +26,12 @@ log = structlog.get_logger(__name__)
 LEASE_INTERVALS = 1.5
 LEAKS_EVERY = 10  # sweeps
 EARLY_LOOK_AFTER_MS = 2_000
-HEARTBEAT_RETENTION_MS = DAY_MS  # signs of life of processes that are gone
+HEARTBEAT_RETENTION_MS = DAY_MS  # for heartbeats of processes that have ended
 
 
 @dataclass
 class SchedulerState:
-    """What one process remembers between two ticks."""
+    """The state of one process between two calls of `run_when_due`."""
 
     swept_at_ms: int = 0
     looked_at_ms: int = 0
@@ -40,7 +40,7 @@ class SchedulerState:
 
 
 async def run_when_due(relay: Relay, state: SchedulerState) -> None:
-    """One tick: sweep if the office is ours and the interval is over, or look early if work waits for room."""
+    """Sweep if this process has the leader lease and the interval is over, or early if jobs wait for room."""
     now_ms = relay.clock()
     interval_ms = int(relay.settings.relay_reconcile_interval_s * 1000)
     until_ms = now_ms + int(interval_ms * LEASE_INTERVALS)
@@ -98,7 +98,7 @@ async def _sweep_and_fix(relay: Relay, state: SchedulerState) -> tuple[int, Coun
 
 
 def _is_time_for_leaks(relay: Relay, state: SchedulerState) -> bool:
-    """Now and then, and at once when Soniox said that a quota is full."""
+    """Return True every LEAKS_EVERY sweeps, and after Soniox reported a full quota."""
     said_full = relay.governor.quota_refusals != state.quota_refusals
     state.quota_refusals = relay.governor.quota_refusals
     return said_full or state.sweeps % LEAKS_EVERY == 1
@@ -109,7 +109,7 @@ def _kinds(findings: list[Finding]) -> Counter[str]:
 
 
 async def _stalled(relay: Relay) -> Counter[str]:
-    """Rows nobody works on are claimed again by themselves; a count above 0 says that workers are missing."""
+    """Count rows that are long due and have no lease, by queue. Above 0, workers are missing."""
     now_ms = relay.clock()
     counts = await relay.db.read(
         lambda session: reconciler.stalled(session, now_ms, now_ms - reconciler.STALLED_AFTER_MS)

@@ -1,4 +1,4 @@
-"""What a sweep may find, and what it follows from. Pure."""
+"""Sweep: asks Soniox about silent transcriptions and records the findings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ from service.store import inbox, transcription_queries, transcriptions
 from service.store.transcriptions import Seen
 from service.tables import TimelineEntry, Transcription
 
-DEADLINE_MS = 24 * 3600 * 1000  # the longest audio is 300 minutes, done in ten at Soniox's usual pace
-PACE = 30  # audio is transcribed at least so many times faster than it was spoken
-MAX_INTERVALS = 10  # however long the audio, a job is not left alone for longer
+DEADLINE_MS = 24 * 3600 * 1000  # the longest audio is 300 minutes, usually done in ten minutes
+PACE = 30  # audio is transcribed at least this many times faster than it plays
+MAX_INTERVALS = 10  # the longest time between two checks of a job, however long its audio
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One submitted job as we have it, and what Soniox says of it; None when Soniox does not have it."""
+    """A submitted job and its transcription at Soniox, which is None if Soniox does not have it."""
 
     job: Transcription
     remote: RemoteTranscription | None
@@ -36,7 +36,7 @@ class Finding:
 
     @property
     def status(self) -> str:
-        """What goes into the inbox."""
+        """The status for the inbox entry."""
         if self.remote is None:
             return DELETED_FILE
         if self.remote.status in FINISHED_BADLY | {FINISHED_WELL}:
@@ -45,12 +45,12 @@ class Finding:
 
     @property
     def actionable(self) -> bool:
-        """True when the collect stage has something to do."""
+        """True if the collect stage can finish the job."""
         return self.status in {DELETED_FILE, STUCK_TRANSCRIPTION, FINISHED_WELL} | FINISHED_BADLY
 
     @property
     def kind(self) -> str:
-        """By what name it is counted."""
+        """The kind of finding in metrics and in the sweep's row."""
         if self.status in {DELETED_FILE, STUCK_TRANSCRIPTION}:
             return {DELETED_FILE: "vanished", STUCK_TRANSCRIPTION: "stuck"}[self.status]
         code = self.remote.webhook_status_code if self.remote else None
@@ -58,7 +58,7 @@ class Finding:
 
     @property
     def action(self) -> str:
-        """What is done about it, in one phrase."""
+        """What the relay does about it, in one phrase."""
         if not self.actionable:
             return "wait"
         return {DELETED_FILE: "look again, then fail it", STUCK_TRANSCRIPTION: "fail it"}.get(
@@ -67,7 +67,7 @@ class Finding:
 
     @property
     def diagnosis(self) -> str:
-        """Why no webhook told, as far as Soniox knows."""
+        """Why no webhook arrived, as far as Soniox reports it."""
         code = self.remote.webhook_status_code if self.remote else None
         match code:
             case None:
@@ -86,7 +86,10 @@ class Finding:
 
 
 def next_look_ms(find: Finding, interval_ms: int) -> int:
-    """When to ask again: each interval, later while long audio cannot be done yet or the inbox has the news."""
+    """Return when to ask again, in ms since 1970: after one interval.
+
+    Later if the audio is too long to be done by then, or if the finding is in the inbox.
+    """
     if find.actionable:
         return find.now_ms + MAX_INTERVALS * interval_ms
     audio_ms = find.remote.audio_duration_ms if find.remote else None
@@ -99,7 +102,7 @@ log = structlog.get_logger(__name__)
 
 MAX_PER_SWEEP = 10_000
 FAR_FUTURE_MS = 2**62
-FEW = 3  # up to so many are read one by one
+FEW = 3  # up to this many are read one by one, more from the listing
 
 
 async def sweep(
@@ -109,9 +112,10 @@ async def sweep(
     all_submitted: bool = False,
     listed: Sequence[RemoteTranscription] | None = None,
 ) -> list[Finding]:
-    """Look at all silent jobs, or at all submitted ones. Raises SonioxError when Soniox cannot be asked.
+    """Ask Soniox about all silent jobs, or with `all_submitted` about all submitted ones. Raises SonioxError.
 
-    `listed` is all that Soniox has, when that was read anyway; it must be no older than this call.
+    `listed` is Soniox's full listing, if the caller has read it; it must be no older than this call. `dry_run`
+    records nothing.
     """
     before_ms = FAR_FUTURE_MS if all_submitted else relay.clock()
     silent = await relay.db.read(lambda session: transcriptions.silent(session, before_ms, MAX_PER_SWEEP))
@@ -122,7 +126,7 @@ async def sweep(
 
 
 async def ask_one(relay: Relay, job: Transcription) -> Finding:
-    """Ask about one submitted job, silent or not."""
+    """Ask Soniox about one submitted job, silent or not. Raises SonioxError."""
     try:
         remote = await relay.soniox.peek_transcription(job.soniox_id or "")
     except SonioxNotFoundError:
@@ -131,7 +135,7 @@ async def ask_one(relay: Relay, job: Transcription) -> Finding:
 
 
 async def record(relay: Relay, findings: list[Finding]) -> None:
-    """Write news into the inbox, and note when to ask again about the rest."""
+    """Add actionable findings to the inbox, and store when to ask again about each job."""
     news = [find for find in findings if find.actionable]
     now_ms = relay.clock()
     interval_ms = int(relay.settings.relay_reconcile_interval_s * 1000)
@@ -160,7 +164,7 @@ def _compare(relay: Relay, silent: list[Transcription], listed: Sequence[RemoteT
 
 
 async def _listed(relay: Relay, wanted: set[str]) -> list[RemoteTranscription]:
-    """The wanted ones out of the listing, read no further than needed."""
+    """Return the wanted transcriptions, reading the listing only until all are found."""
     found: list[RemoteTranscription] = []
     async for remote in relay.soniox.list_transcriptions():
         if remote.id in wanted:

@@ -1,1 +1,1 @@
-"""What the API, the dashboard and the command line ask for: the rules about each resource."""
+"""The operations behind the API, the dashboard and the command line."""

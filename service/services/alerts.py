@@ -1,4 +1,4 @@
-"""What somebody should look at: what it is, where to look, and the one call that mends it if there is one."""
+"""Alerts: what needs attention, the object it concerns, and the API call that helps, if there is one."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from service.store.system import RECONCILER, WORKER_SILENT_MS
 from service.tables import Heartbeat
 
 LOST = ("webhook_lost", "webhook_rejected")
-OVERDUE_MS = {"collect": 5 * MINUTE_MS, "cleanup": HOUR_MS}  # how old the oldest of a queue may be
+OVERDUE_MS = {"collect": 5 * MINUTE_MS, "cleanup": HOUR_MS}  # the highest age of a queue's oldest row
 
 WORKER = "worker:"
 RECONCILER_SILENT_INTERVALS = 3
 
 
 def heartbeat_ages(beats: Mapping[str, Heartbeat], settings: Settings, now_ms: int) -> dict[str, str]:
-    """`ok`, `silent` or `none has started` for worker and reconciler."""
+    """Return `ok`, `silent` or `none has started` for worker and reconciler."""
     workers = [beat.at_ms for beat in worker_heartbeats(beats)]
     swept = [beats[RECONCILER].at_ms] if RECONCILER in beats else []
     interval_ms = settings.relay_reconcile_interval_s * 1000
@@ -33,7 +33,7 @@ def heartbeat_ages(beats: Mapping[str, Heartbeat], settings: Settings, now_ms: i
 
 
 def worker_heartbeats(beats: Mapping[str, Heartbeat], since_ms: int = 0) -> list[Heartbeat]:
-    """Workers that spoke since then."""
+    """Return the heartbeats of workers since `since_ms`."""
     return [beat for name, beat in beats.items() if name.startswith(WORKER) and beat.at_ms >= since_ms]
 
 
@@ -45,7 +45,7 @@ def _alive(beats: list[int], since_ms: float) -> str:
 
 @dataclass(frozen=True)
 class Alert:
-    """One thing to look at. `subject` is (type, id); `action` is the method and path of the API that mends it."""
+    """One alert. `subject` is (type, id); `action` is the (method, path) of the API call that helps."""
 
     kind: str
     severity: Literal["alarm", "warning"]
@@ -56,7 +56,7 @@ class Alert:
     action: tuple[str, str] | None = None
 
     def shown(self) -> dict[str, Any]:
-        """As a document."""
+        """Return the JSON document."""
         return {
             "kind": self.kind,
             "severity": self.severity,
@@ -69,7 +69,7 @@ class Alert:
 
 
 def alerts(relay: Relay, session: Session, owner: str | None, queues: Mapping[str, StageCount]) -> list[Alert]:
-    """Alarms first. What concerns the service as a whole is for those only who see everything (`owner` None)."""
+    """Return the alerts of an owner, alarms first. Alerts of the whole service need `owner` None."""
     found = _service_alerts(relay, session, queues) if owner is None else []
     found += _job_alerts(relay, session, owner)
     found += _receiver_alerts(relay, session, owner)
@@ -101,7 +101,7 @@ def _silent_alerts(relay: Relay, beats: Mapping[str, Heartbeat]) -> Iterator[Ale
 
 
 def _blocked_alert(relay: Relay, beats: Mapping[str, Heartbeat]) -> Iterator[Alert]:
-    """Why no work goes to Soniox: a refused key, a limit, a full quota, an outage; each worker says it."""
+    """Yield why no jobs go to Soniox, as the workers report it: refused key, rate limit, full quota, outage."""
     workers = worker_heartbeats(beats, relay.clock() - WORKER_SILENT_MS)
     for trouble in dict.fromkeys(beat.detail.get("trouble") for beat in workers):
         if trouble:

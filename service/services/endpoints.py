@@ -124,16 +124,16 @@ def masked_headers(relay: Relay, endpoint: Endpoint) -> dict[str, str] | None:
 
 
 def disabled_event_rows(session: Session, endpoint: Endpoint, now_ms: int) -> None:
-    """Into the log, and to the owner's other endpoints."""
+    """Add the event `endpoint.disabled` to the log, with deliveries to the owner's other endpoints."""
     data = DisabledEndpoint.of(endpoint, reason=endpoint.disabled_reason)
     event = new_event(event_types.DISABLED, now_ms, data, owner=endpoint.owner)
     events.append(session, EventDraft(event, but_not=endpoint.id))
 
 
 async def send_ping(relay: Relay, endpoint: Endpoint) -> tuple[Delivery, Attempt]:
-    """Send a `ping` now, once, on the way that deliveries go; disabled or not. Event and outcome are kept.
+    """Send one `ping` now, as a delivery is sent, even to a disabled endpoint. Event and attempt are stored.
 
-    Raises InvalidStateError when its secret was sealed with a master secret that is no longer set.
+    Raises InvalidStateError if the secret or a header is encrypted with a master secret that is no longer set.
     """
     at_ms = relay.clock()
     event = new_event(event_types.PING, at_ms, Pinged(endpoint_id=endpoint.id), owner=endpoint.owner)

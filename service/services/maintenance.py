@@ -1,4 +1,4 @@
-"""Maintenance: retention, re-encryption with a new master secret, the move to another database."""
+"""Maintenance: retention, re-encryption with a new master secret, and the move to another database."""
 
 import asyncio
 from functools import partial
@@ -22,11 +22,11 @@ from service.tables import Transcription
 log = structlog.get_logger(__name__)
 
 MAX_UPLOAD_MS = DAY_MS
-BATCH = 20  # transcriptions deleted together; others want to write as well
+BATCH = 20  # transcriptions deleted together; small, so that other writes are not delayed
 
 
 async def purge_expired(relay: Relay) -> int:
-    """Delete all that is older than the setting says; gives back how many transcriptions that were."""
+    """Delete finished transcriptions older than RELAY_RETENTION_DAYS. Returns how many."""
     days = relay.settings.relay_retention_days
     if not days:
         return 0
@@ -40,15 +40,15 @@ async def purge_expired(relay: Relay) -> int:
 
 
 async def remove_incomplete_uploads(relay: Relay) -> None:
-    """What processes that died in the middle of an upload have left."""
+    """Remove incomplete uploads older than MAX_UPLOAD_MS, which crashed processes left."""
     before_ms = relay.clock() - MAX_UPLOAD_MS
     await relay.db.write(partial(files.remove_unfinished, before_ms=before_ms))
 
 
 async def erase_deleted(relay: Relay) -> None:
-    """Rewrite what SQLite keeps of deleted text: parts of the search index, and the write-ahead log.
+    """Erase deleted text that SQLite still has in the search index and in the write-ahead log.
 
-    Done piece by piece, so that other writes get their turn. PostgreSQL's VACUUM does this by itself.
+    The index is rewritten in small steps, so that other writes are not delayed. PostgreSQL's VACUUM does this.
     """
     if not relay.db.is_sqlite:
         return
@@ -62,11 +62,11 @@ async def _expired(relay: Relay, before_ms: int) -> list[Transcription]:
     return await relay.db.read(lambda session: transcription_queries.expired(session, before_ms, BATCH))
 
 
-PAGE = 100  # rows of one write: opening them must not hold up the event loop
+PAGE = 100  # rows of one write: decrypting them must not block the event loop
 
 
 async def reencrypt(relay: Relay) -> int:
-    """One pass over everything; how many rows were changed."""
+    """Re-encrypt all secrets with the current master secret. Returns how many rows were changed."""
     if len(relay.secret_box.master_secrets) < 2:
         return 0
     changed = sum([await _reencrypt_page(relay, table) for table in keys.ENCRYPTED])
@@ -92,7 +92,7 @@ async def _reencrypt_page(relay: Relay, table: Table) -> int:
 
 
 def _reencrypted(secret_box: SecretBox, row: dict[str, Any]) -> dict[str, Any]:
-    """The columns that have to change."""
+    """Return the columns that change."""
     values: dict[str, Any] = {}
     for name, value in row.items():
         if name == "previous_secrets":
@@ -104,15 +104,15 @@ def _reencrypted(secret_box: SecretBox, row: dict[str, Any]) -> dict[str, Any]:
 
 
 async def move_data(source_url: str, target_url: str) -> dict[str, int]:
-    """Copy everything; gives back how many rows each table has now.
+    """Copy all rows from a SQLite database to another database. Returns the rows of each table.
 
-    The source must have no relay running and is not changed. Both need this release's schema. Raises
-    ConfigurationError when either is not so, or when the target has rows.
+    No relay may run on the source; it is not changed. Raises ConfigurationError if a schema is not this
+    release's, if the target has rows, or if another process writes to the target.
     """
     source_engine, target_engine = sqlite_engine(source_url, 1), create_async_engine(engine_url(target_url))
     try:
         with source_engine.begin() as source:
-            source.exec_driver_sql("BEGIN")  # one view of the file, from the first row to the last
+            source.exec_driver_sql("BEGIN")  # one consistent snapshot
             async with target_engine.begin() as target:
                 return await target.run_sync(lambda connection: _copy_data(source, connection))
     finally:

@@ -1,4 +1,4 @@
-"""Soniox's models as last heard: in memory, and in the database for a restart while Soniox is down."""
+"""Cache of Soniox's models: in memory, and in the database for a restart while Soniox is down."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 FRESH_MS = 10 * 60_000
 RETRY_AFTER_MS = 30_000
-FIRST_RESPONSE_TIMEOUT_MS = 1_000  # of the start; so long a submission waits for the very first list
+FIRST_RESPONSE_TIMEOUT_MS = 1_000  # after the start; a submission waits until then for the first list
 RESPONSE_TIMEOUT_S = 10.0
 
 
@@ -32,17 +32,17 @@ class _Models(msgspec.Struct):
 
 @dataclass
 class ModelCache:
-    """The list of models and when it was heard. Made by `open_catalogue`."""
+    """The newest list of models. Create it with `open_model_cache`."""
 
     relay: Relay
     _known: ModelList | None = None
     _ids: frozenset[str] = frozenset()
     _tried_at_ms: int = 0
-    _waits_until_ms: int = 0  # for the very first answer
+    _waits_until_ms: int = 0  # for the first list
     _asking: asyncio.Task[None] | None = field(default=None, repr=False)
 
     async def document(self) -> bytes:
-        """Soniox's answer to GET /v1/models as it came. Raises SonioxUnreachableError when there never was one."""
+        """Return Soniox's response to GET /v1/models. Raises SonioxUnreachableError if there never was one."""
         if self._is_old():
             self.refresh()
         if self._known is None:
@@ -52,9 +52,9 @@ class ModelCache:
         return self._known.body
 
     async def async_models(self) -> frozenset[str]:
-        """Ids of the models for recordings; empty while they are not known.
+        """Return the ids of the models for recordings; empty while there is no list.
 
-        Waits only in the first moment of a relay that has never had a list: Soniox may be down.
+        Waits only for the first list, and only briefly after the start: Soniox may be down.
         """
         if self._is_old():
             self.refresh()
@@ -64,19 +64,19 @@ class ModelCache:
         return self._ids
 
     def remember(self, heard: ModelList) -> None:
-        """Take this list for the newest."""
+        """Use this list as the newest."""
         models = msgspec.json.decode(heard.body, type=_Models).models
         self._ids = frozenset(model.id for model in models if model.transcription_mode == "async")
         self._known = heard
 
     def refresh(self) -> None:
-        """Ask Soniox, unless that is under way."""
+        """Start a request to Soniox, unless one is under way."""
         if self._asking is None or self._asking.done():
             self._tried_at_ms = self.relay.clock()
             self._asking = asyncio.create_task(self._ask())
 
     async def stop(self) -> None:
-        """Ask no more."""
+        """Cancel the request under way."""
         if self._asking:
             self._asking.cancel()
             await asyncio.gather(self._asking, return_exceptions=True)
@@ -102,7 +102,7 @@ class ModelCache:
 
 @asynccontextmanager
 async def open_model_cache(relay: Relay) -> AsyncIterator[ModelCache]:
-    """Know what was known before the restart and begin to ask; stop asking when the block ends."""
+    """Load the stored list and start to refresh it. Requests stop when the block ends."""
     catalogue = ModelCache(relay, _waits_until_ms=relay.clock() + FIRST_RESPONSE_TIMEOUT_MS)
     stored = await relay.db.read(system.model_list)
     if stored is not None:

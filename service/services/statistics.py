@@ -31,21 +31,21 @@ WINDOWS: dict[Length, tuple[int, int]] = {
 
 
 def window_of(length: Length, now_ms: int) -> Window:
-    """The window that ends now. Intervals begin at full minutes or hours, so that charts do not tremble."""
+    """Return the window that ends now. Intervals start at full minutes or hours, so that charts are stable."""
     whole_ms, interval_ms = WINDOWS[length]
     first_ms = now_ms - whole_ms + interval_ms
     return Window(first_ms - first_ms % interval_ms, now_ms, interval_ms)
 
 
 def total(intervals: Iterable[Interval], kinds: Sequence[Kind]) -> int:
-    """How many of these kinds."""
+    """Sum the counts of these kinds."""
     return sum(interval.counts[kind] for interval in intervals for kind in kinds)
 
 
 def quantiles(intervals: Iterable[Interval], *parts: float) -> list[int | None]:
-    """For each of `parts` the duration in ms that so many of all stayed within; None when there are none.
+    """Return the quantile in ms for each of `parts` (0 to 1); None if there are no durations.
 
-    Each interval counts for as many as it had, however few durations were read of it.
+    An interval is weighted by its count, even if only some of its durations were read.
     """
     weighted = sorted(_weighted(intervals))
     reached = list(accumulate(weight for _, weight in weighted))
@@ -53,19 +53,19 @@ def quantiles(intervals: Iterable[Interval], *parts: float) -> list[int | None]:
 
 
 def _weighted(intervals: Iterable[Interval]) -> Iterator[tuple[int, float]]:
-    """Each duration with how many it stands for. A month has tens of thousands."""
+    """Yield each duration with its weight. A month has tens of thousands."""
     for interval in intervals:
         for kind, durations_ms in interval.durations_ms.items():
             yield from zip(durations_ms, repeat(interval.counts[kind] / len(durations_ms)), strict=False)
 
 
 def job_results(parts: Sequence[Interval], window: Window) -> dict[str, Any]:
-    """Transcriptions by the moment they ended. `parts` are the window's intervals, or shorter ones."""
+    """Return finished transcriptions by end time. `parts` are the window's intervals or shorter ones."""
     return _by_interval(parts, window, _ends)
 
 
 def delivery_results(parts: Sequence[Interval], window: Window) -> dict[str, Any]:
-    """Deliveries that are over, by the moment they were made."""
+    """Return finished deliveries by creation time. `parts` as in `job_results`."""
     return _by_interval(parts, window, _sent)
 
 
@@ -109,12 +109,12 @@ def _from(source: str) -> list[Kind]:
     return [kind for kind in COMPLETED + FAILED if kind[1] == source]
 
 
-SETTLES_MS = 5 * MINUTE_MS  # most deliveries of an hour are over then; later ones have it counted again
-KEPT_MS = 32 * DAY_MS  # the longest window, and a little
+SETTLES_MS = 5 * MINUTE_MS  # by then most deliveries of an hour have finished; later ones cause a recount
+KEPT_MS = 32 * DAY_MS  # a little more than the longest window
 
 
 async def roll_up_hours(relay: Relay) -> int:
-    """Count those that are not, newest first; gives back how many that were."""
+    """Create the missing hourly rollups, newest first. Returns how many were created."""
     now_ms, done = relay.clock(), 0
     for subject in (JOBS, DELIVERIES):
         since_ms, until_ms = now_ms - KEPT_MS, now_ms - SETTLES_MS
@@ -127,12 +127,12 @@ async def roll_up_hours(relay: Relay) -> int:
     return done
 
 
-KEPT_TIMES = 20  # what was long to count is kept for so many times as long: counting takes 5 % of the time at most
+KEPT_TIMES = 20  # a result is kept for this many times its query time: queries take at most 5 % of the time
 
 
 @dataclass(frozen=True)
 class ResultHistory:
-    """What happened in a window, as counted at its end, in its intervals or in hours."""
+    """The results of a window, in its intervals or in hours, as counted at its end."""
 
     window: Window
     ended: Sequence[Interval]
@@ -142,14 +142,14 @@ class ResultHistory:
 
 @dataclass
 class Statistics:
-    """Gives the figures, and keeps those for a moment that are long to count. One for each process."""
+    """Computes statistics, and caches results that are slow to count. One instance per process."""
 
     relay: Relay
     _pasts: dict[tuple[str | None, Length], ResultHistory] = field(default_factory=dict)
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def overview(self, owner: str | None, length: Length) -> dict[str, Any]:
-        """The figures of what is `owner`'s; with None those of everybody and of the service itself."""
+        """Return the statistics of an owner. With None: of all owners and of the service itself."""
         past = await self._past(owner, length)
         now_ms = self.relay.clock()
         current = await self.relay.db.read(lambda session: _current(self.relay, session, owner, past.window))
@@ -184,7 +184,7 @@ class Statistics:
 
 
 def _current(relay: Relay, session: Session, owner: str | None, window: Window) -> dict[str, Any]:
-    """How things stand now."""
+    """Return the current stages, queues and alerts."""
     now_ms = relay.clock()
     queues = statistics.queue_lengths(session, owner)
     service = {} if owner is not None else _service_facts(relay, session, window)
@@ -197,7 +197,7 @@ def _current(relay: Relay, session: Session, owner: str | None, window: Window) 
 
 
 def quotas(relay: Relay, session: Session) -> dict[str, dict[str, int]]:
-    """What is used of what Soniox allows; transcriptions and files that others hold there lower our limit."""
+    """Return usage and limits of Soniox's quotas. Foreign transcriptions and files lower the limits."""
     used, limits = usage(session), relay.governor.quotas
     requests = store_quotas.requests_in_window(session, relay.clock() // 1000)
     counted = {
@@ -223,5 +223,5 @@ def _standings(standings: Mapping[str, StageCount], now_ms: int) -> list[dict[st
 
 
 def age_s(since_ms: int | None, now_ms: int) -> float | None:
-    """Seconds since then."""
+    """Return the seconds since `since_ms`."""
     return None if since_ms is None else max(0, now_ms - since_ms) / 1000

@@ -25,9 +25,9 @@ from service.tracing import attributes, traceparent_of
 
 @dataclass(frozen=True)
 class CreateRequest:
-    """What is asked for, checked. `request` has Soniox's fields; `file` came in the same call.
+    """A validated request. `request` has Soniox's fields; `file` is the file uploaded in the same call.
 
-    `sees` is whose files it may name, None for anybody's; `file_digest` is the SHA-256 of `file` in hex.
+    `sees` is the owner whose files it may use, None for all; `file_digest` is the SHA-256 of `file` in hex.
     """
 
     owner: str
@@ -44,7 +44,7 @@ class CreateRequest:
     traceparent: str | None = None
 
     def fingerprint(self) -> str:
-        """Equal for equal requests, whatever the order of their fields."""
+        """Return a hash that is equal for equal requests, whatever the order of their fields."""
         callback = (self.callback_url, self.callback_header, self.callback_secret)
         file = (self.file.filename, self.file_digest) if self.file else None
         told = (self.request, self.metadata, callback, file)
@@ -67,9 +67,9 @@ async def get_owned_transcription(relay: Relay, transcription_id: str, caller: C
 
 
 async def create_transcription(relay: Relay, order: CreateRequest) -> tuple[Transcription, bool]:
-    """Move a. Gives back the transcription and whether it is new: a repeated Idempotency-Key finds the first one.
+    """Make move a. Returns the transcription and whether it is new; a repeated idempotency key finds the first.
 
-    Raises IdempotencyMismatchError for a known key with another request.
+    Raises IdempotencyMismatchError if the key was used with another request or its transcription is deleted.
     """
     with relay.tracing.span("submit", order.traceparent, SpanKind.SERVER) as span:
         job, is_new = await _store(relay, replace(order, traceparent=traceparent_of(span)))
@@ -86,7 +86,7 @@ async def _store(relay: Relay, order: CreateRequest) -> tuple[Transcription, boo
 
 
 def _insert_plain(session: Session, jobs: list[Transcription]) -> list[None]:
-    """The quick way for all that came in the same moment."""
+    """Insert a batch of transcriptions in one statement."""
     transcriptions.accept(session, jobs)
     transcription_queries.add_timeline_entries(session, *[_accepted_entry(job) for job in jobs])
     return [None] * len(jobs)
@@ -118,10 +118,10 @@ def _replay(session: Session, order: CreateRequest, first: IdempotencyKey) -> Tr
 
 
 def _local_file(session: Session, order: CreateRequest) -> File | None:
-    """The file kept here that the request needs.
+    """Return the stored file of the request.
 
-    None for a URL, and for an id that is not known here: it may lie at Soniox already. A stranger's file is not
-    known either, so that ids tell nothing; the transcription then fails with `file_not_found`.
+    None for a URL, and for an unknown id, which may be a file at Soniox. Another owner's file is treated as
+    unknown, so that ids reveal nothing; the transcription then fails with `file_not_found`.
     """
     if order.file is not None:
         return order.file
@@ -169,11 +169,10 @@ STAGES: dict[Reason, tuple[Stage, ...]] = {"request": tuple(Stage), "retention":
 
 
 async def delete_transcription(relay: Relay, job: Transcription, reason: Reason = "request") -> bool:
-    """Delete everything kept here at once, and have Soniox's copies removed durably behind it.
+    """Delete everything stored here in one transaction, and order the removal of Soniox's copies.
 
-    The event `transcription.deleted` is the receipt: it stays, and says what was removed without repeating it.
-    False when somebody else was quicker: deleted it, or had it tried again before its retention ended it, even if
-    that has failed by now.
+    The event `transcription.deleted` is the receipt: it stays and says how much was removed. False if the
+    transcription is already deleted or, for retention, was retried since, even if the retry has failed by now.
     """
     attempt = job.attempt if reason == "retention" else None
 
@@ -199,14 +198,14 @@ async def delete_transcription(relay: Relay, job: Transcription, reason: Reason 
 def _schedule_removal(session: Session, job: Transcription, now_ms: int) -> None:
     finished = job.stage in {Stage.COMPLETED, Stage.FAILED}
     if finished or job.adopted:
-        return  # removal was ordered when it finished, or is not ours to order
+        return  # the removal was ordered when it finished; an adopted one is not removed
     unsettled = job.stage == Stage.SUBMITTING
     wanted = reconciler.removal_of(job.id, job.soniox_id, job.soniox_file_id, now_ms, unsettled=unsettled)
     reconciler.add_removals(session, wanted)
 
 
 async def retry_transcription(relay: Relay, job: Transcription) -> None:
-    """Move h. Raises InvalidStateError unless the transcription has failed."""
+    """Make move h. Raises InvalidStateError unless the transcription has failed."""
     now_ms = relay.clock()
     entry = TimelineEntry(
         transcription_id=job.id,

@@ -1,5 +1,5 @@
-"""The wall to Soniox: typed calls out, errors translated. Nothing of HTTP or of Soniox's wording gets past it.
+"""The Soniox client: typed calls and errors. Other packages see neither HTTP nor Soniox's error format.
 
-The client is our own, because every call needs what the official SDK does not give: streamed uploads, transcripts
-decoded without pydantic, unknown status words, retries. The SDK is the referee in tests.
+The official SDK lacks what the relay needs: streamed uploads, transcripts decoded without pydantic, unknown
+status values, and retries. Tests use the SDK as the reference.
 """

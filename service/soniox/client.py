@@ -1,4 +1,4 @@
-"""The calls to Soniox, and the multipart body of an upload."""
+"""Calls to Soniox, and the multipart body of an upload."""
 
 import time
 from collections import Counter
@@ -18,7 +18,7 @@ from service.soniox.models import Count, FilePage, RemoteFile, RemoteTranscripti
 
 @dataclass(frozen=True)
 class Upload:
-    """A file to be sent. `chunks` opens its bytes anew on every call, so that a try can be repeated."""
+    """A file to upload. `chunks` returns a new iterator over its bytes, so that a try can be repeated."""
 
     filename: str
     size: int
@@ -30,7 +30,7 @@ BOUNDARY = "soniox-relay-5b0f4c1e9a"
 
 
 def encode_multipart(upload: Upload) -> tuple[dict[str, str], AsyncIterator[bytes]]:
-    """Headers and body of the request."""
+    """Return headers and body of the upload request."""
     head = _form_field("client_reference_id", upload.reference) + _file_header(upload.filename)
     tail = f"\r\n--{BOUNDARY}--\r\n".encode()
     headers = {
@@ -58,10 +58,10 @@ def _file_header(filename: str) -> bytes:
 
 
 T = TypeVar("T")
-Permit = Callable[[str], Awaitable[None]]  # waits until a call of that share may be made
+Permit = Callable[[str], Awaitable[None]]  # waits until a request of that traffic class is permitted
 Observe = Callable[[str, int | None, float], None]  # operation, HTTP status, seconds
-PreSendCheck = Callable[[], Awaitable[bool]]  # asked right before a request that cannot be undone is sent
-ResultObserver = Callable[[SonioxError | None], None]  # learns what each request came to
+PreSendCheck = Callable[[], Awaitable[bool]]  # called right before a request that cannot be undone
+ResultObserver = Callable[[SonioxError | None], None]  # called with the error of each request, or None
 
 PAGE = 1000  # Soniox's largest page
 CALL = RequestLimits(deadline_s=30, bytes=16 * 2**20)
@@ -69,12 +69,13 @@ TRANSCRIPT = RequestLimits(deadline_s=120, bytes=128 * 2**20)
 JSON = {"Content-Type": "application/json"}
 REPEATABLE = (SonioxUnreachableError, SonioxOutcomeUnknownError)
 TRIES = 3
-CONNECTIONS = 128  # more than all lanes that call Soniox have hands: waiting for one would count as no answer
+# More than the concurrency of the queues that call Soniox: waiting for a connection would count as no response.
+CONNECTIONS = 128
 
 
 @dataclass(frozen=True)
 class Call:
-    """One kind of request: what it is named in metrics, whose budget pays, and whether it may be repeated."""
+    """One kind of request: its name in metrics, its traffic class, and whether it may be repeated."""
 
     name: str
     method: str
@@ -97,7 +98,7 @@ DELETE_FILE = Call("delete_file", "DELETE", "clean")
 
 
 class Soniox:
-    """A client for one Soniox project. Every method raises a SonioxError and nothing else."""
+    """A client for one Soniox project. Its methods raise only SonioxError."""
 
     def __init__(
         self, base_url: str, api_key: str, permit: Permit, hear: ResultObserver, observe: Observe
@@ -110,59 +111,59 @@ class Soniox:
         self._observe = observe
 
     async def create_transcription(self, payload: dict[str, Any], may_i: PreSendCheck) -> RemoteTranscription:
-        """Create a job. SonioxOutcomeUnknownError means that it may exist: list before creating again."""
+        """Create a transcription. After SonioxOutcomeUnknownError it may exist: list before creating again."""
         answer = await self._call(
             CREATE, "/transcriptions", may_i, headers=JSON, body=msgspec.json.encode(payload)
         )
         return _decoded(answer, RemoteTranscription)
 
     async def upload_file(self, upload: Upload, may_i: PreSendCheck) -> RemoteFile:
-        """Upload in constant memory. SonioxOutcomeUnknownError means that the file may exist."""
+        """Upload a file in constant memory. After SonioxOutcomeUnknownError the file may exist."""
         headers, body = encode_multipart(upload)
         return _decoded(await self._call(UPLOAD, "/files", may_i, headers=headers, body=body), RemoteFile)
 
     async def get_transcription(self, soniox_id: str) -> RemoteTranscription:
-        """Read one job, whose transcript is fetched next."""
+        """Read one transcription before fetching its transcript (traffic class live)."""
         return _decoded(await self._call(READ, f"/transcriptions/{soniox_id}"), RemoteTranscription)
 
     async def peek_transcription(self, soniox_id: str) -> RemoteTranscription:
-        """Read one job for the sweep."""
+        """Read one transcription for the sweep (traffic class sweep)."""
         return _decoded(await self._call(LOOK, f"/transcriptions/{soniox_id}"), RemoteTranscription)
 
     async def get_transcript(self, soniox_id: str) -> bytes:
-        """The transcript as it came, at most 128 MiB of JSON. SonioxNotReadyError while unfinished."""
+        """Return the transcript as JSON bytes, at most 128 MiB. Raises SonioxNotReadyError while unfinished."""
         return await self._call(READ_TRANSCRIPT, f"/transcriptions/{soniox_id}/transcript")
 
     async def get_models(self) -> bytes:
-        """The list of models as it came."""
+        """Return the list of models as JSON bytes."""
         return await self._call(MODELS, "/models")
 
     async def list_transcriptions(self) -> AsyncIterator[RemoteTranscription]:
-        """All jobs of the project, a call for each 1,000."""
+        """Yield all transcriptions of the project, with one request per 1,000."""
         async for page in self._pages(LIST, "/transcriptions", TranscriptionPage):
             for transcription in page.transcriptions:
                 yield transcription
 
     async def list_files(self) -> AsyncIterator[RemoteFile]:
-        """All files of the project, a call for each 1,000."""
+        """Yield all files of the project, with one request per 1,000."""
         async for page in self._pages(LIST_FILES, "/files", FilePage):
             for file in page.files:
                 yield file
 
     async def count_transcriptions(self) -> int:
-        """How many jobs the project holds."""
+        """Return how many transcriptions the project has."""
         return _decoded(await self._call(COUNT, "/transcriptions/count"), Count).total
 
     async def count_files(self) -> int:
-        """How many files the project holds."""
+        """Return how many files the project has."""
         return _decoded(await self._call(COUNT, "/files/count"), Count).total
 
     async def delete_transcription(self, soniox_id: str) -> None:
-        """Delete a job; one that is gone already counts as deleted. SonioxNotReadyError while it is processed."""
+        """Delete a transcription; 404 counts as deleted. Raises SonioxNotReadyError while it is processed."""
         await self._delete(DELETE, f"/transcriptions/{soniox_id}")
 
     async def delete_file(self, file_id: str) -> None:
-        """Delete a file; one that is gone already counts as deleted."""
+        """Delete a file; 404 counts as deleted."""
         await self._delete(DELETE_FILE, f"/files/{file_id}")
 
     async def close(self) -> None:
@@ -186,7 +187,7 @@ class Soniox:
                 return
 
     async def _call(self, call: Call, path: str, may_i: PreSendCheck | None = None, **request: Any) -> bytes:
-        """The body of a 2xx answer; failures that another try may cure are repeated where that is safe."""
+        """Return the body of a 2xx response. Transient failures are retried where that is safe."""
         async for attempt in AsyncRetrying(
             retry=retry_if_exception_type(REPEATABLE if call.repeatable else SonioxUnreachableError),
             wait=wait_random_exponential(multiplier=0.2, max=3),
@@ -226,7 +227,7 @@ class Soniox:
 
 
 def _decoded(content: bytes, answer_type: type[T]) -> T:
-    """A 2xx whose body cannot be read did happen, so it is uncertain rather than refused."""
+    """Decode a 2xx body. A malformed one raises SonioxOutcomeUnknownError: the request had an effect."""
     try:
         return msgspec.json.decode(content, type=answer_type)
     except msgspec.MsgspecError as error:

@@ -1,7 +1,7 @@
-"""Soniox's own list of what it has, read once for all who look for something at the same time.
+"""Soniox's listings, read once for concurrent lookups.
 
-After a storm hundreds of creates may be unsettled. Each of them needs a listing that was begun after its own
-unclear moment, but not one of its own.
+After an outage hundreds of creates may be unsettled. Each needs a listing that began after its own request, and
+they can share one.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 @dataclass
 class SingleFlight(Generic[T]):
-    """The newest result of `read`, with the moment it was begun."""
+    """Caches the newest result of `read`, and when that call began."""
 
     read: Callable[[], Awaitable[T]]
     clock: Clock
@@ -27,7 +27,7 @@ class SingleFlight(Generic[T]):
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def not_older_than(self, since_ms: int) -> T:
-        """A result that was begun at `since_ms` or later; waits for one that is under way."""
+        """Return a result whose read began at `since_ms` or later. Waits for a read under way."""
         async with self._lock:
             if self._result is None or self._begun_ms < since_ms:
                 begun_ms = self.clock()
@@ -37,7 +37,7 @@ class SingleFlight(Generic[T]):
 
 
 class Listing:
-    """What Soniox holds, by our marks. Its methods raise SonioxError."""
+    """Objects at Soniox by our marks. Methods raise SonioxError."""
 
     def __init__(self, soniox: Soniox, clock: Clock) -> None:
         self._soniox = soniox
@@ -45,11 +45,11 @@ class Listing:
         self._files = SingleFlight(self._read_files, clock)
 
     async def transcriptions(self, *, since_ms: int) -> dict[str, list[RemoteTranscription]]:
-        """All that name one of our jobs, by job."""
+        """Return the transcriptions whose webhook URL names a job, by job."""
         return await self._transcriptions.not_older_than(since_ms)
 
     async def files(self, *, since_ms: int) -> dict[str, str]:
-        """Ids of the files that have a reference, by reference."""
+        """Return the ids of files with a `client_reference_id`, by that reference."""
         return await self._files.not_older_than(since_ms)
 
     async def _read_transcriptions(self) -> dict[str, list[RemoteTranscription]]:

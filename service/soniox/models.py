@@ -1,4 +1,4 @@
-"""What Soniox answers, as models and as errors; and the tags that mark what is ours."""
+"""Soniox's responses as models and errors, and the marks of the objects that this relay creates."""
 
 from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
@@ -20,11 +20,11 @@ from service.http_client import HttpResponse, not_sent, retry_after_s
 from service.tables import Transcription
 
 FINISHED_WELL = "completed"
-FINISHED_BADLY = frozenset({"error", "failed"})  # the API says error, its error page says failed
+FINISHED_BADLY = frozenset({"error", "failed"})  # the API uses `error`, its error documentation `failed`
 
 
 class RemoteTranscription(msgspec.Struct, kw_only=True):
-    """A transcription as Soniox reports it; `audio_duration_ms` is 0 or None until processing begins."""
+    """A transcription at Soniox. `audio_duration_ms` is 0 or None until processing begins."""
 
     id: str
     status: str
@@ -41,12 +41,12 @@ class RemoteTranscription(msgspec.Struct, kw_only=True):
     client_reference_id: str | None = None
 
     def job(self) -> str:
-        """The relay id that its webhook URL carries, or an empty string."""
+        """Return the job in its webhook URL, or an empty string."""
         return (parse_qs(urlsplit(self.webhook_url or "").query).get("job") or [""])[0]
 
 
 class RemoteFile(msgspec.Struct, kw_only=True):
-    """A file as Soniox reports it; `size` in bytes."""
+    """A file at Soniox. `size` is in bytes."""
 
     id: str
     filename: str = ""
@@ -56,34 +56,34 @@ class RemoteFile(msgspec.Struct, kw_only=True):
 
 
 class TranscriptionPage(msgspec.Struct, kw_only=True):
-    """One page of a listing."""
+    """One page of transcriptions."""
 
     transcriptions: list[RemoteTranscription]
     next_page_cursor: str | None = None
 
 
 class FilePage(msgspec.Struct, kw_only=True):
-    """One page of a listing."""
+    """One page of files."""
 
     files: list[RemoteFile]
     next_page_cursor: str | None = None
 
 
 class Count(msgspec.Struct, kw_only=True):
-    """How many there are in the key's project."""
+    """The number of objects in the key's project."""
 
     total: int
 
 
 class Problem(msgspec.Struct):
-    """One wrong field."""
+    """One invalid field."""
 
     location: str = ""
     message: str = ""
 
 
 class ErrorBody(msgspec.Struct, kw_only=True):
-    """Soniox's error body, as far as we use it."""
+    """The fields of Soniox's error body that the relay uses."""
 
     error_type: str = ""
     message: str = ""
@@ -92,19 +92,18 @@ class ErrorBody(msgspec.Struct, kw_only=True):
 
 
 FILE_MARK = "soniox-relay:"
-DELETED_FILE = "gone"  # the reconciler's own words in the inbox: Soniox does not have it,
-STUCK_TRANSCRIPTION = (
-    "stuck"  # or has not finished it within the deadline; the collect stage looks again and ends it
-)
+# The reconciler's own status values in the inbox. The collect stage asks Soniox again, then fails the job.
+DELETED_FILE = "gone"  # Soniox does not have the transcription
+STUCK_TRANSCRIPTION = "stuck"  # Soniox has not finished it before the deadline
 
 
 def file_reference(job: Transcription) -> str:
-    """The `client_reference_id` of the file uploaded for one attempt of a job."""
+    """Return the `client_reference_id` of the file uploaded for one attempt of a job."""
     return f"{FILE_MARK}{job.id}:{job.attempt}"
 
 
 def job_of_reference(reference: str) -> str | None:
-    """The job that such a reference names; None for anybody else's."""
+    """Return the job in a reference of `file_reference`. None for a foreign reference."""
     if not reference.startswith(FILE_MARK):
         return None
     return reference.removeprefix(FILE_MARK).rsplit(":", 1)[0]
@@ -115,13 +114,13 @@ MAX_RETRY_AFTER_S = 3600.0
 
 
 def error_from_failure(error: Exception) -> SonioxError:
-    """For a call that brought no answer: did anything leave this machine?"""
+    """Return the error of a call without a response, depending on whether the request may have been sent."""
     kind = SonioxUnreachableError if not_sent(error) else SonioxOutcomeUnknownError
     return kind(f"no answer from Soniox ({type(error).__name__})")
 
 
 def error_from_response(answer: HttpResponse) -> SonioxError:
-    """For an answer outside 2xx; HTML and empty bodies of proxies included."""
+    """Return the error of a response outside 2xx. Its body may be a proxy's HTML or empty."""
     body = _error_body(answer.content)
     return _kind_of(answer.status_code, body)(
         _message_of(body) or f"Soniox answered {answer.status_code}",
@@ -133,7 +132,7 @@ def error_from_response(answer: HttpResponse) -> SonioxError:
 
 
 def _message_of(body: ErrorBody) -> str:
-    """Soniox's message with the places it names."""
+    """Return Soniox's message with its validation errors."""
     places = [f"{problem.location}: {problem.message}" for problem in body.validation_errors]
     return " ".join([body.message, *places]).strip()
 
@@ -162,7 +161,7 @@ def _kind_of(status_code: int, body: ErrorBody) -> type[SonioxError]:
 
 
 def _is_quota(message: str) -> bool:
-    """All of Soniox's 429s share one error_type; only the text tells a full quota from a fast caller."""
+    """Return whether a 429 means a full quota. Only its text says so: every 429 has the same `error_type`."""
     text = message.lower()
     return "per minute" not in text and any(
         word in text for word in ("count", "pending", "total", "storage", "bytes")
