@@ -1,1 +1,1 @@
-"""The database: the only commit, both engines, wake-ups between processes, the schema."""
+"""The database: reads and commits, both engines, notifications between processes, the schema."""

@@ -1,9 +1,9 @@
-"""The database: one way to write, one way to read, the only commit in the service.
+"""The database: one way to write, one way to read, and the only commit in the service.
 
-A step or a query is a plain function of a SQLModel Session. Steps that arrive while a commit is under way share
-the next transaction and its fsync, and are answered together after it. If such a batch fails, each of its steps is
-run again alone, so that a bad one harms nobody. A step may therefore run twice: it does nothing but SQL, and rows
-go in as values (`store.rows.insert_all`), never as objects that a session would remember.
+A step or a query is a plain function of a SQLModel Session. Steps that arrive during a commit share the next
+transaction and its fsync, and return together after it. If such a batch fails, each step runs again alone, so
+that one bad step does not fail the others. A step may therefore run twice: it does nothing but SQL, and inserts
+rows as values (`store.statements.insert_all`), never as objects that a session tracks.
 """
 
 import asyncio
@@ -29,25 +29,25 @@ P = ParamSpec("P")
 Step = Callable[[Session], T]
 Many = Callable[[Session, list[Item]], Sequence[T]]
 
-MAX_QUEUE = 20_000  # writes waiting; beyond it callers are told to come back
+MAX_QUEUE = 20_000  # waiting writes; beyond it a write raises OverloadedError
 MAX_BATCH = 512  # writes in one transaction
 
-# A transaction that changes nothing succeeds on a full disk. Signs of life change something, and come every 5 s.
+# A transaction that changes nothing succeeds on a full disk. Heartbeats change rows, and come every 5 s.
 FULL_FOR_S = 6.0
 
 DISK_FULL = "disk is full"  # SQLite's words
 NO_SPACE = "53100"  # PostgreSQL's SQLSTATE
-FULL = "the database's disk is full"  # ours
+FULL = "the database's disk is full"  # the relay's message
 
-# PostgreSQL's SQLSTATE classes: no connection, refused for now, a missing or read-only or full database, a lock,
-# a conflict with another transaction.
+# PostgreSQL's SQLSTATE classes: no connection, temporarily refused, a missing or read-only or full database,
+# a lock, a conflict with another transaction.
 CONFLICT = "40"
 TRANSIENT = ("08", "28", "3D", "25006", "53", "55", "57", "58", CONFLICT)
 
 
 @dataclass(eq=False)
 class _Write:
-    """What waits for the next transaction: an item for a function that takes many, or a step if there is none."""
+    """A waiting write: an item for a function that takes many, or a step when `function` is None."""
 
     function: Many[Any, Any] | None
     item: Any
@@ -55,7 +55,7 @@ class _Write:
 
 
 class Database:
-    """A database and the queue of writes. Made by `open_database`."""
+    """A database and its queue of writes. `open_database` creates it."""
 
     def __init__(self, engine: SQLite | PostgreSQL, notifier: Notifier) -> None:
         self._engine = engine
@@ -64,7 +64,7 @@ class Database:
         self._arrived = asyncio.Event()
         self._committer: asyncio.Task[None] | None = None
         self._closing = False
-        self.refused: str | None = None  # why commits fail; None when they succeed again
+        self.refused: str | None = None  # why commits fail; None while they succeed
         self._full_until_s = 0.0
 
     @property
@@ -77,19 +77,20 @@ class Database:
 
     @property
     def waiting(self) -> int:
-        """Writes that no transaction has taken up yet."""
+        """Return the number of writes that wait for a transaction."""
         return len(self._writes)
 
     async def now_ms(self) -> int:
-        """The time all processes agree on: PostgreSQL's, or this machine's with SQLite."""
+        """Return the time that all processes share: PostgreSQL's clock, or this machine's with SQLite."""
         if self.is_sqlite:
             return wall_ms()
         now = text("SELECT extract(epoch FROM clock_timestamp()) * 1000")
         return await self.read(lambda session: int(session.scalar(now)))
 
     async def read(self, query: Callable[[Session], T]) -> T:
-        """Run `query` outside of any transaction;
-        each statement sees the newest commit. Raises DatabaseDownError.
+        """Run `query` outside a transaction; each statement sees the newest commit.
+
+        Raises DatabaseDownError.
         """
         if self._closing:
             raise DatabaseDownError("the database is being closed")
@@ -99,24 +100,24 @@ class Database:
             raise _translate(error) from error
 
     async def write(self, step: Step[T], wake: Sequence[str] = ()) -> T:
-        """Run `step` in a transaction and give back its result once that is on disk; then wake those queues.
+        """Run `step` in a transaction, notify the queues in `wake` after the commit, and return its result.
 
-        Raises OverloadedError or DatabaseDownError when nothing was kept, and whatever `step` raises.
+        Raises OverloadedError or DatabaseDownError when nothing was committed, and any error of `step`.
         """
         result: T = await self._enqueue(None, step, wake)
         return result
 
     async def write_many(self, function: Many[Item, T], item: Item, wake: Sequence[str] = ()) -> T:
-        """Like `write`, for bursts: `function` gets all waiting items at once and gives back a result for each."""
+        """Like `write`, for bursts: `function` gets all waiting items and returns a result for each."""
         result: T = await self._enqueue(function, item, wake)
         return result
 
     def start(self) -> None:
-        """Start committing; needs a running event loop."""
+        """Start the task that commits. Needs a running event loop."""
         self._committer = asyncio.create_task(self._commit_forever())
 
     async def close(self) -> None:
-        """Commit what is waiting, then let go of all connections."""
+        """Commit the waiting writes, then close all connections."""
         self._closing = True
         self._arrived.set()
         if self._committer is not None:
@@ -150,7 +151,7 @@ class Database:
     async def _commit(self, batch: list[_Write], *, again: bool = True) -> None:
         try:
             results = await self._engine.write(lambda session: _run_batch(session, batch))
-        except Exception as error:  # noqa: BLE001  # whatever it is, its callers must hear of it
+        except Exception as error:  # noqa: BLE001  # every error must reach the callers
             await self._settle_failure(batch, error, again=again)
         else:
             if time.monotonic() >= self._full_until_s:
@@ -160,7 +161,7 @@ class Database:
                     write.done.set_result(result)
 
     async def _settle_failure(self, batch: list[_Write], error: Exception, *, again: bool) -> None:
-        """Run each write again alone where that may end otherwise; else tell its caller."""
+        """Run each write again alone where that may succeed; else raise the error in its caller."""
         cause = _translate(error)
         if isinstance(cause, DatabaseDownError):
             self.refused = str(cause)
@@ -181,7 +182,7 @@ async def open_database(
 ) -> AsyncIterator[Database]:
     """Open SQLite (`sqlite:///file.db`) or PostgreSQL (`postgresql://...`) and commit until the block ends.
 
-    PostgreSQL gets at most so many `connections`; `pooled` tells that a pooler in transaction mode is in between.
+    `connections` is the most that PostgreSQL gets. `pooled` means that a pooler in transaction mode is used.
     """
     database = Database(open_engine(url, connections, pooled=pooled), notifier)
     database.start()
@@ -192,7 +193,7 @@ async def open_database(
 
 
 def _run_batch(connection: Connection, batch: list[_Write]) -> list[tuple[_Write, Any]]:
-    """Each step in turn; the items of one function together, when the first of them came."""
+    """Run the steps in order. The items of one function run together, at the place of the first."""
     together: dict[Any, list[_Write]] = {}
     for write in batch:
         together.setdefault(write.function or write, []).append(write)
@@ -210,13 +211,13 @@ def _run_batch(connection: Connection, batch: list[_Write]) -> list[tuple[_Write
 def _in_session(
     connection: Connection, run: Callable[Concatenate[Session, P], T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    """A session for each, which shows rows as they are now, not as they were when it read them before."""
+    """Run in a new session. A repeated read refreshes rows that the session has loaded before."""
     with Session(connection, execution_options={"populate_existing": True}) as session:
         return run(session, *args, **kwargs)
 
 
 def _translate(error: Exception) -> Exception:
-    """DatabaseDownError for whatever another try may cure; anything else stays what it is."""
+    """Return DatabaseDownError for errors that a retry may resolve, and any other error unchanged."""
     if isinstance(error, IntegrityError):
         return error
     lost = isinstance(error, DBAPIError) and error.connection_invalidated

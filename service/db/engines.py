@@ -1,10 +1,9 @@
-"""SQLite and PostgreSQL: how each runs work that has a connection.
+"""SQLite and PostgreSQL: how each runs a function of a connection.
 
-On SQLite all writes go through one connection in one thread, so that there is no lock to wait for and no busy
-error; readers have threads of their own. On PostgreSQL work runs by `run_sync`, which gives way to the event loop
-while the server works.
-
-Both hide the parameters of statements: an error must not carry transcripts into a log.
+On SQLite all writes use one connection in one thread, so that no write waits for a lock or gets a busy error;
+reads use a separate pool of threads. On PostgreSQL functions run with `run_sync`, which yields to the event
+loop while the server works. Both hide the parameters of statements: an error must not carry transcripts into a
+log.
 """
 
 import asyncio
@@ -25,13 +24,13 @@ T = TypeVar("T")
 Work = Callable[[Connection], T]
 
 READERS = 4  # connections to SQLite for reading
-POOL_SIZE = 6  # PostgreSQL: connections that are kept when there is nothing to do
-KEEP_ALIVE_AFTER_S = 60  # PostgreSQL: connections that nobody used for so long
-CACHE_KIB = 16_000  # SQLite's page cache, of the writer and of all readers together
-LOCK_TIMEOUT_S = 2  # SQLite: how long another program may hold the file before writes are refused
+POOL_SIZE = 6  # PostgreSQL: connections kept open when idle
+KEEP_ALIVE_AFTER_S = 60  # PostgreSQL: idle time of a connection before TCP keepalives start
+CACHE_KIB = 16_000  # SQLite's page cache: one such size for the writer, one for all readers together
+LOCK_TIMEOUT_S = 2  # SQLite: how long another program may lock the file before writes fail
 
-# A pooler in transaction mode gives each transaction another connection, which does not know what was prepared on
-# the last one: statements are prepared without a name, just before they run.
+# A pooler in transaction mode gives each transaction another connection, which lacks the statements prepared on
+# the previous one. So statements are prepared without a name, just before they run.
 NO_PREPARED_STATEMENTS: dict[str, Any] = {
     "statement_cache_size": 0,
     "prepared_statement_cache_size": 0,
@@ -40,7 +39,7 @@ NO_PREPARED_STATEMENTS: dict[str, Any] = {
 
 
 class SQLite:
-    """One file, one writer, a few readers."""
+    """One SQLite file with one writer and `READERS` readers."""
 
     def __init__(self, url: str) -> None:
         self._writer = sqlite_engine(url, 1)
@@ -58,11 +57,11 @@ class SQLite:
         return await asyncio.get_running_loop().run_in_executor(self._write_thread, self._transact, work)
 
     async def read(self, work: Work[T]) -> T:
-        """Run `work`, each statement of which sees the newest commit."""
+        """Run `work` outside a transaction; each statement sees the newest commit."""
         return await asyncio.get_running_loop().run_in_executor(self._read_threads, self._look, work)
 
     async def close(self) -> None:
-        """Wait for what is under way, then close all connections."""
+        """Wait for running work, then close all connections."""
         for thread, engine in ((self._write_thread, self._writer), (self._read_threads, self._readers)):
             await asyncio.to_thread(thread.shutdown)
             engine.dispose()
@@ -77,7 +76,7 @@ class SQLite:
 
 
 class PostgreSQL:
-    """A pool of at most so many `connections`; `pooled` tells that a pooler in transaction mode is in between."""
+    """A pool of at most `connections`. `pooled` means that a pooler in transaction mode is used."""
 
     def __init__(self, url: str, connections: int, *, pooled: bool) -> None:
         resting = min(POOL_SIZE, connections)
@@ -85,7 +84,7 @@ class PostgreSQL:
             engine_url(url),
             pool_size=resting,
             max_overflow=connections - resting,
-            pool_use_lifo=not pooled,  # the connection that was used last has its statements prepared and planned
+            pool_use_lifo=not pooled,  # the last used connection has its statements prepared and planned
             connect_args=NO_PREPARED_STATEMENTS if pooled else {},
             hide_parameters=True,
         )
@@ -102,7 +101,7 @@ class PostgreSQL:
             return await connection.run_sync(work)
 
     async def read(self, work: Work[T]) -> T:
-        """Run `work`, each statement of which sees the newest commit."""
+        """Run `work` outside a transaction; each statement sees the newest commit."""
         async with self._without_transaction.connect() as connection:
             return await connection.run_sync(work)
 
@@ -112,12 +111,15 @@ class PostgreSQL:
 
 
 def open_engine(url: str, connections: int, *, pooled: bool) -> SQLite | PostgreSQL:
-    """The database behind a URL."""
+    """Open the database of a URL."""
     return SQLite(url) if url.startswith("sqlite") else PostgreSQL(url, connections, pooled=pooled)
 
 
 def sqlite_engine(url: str, size: int) -> Engine:
-    """At most `size` connections to a SQLite file, with durable commits. They may change threads."""
+    """Return an engine with at most `size` connections to a SQLite file and durable commits.
+
+    The connections may change threads.
+    """
     engine = create_engine(
         engine_url(url),
         pool_size=size,
@@ -129,7 +131,7 @@ def sqlite_engine(url: str, size: int) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
-        # FULL: a commit is on disk before it returns, also after a power cut. Secure: deleted is overwritten.
+        # FULL: a commit is on disk when it returns, also after a power cut. secure_delete overwrites old data.
         pragmas = ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON")
         for pragma in (*pragmas, f"cache_size=-{CACHE_KIB // size}", "temp_store=MEMORY"):
             connection.execute(f"PRAGMA {pragma}").close()
@@ -138,7 +140,7 @@ def sqlite_engine(url: str, size: int) -> Engine:
 
 
 def engine_url(url: str) -> str:
-    """The URL with the driver the relay uses; libpq's `sslmode` is what that driver calls `ssl`."""
+    """Return the URL with the relay's driver. asyncpg's name for libpq's `sslmode` is `ssl`."""
     given = make_url(url)
     if url.startswith("sqlite"):
         return given.set(drivername="sqlite").render_as_string(hide_password=False)
@@ -147,7 +149,7 @@ def engine_url(url: str) -> str:
 
 
 def _replace_closed(engine: Engine) -> None:
-    """Have the pool make a new connection instead of one that the server, or something on the way, has closed."""
+    """Have the pool replace connections that the server or the network has closed."""
 
     @event.listens_for(engine, "checkout")
     def _check(_connection: Any, record: Any, _proxy: Any) -> None:
@@ -156,7 +158,7 @@ def _replace_closed(engine: Engine) -> None:
 
 
 def _keep_alive(engine: Engine) -> None:
-    """Have the server sign to connections that are not used, so that nothing on the way forgets them."""
+    """Have the server send TCP keepalives on idle connections, so that the network does not drop them."""
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
@@ -167,7 +169,7 @@ def _keep_alive(engine: Engine) -> None:
 
 
 def _drop_nul(engine: Engine) -> None:
-    """Take NUL characters out of texts: PostgreSQL holds none, and SQLite's functions end there."""
+    """Remove NUL characters from text parameters: PostgreSQL rejects them, SQLite's functions stop there."""
 
     @event.listens_for(engine, "before_cursor_execute", retval=True)
     def _clean(
@@ -190,7 +192,10 @@ def _clean_text(value: Any) -> Any:
 
 @contextmanager
 def single_process_lock(settings: Settings) -> Iterator[None]:
-    """Hold the lock while the block runs; nothing to do on PostgreSQL. Raises ConfigurationError."""
+    """Hold the lock of the SQLite file while the block runs; does nothing on PostgreSQL.
+
+    Raises ConfigurationError when another relay process holds it.
+    """
     if not settings.is_sqlite:
         yield
         return

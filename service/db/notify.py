@@ -1,4 +1,4 @@
-"""Wake-ups: a commit that leaves a due row wakes the worker that claims it, in every process."""
+"""Notifications: a commit that leaves a due row wakes the worker that claims it, in every process."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ import structlog
 
 
 class Notifier:
-    """One event for each queue of work, in this process."""
+    """One asyncio event for each queue, in this process."""
 
     def __init__(self) -> None:
         self._events: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
@@ -20,17 +20,17 @@ class Notifier:
         self._any = asyncio.Event()
 
     def notify(self, queue: str) -> None:
-        """Wake the queue here and, if others listen, in the other processes."""
+        """Wake the queue in this process and in all that listen."""
         self.notify_local(queue)
         self._pending.add(queue)
         self._any.set()
 
     def notify_local(self, queue: str) -> None:
-        """Wake the queue, or have it go straight on if it is not asleep."""
+        """Wake the queue in this process. If it is not waiting, its next wait returns immediately."""
         self._events[queue].set()
 
     async def wait(self, queue: str, longest_s: float) -> bool:
-        """Sleep until somebody rings or `longest_s` seconds have passed; True when somebody did."""
+        """Wait for a notification, at most `longest_s` seconds. Return True when there was one."""
         event = self._events[queue]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(longest_s):
@@ -40,7 +40,7 @@ class Notifier:
         return notified
 
     async def drain(self) -> set[str]:
-        """Wait for a ring; all queues that were notified since the last call."""
+        """Wait for a notification. Return all queues notified since the last call."""
         await self._any.wait()
         self._any.clear()
         notified, self._pending = self._pending, set()
@@ -56,7 +56,10 @@ RETRY_AFTER_S = 2.0
 
 @asynccontextmanager
 async def listen(database_url: str, notifier: Notifier) -> AsyncIterator[None]:
-    """Pass rings on until the block ends; does nothing on SQLite, where there is one process."""
+    """Exchange notifications with other processes until the block ends.
+
+    Does nothing on SQLite, where there is one process.
+    """
     if database_url.startswith("sqlite"):
         yield
         return

@@ -1,4 +1,4 @@
-"""The schema: which revision this code needs, which one a database has, and the upgrade."""
+"""The schema: the revision this code needs, the revision a database has, and the upgrade."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +11,12 @@ from typing_extensions import override
 from service.db.engines import engine_url
 
 HEAD = "0002"  # the newest revision
-REQUIRED = "0002"  # the newest that comes before the new processes start
+REQUIRED = "0002"  # the newest revision that must be applied before new processes start
 
 
 @dataclass(frozen=True)
 class SchemaMismatch:
-    """Why this code cannot work on a database's schema, and what to do."""
+    """Why this code cannot work with a database's schema, and how to fix it."""
 
     reason: str
     cure: str
@@ -27,13 +27,13 @@ class SchemaMismatch:
 
 
 def scripts_folder() -> Path:
-    """The revisions: in the source tree beside this package, in an installed wheel inside it."""
+    """Return the folder of the revisions: beside the package in the source tree, inside it in a wheel."""
     here = Path(__file__).parents[1]
     return next(folder for folder in (here / "_migrations", here.parent / "migrations") if folder.is_dir())
 
 
 def check_schema(connection: Connection) -> SchemaMismatch | None:
-    """None when this code can work on the schema that is there."""
+    """Return None when this code can work with the database's schema."""
     current = current_revision(connection)
     if current is None or _number(current) < _number(REQUIRED):
         return SchemaMismatch(
@@ -45,13 +45,13 @@ def check_schema(connection: Connection) -> SchemaMismatch | None:
 
 
 def is_newer(connection: Connection) -> bool:
-    """True when a newer release has migrated this database."""
+    """Return True when a newer release has migrated this database."""
     current = current_revision(connection)
     return current is not None and _number(current) > _number(HEAD)
 
 
 def current_revision(connection: Connection) -> str | None:
-    """The revision that the database has; None when it has no schema."""
+    """Return the database's revision, or None when it has no schema."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     found: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
@@ -67,7 +67,7 @@ def _oldest_compatible(revision: str) -> int:
 
 
 def configuration(database_url: str) -> Config:
-    """Alembic's, without a file."""
+    """Return Alembic's configuration, without a file."""
     config = Config()
     config.set_main_option("script_location", str(scripts_folder()))
     config.set_main_option("sqlalchemy.url", engine_url(database_url).replace("%", "%%"))
@@ -75,8 +75,8 @@ def configuration(database_url: str) -> Config:
 
 
 def upgrade(database_url: str, revision: str = HEAD) -> None:
-    """Run the revisions that are missing, up to that one. Starts an event loop of its own.
+    """Run the missing revisions up to `revision`. Starts a new event loop.
 
-    A schema that a newer release made is left as it is.
+    A schema of a newer release is left unchanged.
     """
     command.upgrade(configuration(database_url), revision)

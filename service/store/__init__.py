@@ -1,5 +1,5 @@
-"""Every SQL statement of the relay, by what it is about. Functions take a connection first and never commit.
+"""Every SQL statement of the relay, by subject. Functions take a session first and never commit.
 
-Reading order: rows, claims, transcriptions, webhooks, transcripts, events, deliveries, removals, files, then
-the small ones. None of them decides anything: the guard of a move (which stage, whose fence) is all they know.
+Reading order: statements, claims, transcriptions, inbox, transcripts, events, deliveries, reconciler, files,
+then the small modules. None of them makes decisions: they only guard each move by its stage and fence.
 """

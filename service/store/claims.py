@@ -1,8 +1,8 @@
-"""Claims: leases with a fence, alike for every table that has the columns of `QueueColumns`.
+"""Claims: leases with a fence, the same for every table with the columns of `QueueColumns`.
 
-A claim takes due rows nobody holds, sets the lease and raises the fence. While it works, a worker renews its
-leases; if it dies they end by themselves. Finishing changes a row only where the fence is still the claimed
-one, so that a worker that slept through its lease changes nothing.
+A claim takes due rows without a lease, sets the lease and raises the fence. A worker renews its leases while it
+works; if the worker dies, they expire. Finishing changes a row only if its fence is still the claimed one, so a
+worker whose lease expired changes nothing.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ D = TypeVar("D", bound=QueueColumns)
 
 @dataclass(frozen=True)
 class Claimant:
-    """Who claims, when, and for how long."""
+    """The worker that claims, the time of the claim, and the length of the lease."""
 
     worker: str
     now_ms: int
@@ -39,26 +39,26 @@ def claim(
     where: ColumnElement[bool] | None = None,
     **also: Any,
 ) -> list[D]:
-    """Take up to `limit` due rows, the longest due first; `where` narrows them, `also` are columns to set."""
+    """Claim up to `limit` due rows, the longest due first. `where` narrows them; `also` sets more columns."""
     statement = _taking_any(model) if where is None and not also else _taking(model, where, also)
     return _take(session, statement, claimant, claim_limit=limit)
 
 
 def claim_those(session: Session, model: type[D], claimant: Claimant, ids: Sequence[str]) -> list[D]:
-    """Take these rows, as far as they are still due and free."""
+    """Claim those of the rows `ids` that are still due and free."""
     return _take(session, _taking_those(model), claimant, claim_ids=list(ids))
 
 
 @cache
 def _taking_any(model: type[D]) -> ReturningUpdate[D]:
-    """Built once, as below: that takes several times as long as to run it."""
+    """Cached, like `_taking_those`: building the statement takes several times as long as running it."""
     return _taking(model, None, {})
 
 
 @cache
 def _taking_those(model: type[D]) -> ReturningUpdate[D]:
     table = table_of(model)
-    # The sum keeps the planner from the index on due_at_ms, which would lead through the whole backlog.
+    # The sum keeps the planner off the index on due_at_ms, which would scan the whole backlog.
     due = table.c.due_at_ms + 0 <= bindparam("claim_now_ms")
     those = table.c.id.in_(bindparam("claim_ids", expanding=True))
     return _leasing(model, _free(model).where(those, due), {})
@@ -93,11 +93,11 @@ def _take(session: Session, statement: ReturningUpdate[D], claimant: Claimant, *
         "claim_worker": claimant.worker,
     }
     rows = changed(session, statement, {**lease, **parameters})
-    return sorted(rows, key=lambda row: (row.due_at_ms or 0, row.id))  # type: ignore[attr-defined]  # all have id
+    return sorted(rows, key=lambda row: (row.due_at_ms or 0, row.id))  # type: ignore[attr-defined]  # has id
 
 
 def still_held(model: type[QueueColumns], row: Any) -> ColumnElement[bool]:
-    """True for the row only while the claim that read it is the newest and did not give it back."""
+    """Match the row only while the claim that read it is the newest one and has not been given back."""
     table = table_of(model)
     return and_(table.c.id == row.id, table.c.fence == row.fence, table.c.lease_until_ms.is_not(None))
 
@@ -107,7 +107,7 @@ DONE: dict[str, Any] = {**FREE, "due_at_ms": None, "tries": 0, "last_error": Non
 
 
 def finish(session: Session, model: type[QueueColumns], row: Any, **values: Any) -> bool:
-    """Nothing is due any more and the lease is free; False when the claim was lost meanwhile."""
+    """Free the lease and leave nothing due. Return False when the claim was lost."""
     held = update(table_of(model)).where(still_held(model, row))
     return session.exec(held.values(**{**DONE, **values})).rowcount == 1
 
@@ -123,7 +123,7 @@ def postpone(
     where: ColumnElement[bool] | None = None,
     **values: Any,
 ) -> bool:
-    """Give the row back, due again at `due_at_ms`; False when the claim was lost meanwhile, or not `where`."""
+    """Give the row back, due again at `due_at_ms`. Return False when the claim was lost or `where` fails."""
     tries = row.tries + 1 if spend_try else row.tries
     values = {**FREE, "due_at_ms": due_at_ms, "tries": tries, "last_error": error[:500], **values}
     mine = still_held(model, row) if where is None else and_(still_held(model, row), where)
@@ -133,21 +133,21 @@ def postpone(
 def renew(
     session: Session, model: type[QueueColumns], held: Sequence[tuple[str, int]], until_ms: int
 ) -> list[str]:
-    """Prolong the leases of (id, fence) pairs; gives back the ids of those that were still ours."""
+    """Extend the leases of (id, fence) pairs. Return the ids of those still held."""
     table = table_of(model)
     same = tuple_(table.c.id, table.c.fence).in_(held)
-    # SQLite looks pairs up row by row through the whole table, unless it is told the ids as well
+    # Without the ids SQLite scans the whole table for the pairs.
     ours = and_(table.c.id.in_([row_id for row_id, _ in held]), same, table.c.lease_until_ms.is_not(None))
-    # What is just being finished is not waited for: two that want many rows could wait for each other.
+    # Rows that another transaction is finishing are skipped: waiting for several rows could deadlock.
     free = select(table.c.id).where(ours).with_for_update(skip_locked=True)
     renewed = update(table).where(table.c.id.in_(free)).values(lease_until_ms=until_ms).returning(table.c.id)
     return list(session.scalars(renewed))
 
 
 def release(session: Session, model: type[QueueColumns], worker: str | None, now_ms: int) -> None:
-    """End the leases of `worker`, or all: what a stopping worker, or the only process at its start, does.
+    """End the leases of `worker`, or all for None, when a worker stops or the only process starts.
 
-    The lease ends now rather than vanishing, so that the next claim sees that somebody stopped half-way.
+    The lease expires now instead of being cleared, so that the next claim sees that work stopped half-way.
     """
     table = table_of(model)
     held = table.c.lease_until_ms > now_ms
@@ -156,7 +156,7 @@ def release(session: Session, model: type[QueueColumns], worker: str | None, now
 
 
 def next_due_ms(session: Session, model: type[QueueColumns], now_ms: int) -> int | None:
-    """When the first row that waits for its time becomes due."""
+    """Return when the next row becomes due, of those that are not due yet."""
     return session.exec(_next_due(model), params={"now_ms": now_ms}).one_or_none()
 
 
@@ -167,7 +167,7 @@ def _next_due(model: type[QueueColumns]) -> SelectOfScalar[int]:
 
 
 def is_any_due(session: Session, model: type[QueueColumns], now_ms: int) -> bool:
-    """True while a row is due, whether somebody works on it or not."""
+    """Return True when a row is due, whether it is claimed or not."""
     return session.exec(_any_due(model), params={"now_ms": now_ms}).first() is not None
 
 

@@ -1,4 +1,4 @@
-"""Deliveries, their attempts, and recoveries: orders to send again what an endpoint did not accept."""
+"""Deliveries, their attempts, and recoveries: orders to resend what an endpoint did not accept."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ attempts = table_of(Attempt)
 
 @dataclass(frozen=True)
 class Settlement:
-    """One try and all that follows from it. `due_at_ms` None: no further try is due.
+    """One attempt and its consequences. `due_at_ms` is None when no further try is due.
 
-    `failure` is what it means for the receiver; None when it was delivered, `healed` then tells that it had failed
-    before.
+    `failure` is the effect on the receiver, None when the event was delivered. `healed` is True when it was
+    delivered and the receiver had failed before.
     """
 
     delivery: ClaimedDelivery
@@ -40,7 +40,7 @@ class Settlement:
 
 
 def settle(session: Session, settled: Sequence[Settlement]) -> Sequence[None]:
-    """Write down what came of some tries; a delivery whose claim was lost keeps its state."""
+    """Record attempts and their outcomes. A delivery whose claim was lost keeps its state."""
     insert_all(session, [one.attempt for one in settled])
     session.connection().execute(_SETTLE, [_values(one) for one in settled])
     insert_all(session, [one.entry for one in settled if one.entry])
@@ -77,13 +77,13 @@ def _values(one: Settlement) -> dict[str, str | int | None]:
 
 
 def get(session: Session, delivery_id: str, owner: str | None) -> Delivery | None:
-    """One delivery of `owner`'s, or anybody's for None."""
+    """Return a delivery of `owner`, or of any owner for None."""
     return session.exec(select(Delivery).where(deliveries.c.id == delivery_id, *_where_owner(owner))).one_or_none()
 
 
 @dataclass(frozen=True)
 class DeliveryFilter:
-    """Which deliveries are listed; None: any."""
+    """Which deliveries to list. None matches any value."""
 
     owner: str | None
     endpoint_id: str | None = None
@@ -92,7 +92,7 @@ class DeliveryFilter:
 
 
 def page(session: Session, chosen: DeliveryFilter, page: Page) -> list[Delivery]:
-    """One page, and one more row if there is a next one."""
+    """Return one page, plus one row if there is a next page."""
     query = select(Delivery).where(*_where_owner(chosen.owner))
     if chosen.status not in {None, DeliveryStatus.DELIVERED}:
         query = query.where(text(NOT_DELIVERED))
@@ -103,7 +103,7 @@ def page(session: Session, chosen: DeliveryFilter, page: Page) -> list[Delivery]
 
 
 def retry(session: Session, delivery: Delivery, now_ms: int) -> None:
-    """Send it now, with all tries of the schedule before it; the outcome of one under way no longer counts."""
+    """Make a delivery due now, with all tries of its schedule. An attempt in flight no longer counts."""
     values = {"status": DeliveryStatus.PENDING, "due_at_ms": now_ms, "tries": 0, "delivered_at_ms": None, **FREE}
     mine = update(deliveries).where(deliveries.c.id == delivery.id)
     session.exec(mine.values(fence=deliveries.c.fence + 1, **values))
@@ -111,13 +111,13 @@ def retry(session: Session, delivery: Delivery, now_ms: int) -> None:
 
 
 def of_transcription(session: Session, transcription_id: str) -> list[Delivery]:
-    """All deliveries about one transcription, oldest first."""
+    """Return all deliveries about a transcription, oldest first."""
     query = select(Delivery).where(deliveries.c.transcription_id == transcription_id)
     return list(session.exec(query.order_by(deliveries.c.created_at_ms, deliveries.c.id)))
 
 
 def statuses_of(session: Session, transcription_ids: Sequence[str]) -> dict[str, list[str]]:
-    """How the deliveries about some transcriptions stand, by transcription, oldest first."""
+    """Return the statuses of deliveries by transcription id, oldest first."""
     theirs = deliveries.c.transcription_id.in_(transcription_ids)
     query = select(deliveries.c.transcription_id, deliveries.c.status).where(theirs).order_by(deliveries.c.id)
     found: dict[str, list[str]] = {}
@@ -127,13 +127,13 @@ def statuses_of(session: Session, transcription_ids: Sequence[str]) -> dict[str,
 
 
 def attempts_of(session: Session, delivery_ids: list[str]) -> list[Attempt]:
-    """All tries of some deliveries, oldest first."""
+    """Return all attempts of some deliveries, oldest first."""
     query = select(Attempt).where(attempts.c.delivery_id.in_(delivery_ids)).order_by(attempts.c.id)
     return list(session.exec(query))
 
 
 def count_attempts(session: Session, delivery_ids: list[str]) -> dict[str, int]:
-    """How often each was tried."""
+    """Return the number of attempts by delivery id."""
     query = select(attempts.c.delivery_id, func.count()).where(attempts.c.delivery_id.in_(delivery_ids))
     found = session.exec(query.group_by(attempts.c.delivery_id)).all()
     return {row[0]: row[1] for row in found}
@@ -147,7 +147,7 @@ recoveries = table_of(Recovery)
 
 
 def create_recovery(session: Session, recovery: Recovery) -> int:
-    """Insert the order, with the number of deliveries it stands for, which is given back."""
+    """Insert a recovery with its expected number of deliveries. Return that number."""
     expected = count_undelivered(session, recovery.endpoint_id, recovery.since_ms, recovery.until_ms)
     row = Recovery.model_validate({**recovery.model_dump(), "expected": expected})
     insert_all(session, [row])
@@ -156,16 +156,16 @@ def create_recovery(session: Session, recovery: Recovery) -> int:
 
 
 def count_undelivered(session: Session, endpoint_id: str, since_ms: int, until_ms: int) -> int:
-    """How many deliveries would be sent again."""
-    # Compared, not looked up: without statistics SQLite would read all that the endpoint ever got.
+    """Count the deliveries that a recovery would resend."""
+    # concat() keeps SQLite off the endpoint's index: without statistics it would read all rows of the endpoint.
     wanted = _undelivered(deliveries.c.endpoint_id.concat("") == endpoint_id, since_ms, until_ms)
     return int(session.exec(select(func.count()).select_from(deliveries).where(wanted)).one())
 
 
 def run_recovery_batch(session: Session, row: Recovery, *, size: int, now_ms: int, again_ms: int) -> int:
-    """Make the next deliveries due and remember how far it came, or that it is finished; how many there were.
+    """Make the next deliveries due and store the position, or mark the recovery finished. Return their number.
 
-    Both are one transaction, so that a worker that is killed neither skips nor repeats one.
+    All of it is one transaction, so a killed worker neither skips nor repeats a delivery.
     """
     position = tuple_(deliveries.c.created_at_ms, deliveries.c.id) > (row.at_created_ms, row.at_id)
     query = (
@@ -192,7 +192,7 @@ def run_recovery_batch(session: Session, row: Recovery, *, size: int, now_ms: in
 
 
 def recoveries_of(session: Session, endpoint_id: str) -> list[Recovery]:
-    """Its recoveries, newest first."""
+    """Return the endpoint's newest 100 recoveries, newest first."""
     query = select(Recovery).where(recoveries.c.endpoint_id == endpoint_id)
     return list(session.exec(query.order_by(recoveries.c.created_at_ms.desc()).limit(100)))
 
@@ -205,12 +205,12 @@ def _send_again(session: Session, ids: list[str], now_ms: int) -> None:
 
 
 def _idle(now_ms: int) -> ColumnElement[bool]:
-    """Not in flight just now."""
+    """Match deliveries that are not in flight."""
     return or_(deliveries.c.lease_until_ms.is_(None), deliveries.c.lease_until_ms <= now_ms)
 
 
 def _undelivered(of_endpoint: ColumnElement[bool], since_ms: int, until_ms: int) -> ColumnElement[bool]:
-    """Exhausted ones, and those that failed and wait for their next try; not what is on its way anyhow."""
+    """Match exhausted deliveries and those that wait for a retry, but not those that were never tried."""
     return and_(
         of_endpoint,
         text(NOT_DELIVERED),

@@ -1,4 +1,4 @@
-"""The fair queue of deliveries: which are claimed next, and everything that is needed to send them."""
+"""The fair queue of deliveries: which are claimed next, with everything needed to send them."""
 
 import itertools
 import math
@@ -19,16 +19,16 @@ from service.tables import Delivery, Endpoint, Event, Receiver, Transcription, t
 
 deliveries = table_of(Delivery)
 
-CALLBACK_IN_FLIGHT = 10  # for the callers' own URLs on one server
-BURST_S = 1.0  # a rate that was not used is carried over for so long
+CALLBACK_IN_FLIGHT = 10  # to one caller's own URLs on one server
+BURST_S = 1.0  # how much unused rate is carried over
 READ_AT_ONCE = 32  # receivers in one statement
 
-# Deliveries that are read of a receiver; its window may be shorter. A number that PostgreSQL does not know when it
-# plans would be taken for a tenth of all rows.
+# Deliveries read per receiver; its window may be shorter. They are literals in the statement: PostgreSQL
+# estimates a LIMIT that it does not know at planning time as a tenth of all rows.
 QUEUE_LENGTHS = (10, 100)
 
-# The distinct receivers by leaps through the index, one for each, however many deliveries wait. Core can say
-# this, but nobody could read it.
+# Finds the distinct receivers with one index lookup each, however many deliveries wait. Written as text because
+# the same statement in SQLAlchemy Core is hard to read.
 WAITING = text(
     """
     WITH RECURSIVE waiting(receiver, head_ms) AS (
@@ -53,9 +53,9 @@ WINDOW = """
     SELECT * FROM (
         SELECT id, receiver, lease_until_ms FROM deliveries WHERE {theirs} LIMIT {length}) AS w{number}
 """
-# On PostgreSQL in words that leave it no choice: by no other index can it go in this order. And of a value that is
-# selected it knows nothing, so that a plan for any value costs no more than one for this value and is kept; else
-# each claim is planned anew, which takes longer than to run it. SQLite would not stop at the moment asked for.
+# PostgreSQL can read this order from one index only. The planner cannot see values that come from a subselect,
+# so a generic plan costs no more than a custom one and is kept; otherwise every claim is planned again, which
+# takes longer than running it. With the same condition SQLite would not stop reading at `now_ms`.
 THEIRS = {
     "sqlite": "receiver = :receiver_{number} AND due_at_ms <= :now_ms ORDER BY due_at_ms, id",
     "postgresql": """
@@ -68,7 +68,7 @@ THEIRS = {
 
 
 class ClaimOrder(NamedTuple):
-    """A receiver with something due. `enabled`, `max_in_flight`, `rate_per_s`: None for a callback."""
+    """A receiver with a due delivery. `enabled`, `max_in_flight` and `rate_per_s` are None for a callback."""
 
     receiver: str
     head_ms: int
@@ -80,11 +80,11 @@ class ClaimOrder(NamedTuple):
     rate_spent_until_ms: int
 
     def window(self) -> int:
-        """How many deliveries may be in flight."""
+        """Return how many deliveries may be in flight."""
         return 1 if self.failures >= TRIPPED_AFTER else self.max_in_flight or CALLBACK_IN_FLIGHT
 
     def affordable(self, now_ms: int) -> int:
-        """How many its rate lets begin now."""
+        """Return how many deliveries the receiver's rate allows now."""
         if self.rate_per_s is None:
             return self.window()
         saved_ms = now_ms + max(BURST_S * 1000, 1000 / self.rate_per_s) - max(self.rate_spent_until_ms, now_ms)
@@ -98,7 +98,7 @@ class _ReceiverSlot(NamedTuple):
 
 
 def ready_receivers(session: Session, now_ms: int) -> list[ClaimOrder]:
-    """Receivers that may get something now, the one that waits longest first."""
+    """Return the receivers that may get a delivery now, the longest waiting first."""
     found = cast("list[ClaimOrder]", session.execute(WAITING, {"now_ms": now_ms}).all())
     turns = [ClaimOrder(*row) for row in found]
     for turn in turns:
@@ -111,7 +111,7 @@ def ready_receivers(session: Session, now_ms: int) -> list[ClaimOrder]:
 
 
 def _without_locked(session: Session, turns: list[ClaimOrder]) -> list[ClaimOrder]:
-    """Lock the rows of those with a rate; one that another worker just claims for is left to it."""
+    """Lock the rows of receivers with a rate. A receiver that another worker has locked is left out."""
     rated = [turn.receiver for turn in turns if turn.rate_per_s is not None]
     if not rated:
         return turns
@@ -126,7 +126,7 @@ def _without_locked(session: Session, turns: list[ClaimOrder]) -> list[ClaimOrde
 
 
 def choose(session: Session, turns: list[ClaimOrder], now_ms: int, limit: int) -> list[str]:
-    """Ids of free deliveries: one of each receiver, then a second one of each, and so on."""
+    """Return ids of free deliveries in rounds: one of each receiver, then a second one of each, and so on."""
     free: list[list[str]] = []
     for begin in range(0, len(turns), READ_AT_ONCE):
         free += _free_slots(session, turns[begin : begin + READ_AT_ONCE], now_ms)
@@ -148,9 +148,9 @@ def _free_slots(session: Session, turns: Sequence[ClaimOrder], now_ms: int) -> l
 
 
 def _slots(session: Session, turns: list[ClaimOrder], now_ms: int) -> dict[str, list[_ReceiverSlot]]:
-    """The windows of these receivers."""
+    """Return the windows of these receivers."""
     lengths = {turn.receiver: _length(turn.window()) for turn in turns}
-    receivers = sorted(lengths, key=lengths.__getitem__)  # few statements, which are planned once
+    receivers = sorted(lengths, key=lengths.__getitem__)  # few distinct statements to plan
     query = _windows(session.get_bind().dialect.name, tuple(lengths[receiver] for receiver in receivers))
     values = {f"receiver_{number}": receiver for number, receiver in enumerate(receivers)}
     found = cast("list[_ReceiverSlot]", session.execute(query, {"now_ms": now_ms, **values}).all())
@@ -174,7 +174,7 @@ def _windows(dialect: str, lengths: tuple[int, ...]) -> TextClause:
 
 
 def charge_rate(session: Session, turns: list[ClaimOrder], claimed: Counter[str], now_ms: int) -> None:
-    """Spend the rates of those that have one for what was claimed."""
+    """Charge the claimed deliveries to the rates of receivers that have one."""
     for turn in turns:
         if turn.rate_per_s is not None and claimed[turn.receiver]:
             cost_ms = math.ceil(claimed[turn.receiver] * 1000 / turn.rate_per_s)
@@ -189,7 +189,7 @@ jobs = table_of(Transcription)
 
 
 class ClaimedDelivery(NamedTuple):
-    """A claimed delivery with all that is needed to send it; None where there is no such thing."""
+    """A claimed delivery with everything needed to send it. A column is None when its row does not exist."""
 
     id: str
     fence: int
@@ -219,7 +219,7 @@ _ENDPOINT = ("url", "include", "headers_encrypted", "secret_encrypted", "previou
 
 
 def claim(session: Session, claimant: Claimant, limit: int) -> list[ClaimedDelivery]:
-    """Take due deliveries, a fair share for each receiver, with what belongs to them."""
+    """Claim due deliveries, a fair share for each receiver."""
     ready = ready_receivers(session, claimant.now_ms)
     ids = choose(session, ready, claimant.now_ms, limit)
     if not ids:

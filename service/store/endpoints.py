@@ -1,4 +1,4 @@
-"""Endpoints, their health, and the deliveries that wait while one is disabled."""
+"""Endpoints, the health of receivers, and the deliveries held while an endpoint is disabled."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ endpoints = table_of(Endpoint)
 
 
 def add(session: Session, endpoint: Endpoint) -> None:
-    """Insert one."""
+    """Insert an endpoint and its receiver row."""
     insert_all(session, [endpoint])
     insert_all(session, [Receiver(id=endpoint.id)])
 
 
 def subscribed(session: Session, owner: str, event_type: str) -> list[Endpoint]:
-    """Who hears of an event of `owner`'s; disabled ones too, for which it is held.
+    """Return the endpoints subscribed to an event of `owner`, with the disabled ones, which hold deliveries.
 
-    A disabled one is read again under a lock: else one that is just being enabled might never get what is held
-    for it in the same moment.
+    Disabled endpoints are read again under a lock. Without it, an endpoint that is enabled at the same moment
+    might never get the delivery held for it.
     """
     found = list(session.exec(_SUBSCRIBES, params={"of_owner": owner}))
     disabled = [row.id for row in found if not row.enabled]
@@ -46,18 +46,18 @@ _LOCKED = select(Endpoint).where(endpoints.c.id.in_(_IDS)).order_by(endpoints.c.
 
 
 def is_subscribed(endpoint: Endpoint, event_type: str) -> bool:
-    """An empty list of types stands for all."""
+    """Return True when the endpoint wants this type. An empty list of types means all."""
     return not endpoint.event_types or event_type in endpoint.event_types
 
 
 def get(session: Session, endpoint_id: str, owner: str | None) -> Endpoint | None:
-    """One endpoint of `owner`'s, or anybody's for None."""
+    """Return an endpoint of `owner`, or of any owner for None."""
     query = select(Endpoint).where(endpoints.c.id == endpoint_id, *_where_owner(owner))
     return session.exec(query).one_or_none()
 
 
 def of_ids(session: Session, ids: Collection[str], owner: str | None) -> dict[str, Endpoint]:
-    """Those of some endpoints that are `owner`'s, or anybody's for None, by id."""
+    """Return the endpoints among `ids` that `owner` has, or all of them for None, by id."""
     if not ids:
         return {}
     query = select(Endpoint).where(endpoints.c.id.in_(ids), *_where_owner(owner))
@@ -65,13 +65,13 @@ def of_ids(session: Session, ids: Collection[str], owner: str | None) -> dict[st
 
 
 def page(session: Session, owner: str | None, page: Page) -> list[Endpoint]:
-    """One page, and one more row if there is a next one."""
+    """Return one page, plus one row if there is a next page."""
     query = keyset_page(select(Endpoint).where(*_where_owner(owner)), endpoints, page)
     return list(session.exec(query))
 
 
 def change(session: Session, endpoint_id: str, values: dict[str, Any]) -> Endpoint | None:
-    """Set columns; the row as it is afterwards, None when it is gone."""
+    """Set columns. Return the updated row, or None when the endpoint does not exist."""
     if not values:
         return get(session, endpoint_id, None)
     mine = update(Endpoint).where(endpoints.c.id == endpoint_id)
@@ -79,7 +79,7 @@ def change(session: Session, endpoint_id: str, values: dict[str, Any]) -> Endpoi
 
 
 def disable(session: Session, endpoint_id: str, *, now_ms: int, reason: str | None) -> Endpoint | None:
-    """Send it nothing more and hold what comes; None when it was disabled before or is gone."""
+    """Disable an endpoint and hold its deliveries. Return None when it was disabled or does not exist."""
     mine = update(Endpoint).where(endpoints.c.id == endpoint_id, endpoints.c.enabled).returning(Endpoint)
     values = {"enabled": False, "disabled_at_ms": now_ms, "disabled_reason": reason}
     disabled = changed(session, mine.values(**values)).one_or_none()
@@ -89,7 +89,7 @@ def disable(session: Session, endpoint_id: str, *, now_ms: int, reason: str | No
 
 
 def enable(session: Session, endpoint_id: str) -> None:
-    """Send it what was held, and take it for healthy."""
+    """Enable an endpoint, mark it healthy, and release its held deliveries."""
     values = {"enabled": True, "disabled_at_ms": None, "disabled_reason": None}
     session.exec(update(endpoints).where(endpoints.c.id == endpoint_id).values(**values))
     mark_healthy(session, [endpoint_id])
@@ -97,7 +97,7 @@ def enable(session: Session, endpoint_id: str) -> None:
 
 
 def remove(session: Session, endpoint_id: str) -> None:
-    """Delete one; its deliveries stay to be read, and what was not delivered says why."""
+    """Delete an endpoint. Its deliveries stay readable; pending ones become exhausted, with the reason."""
     session.exec(delete(endpoints).where(endpoints.c.id == endpoint_id))
     delete_health(session, endpoint_id)
     exhaust_deliveries(session, endpoint_id)
@@ -111,7 +111,7 @@ delivery_rows = table_of(Delivery)
 
 
 def hold_deliveries(session: Session, endpoint_id: str, now_ms: int) -> None:
-    """Take what is due from the queue, but not what is in flight; the next claim asks for that again."""
+    """Hold the due deliveries. Those in flight stay due; the next claim holds them."""
     idle = delivery_rows.c.lease_until_ms.is_(None) | (delivery_rows.c.lease_until_ms <= now_ms)
     waiting = update(delivery_rows).where(
         delivery_rows.c.receiver == endpoint_id, delivery_rows.c.due_at_ms.is_not(None), idle
@@ -120,7 +120,7 @@ def hold_deliveries(session: Session, endpoint_id: str, now_ms: int) -> None:
 
 
 def release_deliveries(session: Session, endpoint_id: str) -> None:
-    """Make due what was held, in the order in which it came."""
+    """Make held deliveries due, in the order of their creation."""
     held = update(delivery_rows).where(
         delivery_rows.c.endpoint_id == endpoint_id,
         text(NOT_DELIVERED),
@@ -131,7 +131,7 @@ def release_deliveries(session: Session, endpoint_id: str) -> None:
 
 
 def exhaust_deliveries(session: Session, endpoint_id: str) -> None:
-    """Its endpoint is gone: what was not delivered never will be, and says so."""
+    """Mark the pending deliveries of a deleted endpoint as exhausted, with that reason."""
     pending = and_(text(NOT_DELIVERED), delivery_rows.c.status == DeliveryStatus.PENDING)
     open_ones = and_(delivery_rows.c.endpoint_id == endpoint_id, pending)
     values = {
@@ -150,7 +150,7 @@ HEALTHY = {"failures": 0, "failing_since_ms": None, "circuit_open_until_ms": Non
 
 @dataclass(frozen=True, order=True)
 class ReceiverFailure:
-    """A try that failed, and until when nothing more is sent to this receiver; None: no need to wait."""
+    """A failed attempt. Nothing is sent to the receiver before `circuit_open_until_ms`; None means no wait."""
 
     receiver: str
     at_ms: int
@@ -158,7 +158,7 @@ class ReceiverFailure:
 
 
 def count_failures(session: Session, failures: Sequence[ReceiverFailure]) -> None:
-    """Raise the counts, always in the order of ids, so that two workers cannot lock each other out."""
+    """Raise the failure counts, in the order of ids, so that two workers cannot deadlock."""
     if not failures:
         return
     fresh = upsert(session, receivers)
@@ -184,16 +184,16 @@ def count_failures(session: Session, failures: Sequence[ReceiverFailure]) -> Non
 
 
 def mark_healthy(session: Session, ids: Sequence[str]) -> None:
-    """They took something, or somebody says that they will."""
+    """Reset the failures of receivers that accepted a delivery, or that a caller declares healthy."""
     if ids:
         session.exec(update(receivers).where(receivers.c.id.in_(sorted(ids))).values(**HEALTHY))
 
 
 def close_circuit(session: Session, receiver: str) -> None:
-    """Let the next delivery through now, whatever happened before."""
+    """Close the circuit breaker, so that the next delivery is sent now."""
     session.exec(update(receivers).where(receivers.c.id == receiver).values(circuit_open_until_ms=None))
 
 
 def delete_health(session: Session, receiver: str) -> None:
-    """Delete one."""
+    """Delete the health row of a receiver."""
     session.exec(delete(receivers).where(receivers.c.id == receiver))

@@ -1,4 +1,4 @@
-"""The event log: its fan-out to deliveries, and its order for readers."""
+"""The event log: fan-out to deliveries, and the order for readers."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,10 +21,9 @@ CURRENT_TRANSACTION = text("CAST(CAST(pg_current_xact_id() AS text) AS bigint)")
 
 
 class EventDraft(NamedTuple):
-    """An event, and to whom it goes beside those who subscribed.
+    """An event, and its receivers besides the subscribed endpoints.
 
-    `callback_url` is the caller's own `webhook_url` of the event's transcription; `but_not` is an endpoint that
-    shall not get it.
+    `callback_url` is the caller's own `webhook_url` of the transcription. `but_not` is an endpoint to skip.
     """
 
     event: Event
@@ -33,13 +32,13 @@ class EventDraft(NamedTuple):
 
 
 def append(session: Session, told: EventDraft) -> None:
-    """Write the event and a delivery for each receiver. What goes to a disabled endpoint is held: not due."""
+    """Insert an event and a delivery for each receiver. Deliveries to a disabled endpoint are held: not due."""
     insert_event(session, told.event)
     insert_all(session, list(_deliveries(told, subscribed(session, told.event.owner, told.event.type))))
 
 
 def insert_event(session: Session, event: Event) -> None:
-    """Write an event alone, marked on PostgreSQL with its transaction: see `feed`."""
+    """Insert an event without deliveries. On PostgreSQL it gets the id of its transaction, see `after`."""
     values = values_of(event)
     if not is_sqlite(session):
         values["xact"] = CURRENT_TRANSACTION
@@ -47,7 +46,7 @@ def insert_event(session: Session, event: Event) -> None:
 
 
 def clear_results(session: Session, transcription_id: str) -> int:
-    """Delete what was told about one transcription, and the deliveries that carried it; how many those were."""
+    """Delete the events, deliveries and attempts of a transcription. Return the number of deliveries."""
     theirs = deliveries.c.transcription_id == transcription_id
     old = select(deliveries.c.id).where(theirs)
     session.exec(delete(attempts).where(attempts.c.delivery_id.in_(old)))
@@ -56,12 +55,12 @@ def clear_results(session: Session, transcription_id: str) -> int:
 
 
 def get(session: Session, event_id: str) -> Event | None:
-    """One event."""
+    """Return an event by id."""
     return session.exec(select(Event).where(events.c.id == event_id)).one_or_none()
 
 
 def callback_receiver(owner: str, url: str) -> str:
-    """Callbacks of one caller to one server wait for one another, and for nobody else."""
+    """Return the receiver id of a callback: one queue for each caller and server."""
     parts = urlsplit(url)
     return f"callback:{owner}:{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}"
 
@@ -97,14 +96,17 @@ FROM_ELSEWHERE = text("xact >= CAST(CAST(pg_snapshot_xmax(pg_current_snapshot())
 
 @dataclass(frozen=True)
 class EventFilter:
-    """Which events: those of `owner`, or everybody's for None; of `types`, or all when empty."""
+    """Which events to read: of `owner`, or of all owners for None; of `types`, or all types when empty."""
 
     owner: str | None
     types: tuple[str, ...] = ()
 
 
 def after(session: Session, position: Position, wanted: EventFilter, limit: int) -> list[Event]:
-    """The next events, oldest first."""
+    """Return the next events after `position`, oldest first.
+
+    On PostgreSQL only events older than every open transaction are visible, so none appears behind a reader.
+    """
     query = select(Event).where(tuple_(events.c.xact, events.c.seq) > position)
     if not is_sqlite(session):
         query = query.where(SETTLED)
@@ -117,7 +119,7 @@ def after(session: Session, position: Position, wanted: EventFilter, limit: int)
 
 
 def follow(session: Session, position: Position, wanted: EventFilter, limit: int) -> tuple[list[Event], Position]:
-    """The next events and the position behind them, past all that is not wanted."""
+    """Return the next events and the position after them, which also skips events that are not wanted."""
     newest = newest_position(session)
     found = after(session, position, wanted, limit)
     if found and len(found) == limit:
@@ -131,13 +133,13 @@ def _behind(event: Event) -> Position:
 
 
 def position_of(session: Session, event_id: str) -> Position | None:
-    """Where an event stands; None when there is none of that id, or no longer."""
+    """Return the position of an event, or None when it does not exist or was deleted."""
     query = select(events.c.xact, events.c.seq).where(events.c.id == event_id)
     return session.exec(query).one_or_none()
 
 
 def position_before(session: Session, moment_ms: int) -> Position:
-    """A position from which all events of `moment_ms` and later are still ahead."""
+    """Return a position before all events created at `moment_ms` or later."""
     query = select(events.c.xact, events.c.seq).where(events.c.created_at_ms >= moment_ms)
     found = session.exec(query.order_by(events.c.xact, events.c.seq).limit(1)).one_or_none()
     if found is None:
@@ -148,7 +150,7 @@ def position_before(session: Session, moment_ms: int) -> Position:
 
 
 def newest_position(session: Session) -> Event | None:
-    """The newest event that readers may see."""
+    """Return the newest event visible to readers."""
     query = select(Event).order_by(events.c.xact.desc(), events.c.seq.desc()).limit(1)
     if not is_sqlite(session):
         query = query.where(SETTLED)
@@ -157,6 +159,6 @@ def newest_position(session: Session) -> Event | None:
 
 
 def adopt_restored(session: Session) -> None:
-    """Events of a dump from another cluster carry transactions that are still to come here; put them first."""
+    """Move events restored from another cluster to the front: their transaction ids are in the future here."""
     if not is_sqlite(session):
         session.exec(update(events).where(FROM_ELSEWHERE).values(xact=0))

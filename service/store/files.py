@@ -1,4 +1,4 @@
-"""Uploaded files, in chunks, until Soniox has them."""
+"""Uploaded files, stored in chunks until Soniox has them."""
 
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
@@ -16,49 +16,49 @@ chunks = table_of(FileChunk)
 
 
 def begin(session: Session, file: File) -> None:
-    """Make room for the chunks of a file that is still coming in."""
+    """Insert a file whose upload has begun."""
     insert_all(session, [file])
 
 
 def add_chunk(session: Session, chunk: FileChunk) -> None:
-    """Store the next piece."""
+    """Insert the next chunk."""
     insert_all(session, [chunk])
 
 
 def complete(session: Session, file: File, transcription_id: str | None = None) -> None:
-    """The last byte is here: from now on the file exists for others, or for one transcription alone."""
+    """Mark an upload complete. From now on it can be found, or belongs to one transcription."""
     told = {"size": file.size, "client_reference_id": file.client_reference_id}
     values = {**told, "complete": True, "transcription_id": transcription_id}
     session.exec(update(files).where(files.c.id == file.id).values(**values))
 
 
 def get(session: Session, file_id: str) -> File | None:
-    """One complete file, whoever owns it."""
+    """Return a complete file of any owner."""
     query = select(File).where(files.c.id == file_id, files.c.complete)
     return session.exec(query).one_or_none()
 
 
 def find(session: Session, file_id: str, owner: str | None) -> File | None:
-    """A file that was uploaded by itself, of `owner`'s or anybody's for None."""
+    """Return a complete file uploaded on its own, of `owner` or of any owner for None."""
     query = select(File).where(files.c.id == file_id, *_listed(owner))
     return session.exec(query).one_or_none()
 
 
 def page_of(session: Session, owner: str | None, page: Page) -> list[File]:
-    """One page of those that `find` finds."""
+    """Return one page of the files that `find` can return."""
     query = keyset_page(select(File).where(*_listed(owner)), files, page)
     return list(session.exec(query))
 
 
 def count(session: Session, owner: str | None) -> int:
-    """How many there are."""
+    """Count the files that `find` can return."""
     return int(session.exec(select(func.count()).select_from(files).where(*_listed(owner))).one())
 
 
 async def read_chunks(database: Database, file: File) -> AsyncIterator[bytes]:
-    """The bytes in order; no connection is held while a piece is being used.
+    """Yield the bytes in order. No connection is held between chunks.
 
-    Raises FileNotFoundError when the file is deleted meanwhile: whoever sends it must not wait for the rest.
+    Raises FileNotFoundError when the file is deleted during the read, so that its sender stops waiting.
     """
     position = sent = 0
     while sent < file.size:
@@ -76,20 +76,20 @@ def _chunk(session: Session, file_id: str, position: int) -> bytes | None:
 
 
 def remove(session: Session, file_id: str) -> bool:
-    """Delete a file and its chunks; False when it was not there."""
+    """Delete a file and its chunks. Return False when it does not exist."""
     session.exec(delete(chunks).where(chunks.c.file_id == file_id))
     return session.exec(delete(files).where(files.c.id == file_id)).rowcount == 1
 
 
 def remove_incomplete(session: Session, file_id: str) -> None:
-    """Delete an upload that is not wanted after all; one that was completed meanwhile stays."""
+    """Delete an upload unless it is complete."""
     unwanted = select(files.c.id).where(files.c.id == file_id, ~files.c.complete)
     session.exec(delete(chunks).where(chunks.c.file_id.in_(unwanted)))
     session.exec(delete(files).where(files.c.id == file_id, ~files.c.complete))
 
 
 def remove_of_transcriptions(session: Session, transcription_ids: Sequence[str]) -> int:
-    """Delete what was uploaded as part of some submissions; gives back how many files that were."""
+    """Delete the files uploaded with these transcriptions. Return their number."""
     if not transcription_ids:
         return 0
     theirs = files.c.transcription_id.in_(transcription_ids)
@@ -98,13 +98,13 @@ def remove_of_transcriptions(session: Session, transcription_ids: Sequence[str])
 
 
 def remove_unfinished(session: Session, before_ms: int) -> None:
-    """Delete uploads that were cut off."""
+    """Delete incomplete uploads that began before `before_ms`."""
     cut_off = delete(files).where(~files.c.complete, files.c.created_at_ms < before_ms).returning(files.c.id)
     gone = session.scalars(cut_off).all()
     session.exec(delete(chunks).where(chunks.c.file_id.in_(gone)))
 
 
 def _listed(owner: str | None) -> list[ColumnElement[bool]]:
-    """What belongs to a submission is not a file of its own."""
+    """Match complete files that do not belong to a transcription."""
     own = [files.c.complete, files.c.transcription_id.is_(None)]
     return own if owner is None else [*own, files.c.owner == owner]

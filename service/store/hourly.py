@@ -1,4 +1,4 @@
-"""The hourly rollup: what ended in an hour, counted once and kept."""
+"""The hourly rollup: results of each hour, counted once and stored."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from service.tables import IS_SETTLED, Delivery, HourlyRollup, Transcription, ta
 SAMPLE = 12  # durations of each hour and kind, evenly chosen by rank
 EVERYBODY = ""
 
-Found = dict[str, tuple[int, list[int]]]  # how many by the name of a kind, and some of their durations
+Found = dict[str, tuple[int, list[int]]]  # by the name of a kind: the count, and a sample of durations in ms
 
 COUNTING = """
     SELECT owner, kind, number, took
@@ -37,16 +37,16 @@ ROWS = """
 
 @dataclass(frozen=True)
 class Subject:
-    """What is counted: the rows of a table, each in the hour of one of its moments."""
+    """A table whose rows are counted, each in the hour of its `at` column."""
 
     subject: str
-    good: tuple[Kind, ...]  # those of which durations are read
+    good: tuple[Kind, ...]  # kinds whose durations are read
     bad: tuple[Kind, ...]
-    columns: tuple[str, ...]  # which say the kind
+    columns: tuple[str, ...]  # the columns that make up a kind
     at: str
     took: str
-    indexed: str  # condition of the index that has all of it
-    created: Column[int]  # no moment is before the first of these
+    indexed: str  # condition of the covering index
+    created: Column[int]  # its lowest value is the earliest possible `at`
     from_rows: Callable[[Session, Window, str | None], list[Interval]]
 
 
@@ -75,7 +75,7 @@ DELIVERIES = Subject(
 
 
 def count_hour(session: Session, subject: Subject, hour_ms: int) -> dict[str, Found]:
-    """By owner; EVERYBODY is there even if nothing ended."""
+    """Count an hour by owner. EVERYBODY is always included."""
     values = {"since": hour_ms, "until": hour_ms + HOUR_MS}
     owners: dict[str, Found] = {EVERYBODY: {}}
     for statement in _count_statements(subject):
@@ -85,7 +85,7 @@ def count_hour(session: Session, subject: Subject, hour_ms: int) -> dict[str, Fo
 
 
 def interval_of(subject: Subject, hour_ms: int, found: Found) -> Interval:
-    """An hour as `history` gives it."""
+    """Convert a counted hour to an Interval."""
     kinds = {kind: found.get(_subject_name(kind), (0, [])) for kind in subject.good + subject.bad}
     counts = {kind: number for kind, (number, _) in kinds.items()}
     return Interval(hour_ms, counts, {kind: kinds[kind][1] for kind in subject.good if counts[kind]})
@@ -93,14 +93,14 @@ def interval_of(subject: Subject, hour_ms: int, found: Found) -> Interval:
 
 @cache
 def _count_statements(subject: Subject) -> list[TextClause]:
-    """The count for everybody and that for each owner."""
+    """Return the statements that count for all owners together and for each owner."""
     moments = [bindparam(name, type_=BigInteger) for name in ("since", "until")]
     rows = [_rollup_rows(subject, owner) for owner in (f"'{EVERYBODY}'", "owner")]
     return [text(COUNTING.format(most=SAMPLE, rows=each)).bindparams(*moments) for each in rows]
 
 
 def _rollup_rows(subject: Subject, owner: str) -> str:
-    """Kind by kind, so that each is a range of the index."""
+    """Select kind by kind, so that each is a range of the index."""
     return " UNION ALL ".join(
         ROWS.format(
             owner=owner,
@@ -124,13 +124,11 @@ def _subject_name(kind: Kind) -> str:
 
 counted = table_of(HourlyRollup)
 
-ROLLUP_LOCK = (
-    7_203_003  # names this lock in PostgreSQL, together with the number of the hour; revision 0002 has it too
-)
+ROLLUP_LOCK = 7_203_003  # PostgreSQL advisory lock, with the number of the hour; revision 0002 uses it too
 
 
 def finished_hours(session: Session, subject: Subject, window: Window, owner: str | None) -> list[Interval]:
-    """What `history` counts in a window; where its intervals are hours long, in parts of an hour each."""
+    """Return the results in a window by interval. Longer intervals come as hours, from the rollup."""
     if window.interval_ms < HOUR_MS:
         return subject.from_rows(session, window, owner)
     found = _kept(session, subject, window, owner)
@@ -143,7 +141,7 @@ def finished_hours(session: Session, subject: Subject, window: Window, owner: st
 
 
 def uncounted_hours(session: Session, subject: Subject, since_ms: int, until_ms: int) -> list[int]:
-    """Hours between the two in which something may have ended and that are not counted, the newest first."""
+    """Return the hours in the range that are not counted yet, newest first, none before the first row."""
     created_ms: int | None = session.exec(select(func.min(subject.created))).one()
     if created_ms is None:
         return []
@@ -155,7 +153,7 @@ def uncounted_hours(session: Session, subject: Subject, since_ms: int, until_ms:
 
 
 def count_hours_once(session: Session, subject: Subject, hour_ms: int) -> bool:
-    """Count an hour and keep that; False when somebody else counts it, or changes it, just now."""
+    """Count an hour and store the result. Return False when another transaction is counting or changing it."""
     if not _locked(session, hour_ms):
         return False
     owners = count_hour(session, subject, hour_ms)
@@ -170,14 +168,14 @@ def count_hours_once(session: Session, subject: Subject, hour_ms: int) -> bool:
 
 
 def delete_hours_before(session: Session, before_ms: int) -> None:
-    """No window reaches so far back."""
+    """Delete counted hours that no window reaches."""
     session.exec(delete(counted).where(counted.c.hour_ms < before_ms))
 
 
 def _kept(session: Session, subject: Subject, window: Window, owner: str | None) -> dict[int, Interval]:
-    """The counted hours of a window; one in which `owner` has no row is an empty one of theirs."""
+    """Return the counted hours of a window. An hour without a row of `owner` is empty."""
     whose = owner or EVERYBODY
-    theirs = case((counted.c.owner == whose, counted.c.counts))  # of everybody's only the hour, if somebody asks
+    theirs = case((counted.c.owner == whose, counted.c.counts))  # NULL for EVERYBODY if an owner is given
     query = select(counted.c.owner, counted.c.hour_ms, theirs).where(
         counted.c.subject == subject.subject,
         counted.c.owner.in_([EVERYBODY, whose]),
@@ -190,7 +188,7 @@ def _kept(session: Session, subject: Subject, window: Window, owner: str | None)
 
 
 def _runs(hours: list[int]) -> Iterator[tuple[int, int]]:
-    """First and last of each unbroken run of hours, which are in order."""
+    """Yield the first and last hour of each unbroken run in sorted `hours`."""
     ends = [before for before, after in pairwise(hours) if after - before > HOUR_MS]
     begins = [after for before, after in pairwise(hours) if after - before > HOUR_MS]
     if hours:
@@ -202,14 +200,14 @@ def _hour_of(at_ms: int) -> int:
 
 
 def _locked(session: Session, hour_ms: int) -> bool:
-    """Keep changes of that hour out until the commit. SQLite has one writer anyway."""
+    """Block changes to that hour until the commit; False when it is locked. SQLite has one writer anyway."""
     if is_sqlite(session):
         return True
     trying = text(f"SELECT pg_try_advisory_xact_lock({ROLLUP_LOCK}, :hour)")
     return bool(session.scalar(trying, {"hour": hour_ms // HOUR_MS}))
 
 
-# Read as text: putting together two dozen selects in Core for each endpoint costs more than running them.
+# Written as text: building two dozen selects in SQLAlchemy Core for each endpoint costs more than running them.
 OUTCOME_SAMPLE = (
     "SELECT * FROM (SELECT {0} AS step, status FROM deliveries WHERE endpoint_id = :endpoint_id"
     " AND created_at_ms >= :edge_{0} AND created_at_ms < :edge_{1} ORDER BY created_at_ms DESC LIMIT 40) AS s{0}"
@@ -224,7 +222,7 @@ COUNTED = """
 
 
 class IntervalOutcome(NamedTuple):
-    """What became of the newest deliveries of one endpoint in one step."""
+    """Statuses of the newest deliveries of one endpoint in one step."""
 
     step: int
     delivered: int
@@ -233,7 +231,7 @@ class IntervalOutcome(NamedTuple):
 
 
 def outcomes(session: Session, endpoint_id: str, edges: Sequence[int]) -> list[IntervalOutcome]:
-    """For each step between two edges (ms) in which there was any delivery."""
+    """Return the outcome of each step between two `edges` (ms) that has a delivery."""
     values: dict[str, str | int] = {f"edge_{n}": edge for n, edge in enumerate(edges)}
     found = session.execute(_outcomes_statement(len(edges) - 1), {**values, "endpoint_id": endpoint_id})
     return [IntervalOutcome(*row) for row in found.all()]

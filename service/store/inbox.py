@@ -1,4 +1,4 @@
-"""The inbox: written by the webhook route and the reconciler, claimed by the collect stage."""
+"""The inbox: written by the webhook route and the reconciler, claimed by the collect queue."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -16,7 +16,7 @@ inbox_rows = table_of(Webhook)
 
 
 class InboxEntry(NamedTuple):
-    """What somebody says about a transcription at Soniox; `job` is empty for one that the relay did not create."""
+    """A report about a transcription at Soniox. `transcription_id` is empty if the relay did not create it."""
 
     id: str
     transcription_id: str
@@ -27,9 +27,9 @@ class InboxEntry(NamedTuple):
 
 
 def record(session: Session, hints: list[InboxEntry]) -> Sequence[None]:
-    """Insert each, or count it as seen again. What the reconciler finds becomes due again even if handled.
+    """Insert each entry, or count it as received again. An entry of the reconciler becomes due even if handled.
 
-    There is one row for a job, an id at Soniox and a status.
+    There is one row for each transcription id, Soniox id and status.
     """
     session.exec(_upsert(on_sqlite=is_sqlite(session)), params=[_values(hint) for hint in hints])
     return [None] * len(hints)
@@ -64,31 +64,31 @@ def _values(hint: InboxEntry) -> dict[str, str | int]:
 
 
 def close(session: Session, row: Webhook, outcome: str, now_ms: int) -> bool:
-    """Close the row with what came of it; False when the claim was lost."""
+    """Mark the row handled with its outcome. Return False when the claim was lost."""
     return claims.finish(session, Webhook, row, handled_at_ms=now_ms, outcome=outcome)
 
 
 def newest_open(session: Session, job: str) -> Webhook | None:
-    """What was said last about one transcription and is not handled yet."""
+    """Return the newest open row of a transcription."""
     theirs = select(Webhook).where(inbox_rows.c.transcription_id == job, inbox_rows.c.due_at_ms.is_not(None))
     return session.exec(theirs.order_by(inbox_rows.c.last_seen_at_ms.desc()).limit(1)).one_or_none()
 
 
 def page(session: Session, before_id: str | None, limit: int) -> list[Webhook]:
-    """The newest first, and one more row if there is a next page: ids are in the order in which rows came."""
+    """Return one page, newest first, plus one row if there is a next page. Ids follow the order of arrival."""
     older = [] if before_id is None else [inbox_rows.c.id < before_id]
     query = select(Webhook).where(*older).order_by(inbox_rows.c.id.desc()).limit(limit + 1)
     return list(session.exec(query))
 
 
 def count_open(session: Session) -> int:
-    """How many are not handled yet."""
+    """Count the open rows."""
     query = select(func.count()).where(inbox_rows.c.due_at_ms.is_not(None))
     return int(session.exec(query).one())
 
 
 def delete_of(session: Session, job: str) -> None:
-    """Delete what was said about one transcription."""
+    """Delete the rows of a transcription."""
     session.exec(delete(inbox_rows).where(inbox_rows.c.transcription_id == job))
 
 
@@ -96,7 +96,7 @@ jobs = table_of(Transcription)
 
 
 class ClaimedEntry(NamedTuple):
-    """A row of the inbox and the transcription as it was then; None when the relay has no such one."""
+    """A row of the inbox with its transcription at the time of the claim; `job` is None when there is none."""
 
     row: Webhook
     job: Transcription | None
@@ -119,7 +119,7 @@ class ClaimedEntry(NamedTuple):
 
 
 def claim(session: Session, claimant: Claimant, limit: int) -> list[ClaimedEntry]:
-    """Take the rows that have been due longest, each with its job: the one it names, else by the id at Soniox."""
+    """Claim the longest due rows, each with its transcription: by the id it names, else by the Soniox id."""
     rows = claims.claim(session, Webhook, claimant, limit=limit)
     named = {
         job.id: job for job in _jobs(session, "id", [row.transcription_id for row in rows if row.transcription_id])

@@ -1,4 +1,4 @@
-"""API keys, known by their hashes, and the columns that are encrypted with a master secret."""
+"""API keys, stored as hashes, and the columns encrypted with a master secret."""
 
 from typing import Any
 
@@ -12,35 +12,35 @@ keys = table_of(ApiKey)
 
 
 def add(session: Session, key: ApiKey) -> None:
-    """Insert one."""
+    """Insert a key."""
     insert_all(session, [key])
 
 
 def find(session: Session, digest: str) -> ApiKey | None:
-    """The valid key with this hash."""
+    """Return the valid key with the hash `digest`."""
     query = select(ApiKey).where(keys.c.hash == digest, keys.c.revoked_at_ms.is_(None))
     return session.exec(query).one_or_none()
 
 
 def get_valid(session: Session, key_id: str) -> ApiKey | None:
-    """The key of this id, unless it was revoked."""
+    """Return the key with this id unless it was revoked."""
     query = select(ApiKey).where(keys.c.id == key_id, keys.c.revoked_at_ms.is_(None))
     return session.exec(query).one_or_none()
 
 
 def list_valid(session: Session) -> list[ApiKey]:
-    """All keys that were not revoked, oldest first."""
+    """Return all keys that are not revoked, oldest first."""
     query = select(ApiKey).where(keys.c.revoked_at_ms.is_(None)).order_by(keys.c.created_at_ms, keys.c.id)
     return list(session.exec(query))
 
 
 def mark_used(session: Session, key_id: str, now_ms: int) -> None:
-    """Remember the last use."""
+    """Record the time of the last use."""
     session.exec(update(keys).where(keys.c.id == key_id).values(last_used_at_ms=now_ms))
 
 
 def revoke(session: Session, key_id: str, now_ms: int) -> bool:
-    """End a key; False when there is no valid one of that id."""
+    """Revoke a key. Return False when there is no valid key with this id."""
     valid = (keys.c.id == key_id) & keys.c.revoked_at_ms.is_(None)
     return session.exec(update(keys).where(valid).values(revoked_at_ms=now_ms)).rowcount == 1
 
@@ -55,7 +55,7 @@ ENCRYPTED: dict[Table, tuple[str, ...]] = {
 
 
 def encrypted_page(session: Session, table: Table, after: str, limit: int) -> list[dict[str, Any]]:
-    """Id and sealed columns of up to `limit` rows behind the id `after`, held until the commit."""
+    """Return id and encrypted columns of up to `limit` rows after the id `after`, locked until the commit."""
     columns = [table.c[name] for name in ENCRYPTED[table]]
     query = select(table.c.id, *columns).where(table.c.id > after, columns[0].is_not(None))
     found = session.exec(query.order_by(table.c.id).limit(limit).with_for_update())
@@ -63,5 +63,5 @@ def encrypted_page(session: Session, table: Table, after: str, limit: int) -> li
 
 
 def update_encrypted(session: Session, table: Table, row_id: str, values: dict[str, Any]) -> None:
-    """Set sealed columns of one row."""
+    """Set the encrypted columns of a row."""
     session.exec(update(table).where(table.c.id == row_id).values(**values))

@@ -1,4 +1,4 @@
-"""What the relay uses at Soniox: stored things counted from our rows, and requests in the rate window."""
+"""What the relay uses at Soniox: quotas counted from its own rows, and requests in the rate window."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -14,13 +14,13 @@ from service.tables import IS_OPEN, RateWindow, Removal, Transcription, table_of
 jobs = table_of(Transcription)
 removals = table_of(Removal)
 
-SHOWS_AFTER_MS = 2_000  # what a worker sent before it died is in Soniox's listing by then
-QUOTA_LOCK = 7_203_002  # an arbitrary number that names this lock in PostgreSQL
+SHOWS_AFTER_MS = 2_000  # after this time Soniox's listing shows what a worker sent before it died
+QUOTA_LOCK = 7_203_002  # PostgreSQL advisory lock, an arbitrary number
 
 
 @dataclass(frozen=True)
 class Quotas:
-    """Most of each kind at Soniox at once."""
+    """The most of each kind that may be at Soniox at the same time."""
 
     pending: int
     transcriptions: int
@@ -29,7 +29,7 @@ class Quotas:
 
 @dataclass(frozen=True)
 class QuotaUsage:
-    """How many of each kind lie at Soniox now, or may."""
+    """How many of each kind are, or may be, at Soniox now."""
 
     pending: int
     transcriptions: int
@@ -51,16 +51,16 @@ _LEAVING = select(
 
 
 def usage(session: Session) -> QuotaUsage:
-    """Count; a job whose create is under way counts as there."""
+    """Count what is at Soniox. A transcription whose create is under way counts too."""
     pending, transcriptions, files = session.exec(_OPEN_JOBS).one()
     leaving, leaving_files = session.exec(_LEAVING).one()
     return QuotaUsage(pending, transcriptions + leaving, files + leaving_files)
 
 
 def claim_submissions(session: Session, quotas: Quotas, claimant: Claimant, limit: int) -> list[Transcription]:
-    """Move b: first those whose outcome must be settled, then new ones as far as there is room at Soniox."""
+    """Make move b of the lifecycle: claim unsettled transcriptions, then new ones within the quotas."""
     if not is_any_due(session, Transcription, claimant.now_ms):
-        return []  # the queue is rung whenever room may have been made; mostly nothing waits for it
+        return []  # the queue is notified whenever a quota may have room; usually nothing is due
     if not is_sqlite(session):
         session.execute(text(f"SELECT pg_advisory_xact_lock({QUOTA_LOCK})"))
     again = _reclaim(session, claimant, limit)
@@ -77,9 +77,9 @@ def claim_submissions(session: Session, quotas: Quotas, claimant: Claimant, limi
 
 
 def _reclaim(session: Session, claimant: Claimant, limit: int) -> list[Transcription]:
-    """Those whose outcome must be settled.
+    """Claim transcriptions whose submission has an unknown outcome.
 
-    A lease that ended unfinished: what its holder did may show only in a listing made after that.
+    `due_at_ms` is set to the end of an expired lease: what its holder did may show only in later listings.
     """
     had_time = or_(jobs.c.lease_until_ms.is_(None), jobs.c.lease_until_ms <= claimant.now_ms - SHOWS_AFTER_MS)
     since_ms = case((jobs.c.lease_until_ms.is_not(None), jobs.c.lease_until_ms), else_=jobs.c.due_at_ms)
@@ -91,19 +91,19 @@ calls = table_of(RateWindow)
 
 WINDOW_S = 60
 DELETE_EVERY_S = 10
-RATE_LOCK = 7_203_001  # an arbitrary number that names this lock in PostgreSQL
+RATE_LOCK = 7_203_001  # PostgreSQL advisory lock, an arbitrary number
 
 
 def try_lock_rate_window(session: Session) -> bool:
-    """Let one process at a time count and spend; SQLite has one writer anyway.
+    """Let one process at a time count and spend requests. Return False when another one has the lock.
 
-    Nobody waits for the lock: in a transaction that others traffic_class, two processes could wait for each other.
+    It never waits: in a transaction shared with other steps, waiting could deadlock. SQLite has one writer.
     """
     return is_sqlite(session) or bool(session.scalar(text(f"SELECT pg_try_advisory_xact_lock({RATE_LOCK})")))
 
 
 def requests_in_window(session: Session, now_s: int) -> dict[str, int]:
-    """Requests of the last 60 s by share."""
+    """Return the number of requests of the last 60 s by traffic class."""
     found = session.exec(_IN_WINDOW, params={"since_s": now_s - WINDOW_S - 1})
     return {traffic_class: int(total) for traffic_class, total in found}
 
@@ -116,7 +116,7 @@ _IN_WINDOW = (
 
 
 def count_requests(session: Session, traffic_class: str, now_s: int) -> None:
-    """Note a request in this second."""
+    """Count a request in this second."""
     session.exec(
         _counting(on_sqlite=is_sqlite(session)),
         params={"second": now_s, "traffic_class": traffic_class, "calls": 1},
@@ -133,7 +133,7 @@ def _counting(*, on_sqlite: bool) -> Insert:
 
 
 def _delete_old_windows(session: Session, before_s: int) -> None:
-    """Delete what no longer counts; what another process just deletes is not waited for."""
+    """Delete seconds that no longer count, except those that another process is deleting."""
     old = (
         select(calls.c.second, calls.c.traffic_class)
         .where(calls.c.second < before_s)

@@ -1,4 +1,4 @@
-"""Runs of the reconciler, what it looks for, and pending deletions at Soniox."""
+"""Runs of the reconciler (sweeps), the conditions it checks, and removals at Soniox."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ jobs = table_of(Transcription)
 removals = table_of(Removal)
 
 KEPT = 1_000
-STALLED_AFTER_MS = 5 * MINUTE_MS  # what has been due for so long stands still
+STALLED_AFTER_MS = 5 * MINUTE_MS  # a row that is due for longer counts as stalled
 QUEUES: dict[str, type[SQLModel]] = {
     "submit": Transcription,
     "collect": Webhook,
@@ -27,7 +27,7 @@ QUEUES: dict[str, type[SQLModel]] = {
 
 
 def add_run(session: Session, sweep: Sweep) -> None:
-    """Write one run down, and forget very old ones."""
+    """Insert a sweep, and delete all but the newest `KEPT`."""
     insert_all(session, [sweep])
     kept = select(sweeps.c.started_at_ms).order_by(sweeps.c.started_at_ms.desc()).offset(KEPT).limit(1)
     oldest = session.exec(kept).one_or_none()
@@ -36,19 +36,19 @@ def add_run(session: Session, sweep: Sweep) -> None:
 
 
 def latest_runs(session: Session, limit: int) -> list[Sweep]:
-    """The newest runs first."""
+    """Return the newest sweeps, newest first."""
     query = select(Sweep).order_by(sweeps.c.started_at_ms.desc()).limit(limit)
     return list(session.exec(query))
 
 
 def is_waiting_for_room(session: Session, now_ms: int) -> bool:
-    """True when a new transcription is due and has not been claimed."""
+    """Return True when a new transcription is due and not claimed."""
     query = select(jobs.c.id).where(jobs.c.stage == Stage.ACCEPTED, jobs.c.due_at_ms <= now_ms).limit(1)
     return session.exec(query).first() is not None
 
 
 def stalled(session: Session, now_ms: int, before_ms: int) -> dict[str, int]:
-    """Rows by queue that are long due and that nobody works on."""
+    """Count by queue the rows that have been due since `before_ms` and are not claimed."""
     counts = {}
     for queue, model in QUEUES.items():
         table = table_of(model)
@@ -59,13 +59,13 @@ def stalled(session: Session, now_ms: int, before_ms: int) -> dict[str, int]:
 
 
 def pending_removals(session: Session) -> tuple[set[str], set[str]]:
-    """Ids of transcriptions and of files at Soniox whose removal is ordered already."""
+    """Return the Soniox ids of transcriptions and of files that have a removal already."""
     rows = session.exec(select(removals.c.soniox_id, removals.c.soniox_file_id)).all()
     return {row[0] for row in rows if row[0]}, {row[1] for row in rows if row[1]}
 
 
 def files_in_use(session: Session, ids: list[str]) -> set[str]:
-    """Those files at Soniox that an open transcription needs."""
+    """Return those of the Soniox file ids that an open transcription needs."""
     query = select(jobs.c.soniox_file_id).where(text(IS_OPEN), jobs.c.soniox_file_id.is_not(None))
     return set(session.exec(query)) & set(ids)
 
@@ -78,7 +78,7 @@ def removal_of(
     *,
     unsettled: bool = False,
 ) -> list[Removal]:
-    """The row that has a transcription and its file removed; none when there is nothing to remove."""
+    """Return the removal of a transcription and its file, or an empty list when there is nothing to remove."""
     if soniox_id is None and soniox_file_id is None and not unsettled:
         return []
     row = Removal(
@@ -94,10 +94,10 @@ def removal_of(
 
 
 def add_removals(session: Session, rows: Sequence[Removal]) -> None:
-    """Have all of these removed."""
+    """Insert removals."""
     insert_all(session, rows)
 
 
 def delete_removals(session: Session, row: Removal) -> None:
-    """It is gone; a row whose claim was lost stays."""
+    """Delete a removal that is done, unless its claim was lost."""
     session.exec(delete(table_of(Removal)).where(still_held(Removal, row)))

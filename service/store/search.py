@@ -1,8 +1,8 @@
 """The search index: passages, and their words under the same id, written and deleted with their transcript.
 
-The words come folded (`transcripts/folding.py`) and are all the databases know of the text, so SQLite's FTS5 and
-PostgreSQL's tsvector give the same answers. Every passage also has its owner's mark among its words: a key that
-owns little finds its own as quickly as a key that owns much.
+The index holds only folded words (`transcripts/search_terms.py`), so SQLite's FTS5 and PostgreSQL's tsvector
+give the same results. The words of a passage include a mark of its owner, so a search is as fast for an owner
+of few passages as for an owner of many.
 """
 
 import hashlib
@@ -44,27 +44,27 @@ PASSAGE_IDS = {
     False: text("SELECT nextval(pg_get_serial_sequence('passages', 'id')) FROM generate_series(1, :number)"),
 }
 
-ENDING = "':%d '"  # between a word of a vector and the next one
+ENDING = "':%d '"  # follows a word of a tsvector
 ENDINGS = [ENDING % place for place in range(1, 257)]
 
 ROWS_AT_ONCE = 250  # preparing more rows for one statement would stall the event loop
-MERGE_PAGES = 200  # how much of the index one write of `scrub` may work on
+MERGE_PAGES = 200  # index pages that one `scrub` may rewrite
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a search asks for; `owner` None means everybody's, empty tuples and None anything."""
+    """The conditions of a search. `owner` None means all owners; other None and empty values match all."""
 
     phrases: Sequence[Phrase]
     limit: int
     owner: str | None
     speakers: tuple[str, ...] = ()
     transcription_id: str | None = None
-    before_id: int | None = None  # go on after the passage with this id
+    before_id: int | None = None  # continue after the passage with this id
 
 
 def index(session: Session, transcription_id: str, owner: str, parts: Sequence[found.Passage]) -> None:
-    """Index the passages of one transcript. Ids fall along it, so that its beginning is found first."""
+    """Index the passages of a transcript. Ids decrease along it, so that its beginning is found first."""
     ids = _new_ids(session, len(parts))
     for start in range(0, len(parts), ROWS_AT_ONCE):
         some = list(zip(ids[start : start + ROWS_AT_ONCE], parts[start : start + ROWS_AT_ONCE], strict=True))
@@ -73,7 +73,7 @@ def index(session: Session, transcription_id: str, owner: str, parts: Sequence[f
 
 
 def put_words(session: Session, indexed: Sequence[tuple[int, Sequence[str]]]) -> None:
-    """Write the words of passages: (id, words)."""
+    """Insert the words of passages, given as (id, words)."""
     sqlite = is_sqlite(session)
     rows = [{"id": row_id, "words": " ".join(each) if sqlite else _vector(each)} for row_id, each in indexed]
     if rows:
@@ -81,21 +81,21 @@ def put_words(session: Session, indexed: Sequence[tuple[int, Sequence[str]]]) ->
 
 
 def find(session: Session, wanted: Wanted) -> list[Passage]:
-    """The passages that contain all phrases: newest transcript first, in each from its beginning on."""
+    """Return the passages that contain all phrases: newest transcript first, each from its beginning."""
     key = words.c.rowid if is_sqlite(session) else words.c.id
     query = select(Passage).join_from(words, passages, passages.c.id == key).where(_match(session, wanted))
     if wanted.speakers:
         query = query.where(passages.c.speaker.in_(wanted.speakers))
     if wanted.transcription_id is not None:
         query = query.where(passages.c.transcription_id == wanted.transcription_id)
-        query = query.where(key.between(*_edges(wanted.transcription_id)))  # FTS5 can go straight there
+        query = query.where(key.between(*_edges(wanted.transcription_id)))  # lets FTS5 seek to the range
     if wanted.before_id is not None:
         query = query.where(key < wanted.before_id)
     return list(session.exec(query.order_by(key.desc()).limit(wanted.limit)))
 
 
 def delete_of(session: Session, transcription_id: str) -> None:
-    """Take one transcript out of the index."""
+    """Delete a transcript from the index."""
     key = words.c.rowid if is_sqlite(session) else words.c.id
     theirs = select(passages.c.id).where(passages.c.transcription_id == transcription_id)
     session.exec(delete(words).where(key.in_(theirs)))
@@ -103,17 +103,17 @@ def delete_of(session: Session, transcription_id: str) -> None:
 
 
 def all_words(connection: Connection) -> Iterator[list[tuple[int, list[str]]]]:
-    """What SQLite's index was given: the ids of passages and the words of each, in batches."""
+    """Yield the contents of SQLite's index in batches: (passage id, words)."""
     result = connection.execute(select(words.c.rowid, words.c.words).order_by(words.c.rowid))
     for rows in result.partitions(ROWS_AT_ONCE):
         yield [(row.rowid, row.words.split(" ")) for row in rows]
 
 
 def scrub(session: Session, *, first: bool) -> bool:
-    """Do a part of rewriting FTS5's index without the words of deleted rows; True when nothing is left to do.
+    """Rewrite a part of FTS5's index without the words of deleted rows. Return True when nothing is left to do.
 
-    FTS5 only notes that a row is gone and keeps its words until it happens to merge the parts of its index.
-    PostgreSQL's VACUUM does this by itself.
+    FTS5 only marks a row as deleted and keeps its words until it merges the segments of its index. PostgreSQL
+    needs no scrub: its VACUUM removes them.
     """
     if not is_sqlite(session):
         return True
@@ -121,11 +121,11 @@ def scrub(session: Session, *, first: bool) -> bool:
     before = session.execute(changes).scalar_one()
     merge = text("INSERT INTO search_words (search_words, rank) VALUES ('merge', :pages)")
     session.execute(merge, {"pages": -MERGE_PAGES if first else MERGE_PAGES})
-    return bool(session.execute(changes).scalar_one() - before < 2)  # FTS5's sign for a finished merge
+    return bool(session.execute(changes).scalar_one() - before < 2)  # how FTS5 signals a finished merge
 
 
 def _new_ids(session: Session, number: int) -> list[int]:
-    """So many new ids, the highest first."""
+    """Return `number` new ids, the highest first."""
     if not number:
         return []
     found = session.scalars(PASSAGE_IDS[is_sqlite(session)], {"number": number}).all()
@@ -146,13 +146,13 @@ def _row(row_id: int, transcription_id: str, part: found.Passage) -> Passage:
 
 
 def _vector(words: Sequence[str]) -> str:
-    """Words with their places, as PostgreSQL reads them."""
+    """Format words with their positions as PostgreSQL's tsvector input."""
     endings = chain(ENDINGS, map(ENDING.__mod__, count(len(ENDINGS) + 1)))
     return "'" + "".join(chain.from_iterable(zip(words, endings, strict=False)))[:-1]
 
 
 def _match(session: Session, wanted: Wanted) -> ColumnElement[bool]:
-    """The condition on the words. Folded words hold no sign that could mean something in either language."""
+    """Return the condition on the words. Folded words contain no operator of either query language."""
     phrases = list(wanted.phrases)
     if wanted.owner is not None:
         phrases.append(Phrase((_mark(wanted.owner),)))
@@ -161,20 +161,20 @@ def _match(session: Session, wanted: Wanted) -> ColumnElement[bool]:
         return words.c.words.op("MATCH", is_comparison=True)(sought)
     if all(len(each.words) == 1 for each in phrases):
         return _contain(phrases, " & ")
-    # PostgreSQL takes a phrase to be as frequent as its words in any order, and would then look through the whole
-    # table for it instead of the index. Asking for the words as well tells it that a phrase is rarer.
+    # PostgreSQL estimates a phrase to be as frequent as its words in any order, and would scan the whole table
+    # instead of the index. The second condition on the same words lowers the estimate.
     return _contain(phrases, " <-> ") & _contain(phrases, " & ")
 
 
 def _contain(phrases: Sequence[Phrase], between: str) -> ColumnElement[bool]:
-    """PostgreSQL's condition, with this operator between the words of a phrase."""
+    """Return PostgreSQL's condition, with the operator `between` the words of a phrase."""
     sought = (between.join(f"'{word}'" for word in each.words) + ":*" * each.open_end for each in phrases)
     query = literal(" & ".join(f"({each})" for each in sought), Text)
     return words.c.words.op("@@", is_comparison=True)(cast(query, TSQUERY))
 
 
 def _edges(transcription_id: str) -> tuple[ScalarSelect[int], ScalarSelect[int]]:
-    """The lowest and the highest id of one transcript's passages."""
+    """Return the lowest and the highest passage id of a transcript, as subqueries."""
     theirs = passages.alias()
     one = theirs.c.transcription_id == transcription_id
     lowest, highest = select(func.min(theirs.c.id)), select(func.max(theirs.c.id))
@@ -183,5 +183,5 @@ def _edges(transcription_id: str) -> tuple[ScalarSelect[int], ScalarSelect[int]]
 
 @cache
 def _mark(owner: str) -> str:
-    """A word that nobody can say: its first character is for private use and no query contains it."""
+    """Return the word that marks an owner's passages. No query contains its private-use first character."""
     return "\ue000" + hashlib.blake2s(owner.encode(), digest_size=8).hexdigest()

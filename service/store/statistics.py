@@ -1,4 +1,4 @@
-"""Counts of open work, results per interval, and rows that need attention."""
+"""Statistics: counts of open work, results per interval, and rows that need attention."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ webhooks = table_of(Webhook)
 deliveries = table_of(Delivery)
 removals = table_of(Removal)
 
-LOOKED_AT = 10_000  # rows of a queue, those next in turn, among which the oldest is looked for
+LOOKED_AT = 10_000  # rows at the head of a queue that are searched for the oldest
 
 TURN = {Stage.ACCEPTED: "due_at_ms", Stage.SUBMITTING: "due_at_ms", Stage.SUBMITTED: "check_at_ms"}
 QUEUES = {
@@ -50,7 +50,7 @@ QUEUES = {
 
 @dataclass(frozen=True)
 class StageCount:
-    """How many stand there, and since when the oldest of them exists; None when there is none."""
+    """A number of rows, and when the oldest of them was created; None when there are none."""
 
     count: int
     oldest_ms: int | None
@@ -58,19 +58,19 @@ class StageCount:
 
 @dataclass(frozen=True)
 class OpenWork:
-    """How many stand where, now."""
+    """The current counts of open transcriptions by stage and of waiting rows by queue."""
 
     stages: dict[str, StageCount]
     waiting: dict[str, StageCount]
 
 
 def open_work(session: Session) -> OpenWork:
-    """All there is, for metrics."""
+    """Count the open work of all owners, for metrics."""
     return OpenWork(count_by_stage(session, None), queue_lengths(session, None))
 
 
 def count_by_stage(session: Session, owner: str | None) -> dict[str, StageCount]:
-    """Open transcriptions by stage, of `owner`'s or of all."""
+    """Count open transcriptions by stage, of `owner` or of all owners for None."""
     whose = [] if owner is None else [jobs.c.owner == owner]
     by_stage = select(jobs.c.stage, func.count()).where(text(IS_OPEN), *whose).group_by(jobs.c.stage)
     counts = {row[0]: int(row[1]) for row in session.exec(by_stage).all()}
@@ -84,7 +84,7 @@ def count_by_stage(session: Session, owner: str | None) -> dict[str, StageCount]
 
 
 def queue_lengths(session: Session, owner: str | None) -> dict[str, StageCount]:
-    """Rows that wait for a worker by queue; of `owner`'s: those that belong to his transcriptions."""
+    """Count rows that wait for a worker by queue. With `owner`: rows of the owner's transcriptions."""
     found = {}
     for queue, (table, created_at_ms, job_id) in QUEUES.items():
         here: list[ColumnElement[bool]] = [table.c.due_at_ms.is_not(None)]
@@ -97,7 +97,7 @@ def queue_lengths(session: Session, owner: str | None) -> dict[str, StageCount]:
 
 
 def _oldest(session: Session, created_at_ms: Any, turn: Any, conditions: list[ColumnElement[bool]]) -> int | None:
-    """Exact up to LOOKED_AT rows; of more than that, the oldest of those next in turn."""
+    """Return the oldest creation time among the first LOOKED_AT rows of the queue; exact for shorter queues."""
     next_ones = select(created_at_ms.label("at_ms")).where(*conditions).order_by(turn).limit(LOOKED_AT).subquery()
     oldest: int | None = session.exec(select(func.min(next_ones.c.at_ms))).one()
     return oldest
@@ -117,7 +117,7 @@ SAMPLE = 100  # durations read of each interval and kind
 
 @dataclass(frozen=True)
 class Window:
-    """Intervals of `interval_ms`, the first from `since_ms`, the last with `now_ms` in it."""
+    """Intervals of `interval_ms`. The first starts at `since_ms`, the last contains `now_ms`."""
 
     since_ms: int
     now_ms: int
@@ -126,7 +126,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Interval:
-    """How many of each kind, and how long the newest of those that went well took."""
+    """The number of rows of each kind, and the durations of the newest successful ones."""
 
     since_ms: int
     counts: dict[Kind, int]
@@ -134,19 +134,19 @@ class Interval:
 
 
 def finished(session: Session, window: Window, owner: str | None) -> list[Interval]:
-    """Transcriptions of `owner`'s, or of all, by when they ended; kinds are (stage, source of the news)."""
+    """Count finished transcriptions by end time. Kinds are (stage, `learned_from`). `owner` None means all."""
     found = session.execute(_FINISHED[owner is None], _values(window, owner))
     return [_interval(row, COMPLETED, FAILED) for row in found.all()]
 
 
 def delivered(session: Session, window: Window, owner: str | None) -> list[Interval]:
-    """Deliveries that are over, by when they were made; kinds are (status,)."""
+    """Count settled deliveries by creation time. Kinds are (status,). `owner` None means all."""
     found = session.execute(_DELIVERED[owner is None], _values(window, owner))
     return [_interval(row, DELIVERED, EXHAUSTED) for row in found.all()]
 
 
 def findings(session: Session, since_ms: int) -> dict[str, int]:
-    """What the reconciler found since then, by kind, as far back as its runs are kept."""
+    """Sum the reconciler's findings since `since_ms` by kind, as far back as its sweeps are kept."""
     query = select(sweeps.c.findings).where(sweeps.c.started_at_ms >= since_ms)
     total: dict[str, int] = {}
     for kinds in session.exec(query):
@@ -161,7 +161,7 @@ def _values(window: Window, owner: str | None) -> dict[str, Any]:
 
 
 def _interval(row: Any, good: tuple[Kind, ...], bad: tuple[Kind, ...]) -> Interval:
-    """A row is the interval's begin, the durations of each good kind, and the counts of all."""
+    """Convert a row: the interval's start, the durations of each good kind, the counts of all kinds."""
     since_ms, lists, counts = row[0], row[1 : len(good) + 1], row[len(good) + 1 :]
     durations = {
         kind: [int(one) for one in one_list.split(",")]
@@ -204,7 +204,7 @@ def _delivered(*, of_all: bool) -> Select[Any]:
 
 
 def _is_owner(owner: ColumnElement[str]) -> ColumnElement[bool]:
-    """Compared within the index, not looked up: PostgreSQL 18 overrates what a search for it there would cost."""
+    """Filter by owner within the index scan: PostgreSQL 18 overestimates the cost of a search for it there."""
     return owner.concat("") == bindparam("owner")
 
 
@@ -228,7 +228,7 @@ def _number(conditions: Conditions) -> ScalarSelect[int]:
 
 
 def _newest(took: ColumnElement[Any], at: ColumnElement[Any], conditions: Conditions) -> ScalarSelect[str]:
-    """Durations of the newest few, joined by commas, so that an interval is one row on either database."""
+    """Join the newest durations with commas, so that an interval is one row on both databases."""
     few = (
         select(took.label("took")).where(*conditions).order_by(at.desc()).limit(SAMPLE).correlate(_each).subquery()
     )
@@ -247,9 +247,9 @@ ROWS_PER_ALERT = 5
 
 
 def failed(session: Session, since_ms: int, owner: str | None) -> tuple[int, list[Transcription]]:
-    """How many transcriptions failed since then and stayed so, and the last of them."""
+    """Count the transcriptions that failed since `since_ms` and are still failed. Return also the newest."""
     total, found = 0, list[Transcription]()
-    for stage, source in FAILED:  # one by one, each is a range of the index
+    for stage, source in FAILED:  # one query each, so that each is a range of the index
         here = [jobs.c.stage == stage, jobs.c.learned_from == source, jobs.c.finished_at_ms >= since_ms]
         number, newest = _newest_rows(
             session, Transcription, [*here, *_where_owner(jobs, owner)], jobs.c.finished_at_ms
@@ -260,14 +260,14 @@ def failed(session: Session, since_ms: int, owner: str | None) -> tuple[int, lis
 
 
 def exhausted(session: Session, since_ms: int, owner: str | None) -> tuple[int, list[Delivery]]:
-    """How many deliveries made since then were given up, and the last of them."""
+    """Count the exhausted deliveries created since `since_ms`. Return also the newest."""
     given_up: list[Condition] = [text(IS_SETTLED), deliveries.c.status == DeliveryStatus.EXHAUSTED]
     recent = [deliveries.c.created_at_ms >= since_ms, *_where_owner(deliveries, owner)]
     return _newest_rows(session, Delivery, [*given_up, *recent], deliveries.c.created_at_ms)
 
 
 def disabled(session: Session, owner: str | None) -> list[Endpoint]:
-    """Endpoints that the relay disabled, not their owner."""
+    """Return the endpoints that the relay disabled, not those that a caller disabled."""
     query = select(Endpoint).where(endpoints.c.enabled.is_(False), endpoints.c.disabled_reason.is_not(None))
     query = (
         query.where(*_where_owner(endpoints, owner))
@@ -278,7 +278,7 @@ def disabled(session: Session, owner: str | None) -> list[Endpoint]:
 
 
 def failing(session: Session, owner: str | None) -> Sequence[tuple[str, int, int | None]]:
-    """Enabled endpoints that failed several times in a row: id, failures, failing_since_ms."""
+    """Return (id, failures, failing_since_ms) of enabled endpoints with TRIPPED_AFTER failures in a row."""
     query = select(endpoints.c.id, receivers.c.failures, receivers.c.failing_since_ms)
     query = query.join(receivers, receivers.c.id == endpoints.c.id)
     query = query.where(

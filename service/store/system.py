@@ -1,4 +1,4 @@
-"""What processes share about themselves: heartbeats, leader leases, the change marker, the model list."""
+"""State shared by all processes: heartbeats, leader leases, the change marker, the model list."""
 
 from typing import Any
 
@@ -10,25 +10,25 @@ from service.tables import Attempt, Heartbeat, LeaderLease, ModelList, Sweep, Ti
 
 heartbeats = table_of(Heartbeat)
 
-RECONCILER = "reconciler"  # the name of its heartbeat and of its leader lease
-WORKER_SILENT_MS = 30_000  # a worker gives a sign of life every 5 s; after so long it counts as dead
+RECONCILER = "reconciler"  # name of its heartbeat and of its leader lease
+WORKER_SILENT_MS = 30_000  # a worker sends a heartbeat every 5 s; without one for this long it counts as dead
 
 
 def record_heartbeat(session: Session, name: str, at_ms: int, detail: dict[str, Any]) -> None:
-    """Note that `name` is alive, and what it has to say."""
+    """Insert or update the heartbeat of `name`."""
     insertion = upsert(session, heartbeats).values(name=name, at_ms=at_ms, detail=detail)
     values = {"at_ms": insertion.excluded.at_ms, "detail": insertion.excluded.detail}
     session.exec(insertion.on_conflict_do_update(index_elements=["name"], set_=values))
 
 
 def heartbeats_of(session: Session) -> dict[str, Heartbeat]:
-    """All of them by name."""
+    """Return all heartbeats by name."""
     rows = list(session.exec(select(Heartbeat)))
     return {row.name: row for row in rows}
 
 
 def delete_heartbeats_before(session: Session, at_ms: int) -> None:
-    """Delete those of processes that are long gone."""
+    """Delete heartbeats older than `at_ms`, left by stopped processes."""
     session.exec(delete(heartbeats).where(heartbeats.c.at_ms < at_ms))
 
 
@@ -36,7 +36,7 @@ leader_leases = table_of(LeaderLease)
 
 
 def acquire_leader_lease(session: Session, name: str, holder: str, *, now_ms: int, until_ms: int) -> bool:
-    """Take or renew an office; False while another holder's time lasts."""
+    """Acquire or renew a leader lease. Return False while another holder has it."""
     insertion = upsert(session, leader_leases).values(name=name, holder=holder, until_ms=until_ms)
     free = or_(leader_leases.c.holder == holder, leader_leases.c.until_ms <= now_ms)
     values = {"holder": holder, "until_ms": until_ms}
@@ -45,7 +45,7 @@ def acquire_leader_lease(session: Session, name: str, holder: str, *, now_ms: in
 
 
 def leader_lease(session: Session, name: str) -> LeaderLease | None:
-    """Who holds it."""
+    """Return the leader lease `name`, or None."""
     return session.exec(select(LeaderLease).where(leader_leases.c.name == name)).one_or_none()
 
 
@@ -58,7 +58,7 @@ COLUMNS = (
 
 
 def change_marker(session: Session) -> tuple[object, ...]:
-    """Each is the last entry of an index."""
+    """Return a tuple that changes with every new row of COLUMNS. Each value is the last entry of an index."""
     query = select(*[select(func.max(column)).scalar_subquery() for column in COLUMNS])
     return tuple(session.exec(query).one())
 
@@ -69,12 +69,12 @@ ONLY = 1
 
 
 def model_list(session: Session) -> ModelList | None:
-    """The list, if there ever was one."""
+    """Return the stored model list, or None."""
     return session.exec(select(ModelList)).one_or_none()
 
 
 def store_model_list(session: Session, heard: ModelList) -> None:
-    """Replace it."""
+    """Insert or replace the model list."""
     told = {"fetched_at_ms": heard.fetched_at_ms, "body": heard.body}
     statement = upsert(session, lists).values(**values_of(heard))
     session.exec(statement.on_conflict_do_update(index_elements=[lists.c.id], set_=told))

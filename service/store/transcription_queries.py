@@ -1,4 +1,4 @@
-"""Lists, counts and timelines of transcriptions; which are old enough to be deleted."""
+"""Lists, counts and timelines of transcriptions, and those that exceed the retention period."""
 
 import sqlite3
 from collections.abc import Collection
@@ -20,7 +20,7 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True)
 class Page:
-    """Which part of a list: `limit` rows beyond `after` = (created_at_ms, id) in the chosen order."""
+    """One page of a list: `limit` rows after the position `after` (created_at_ms, id) in the chosen order."""
 
     limit: int
     after: tuple[int, str] | None = None
@@ -28,7 +28,7 @@ class Page:
 
 
 def keyset_page(query: SelectOfScalar[Row], table: Table, page: Page) -> SelectOfScalar[Row]:
-    """The rows of one page in order, and one more if there is one; `table` has `created_at_ms` and `id`."""
+    """Restrict `query` to one page, plus one row of a next page. `table` has `created_at_ms` and `id`."""
     columns = (table.c.created_at_ms, table.c.id)
     if page.after is not None:
         position = tuple_(*columns)
@@ -44,7 +44,7 @@ jobs = table_of(Transcription)
 
 @dataclass(frozen=True)
 class TranscriptionFilter:
-    """Which transcriptions; None and the empty tuple ask for all."""
+    """Which transcriptions to list. None and the empty tuple match all."""
 
     owner: str | None
     statuses: tuple[SonioxStatus, ...] = ()
@@ -54,7 +54,7 @@ class TranscriptionFilter:
     created_before_ms: int | None = None
 
     def conditions(self) -> list[Condition]:
-        """As SQL."""
+        """Return the filter as SQL conditions."""
         return [condition for condition in self._each() if condition is not None]
 
     def _each(self) -> list[Condition | None]:
@@ -74,31 +74,31 @@ class TranscriptionFilter:
 
 
 def page(session: Session, wanted: TranscriptionFilter, page: Page) -> list[Transcription]:
-    """One page."""
+    """Return one page, plus one row if there is a next page."""
     query = keyset_page(select(Transcription).where(*wanted.conditions()), jobs, page)
     return list(session.exec(query))
 
 
 def count(session: Session, wanted: TranscriptionFilter) -> int:
-    """How many there are."""
+    """Count the transcriptions that match."""
     query = select(func.count()).select_from(jobs).where(*wanted.conditions())
     return int(session.exec(query).one())
 
 
 def filenames(session: Session, ids: Collection[str]) -> dict[str, str]:
-    """The names of some recordings, by the ids of their transcriptions."""
+    """Return filenames by transcription id."""
     found = session.exec(select(jobs.c.id, jobs.c.filename).where(jobs.c.id.in_(ids)))
     return dict(found.all())
 
 
 def still_open(session: Session, ids: Collection[str]) -> set[str]:
-    """Those of `ids` that have not ended; one that is gone has."""
+    """Return those of `ids` that are open. A deleted transcription is not."""
     query = select(jobs.c.id).where(jobs.c.id.in_(ids), jobs.c.stage.in_(OPEN_STAGES))
     return set(session.exec(query))
 
 
 def _contains(status: SonioxStatus) -> ColumnElement[bool]:
-    """The stages behind one of Soniox's words; the inverse of `lifecycle.soniox_status`."""
+    """Match the stages that have this Soniox status; the inverse of `lifecycle.soniox_status`."""
     at_work = and_(jobs.c.stage == Stage.SUBMITTED, func.coalesce(jobs.c.soniox_status, "").in_(AT_WORK))
     match status:
         case "completed":
@@ -117,38 +117,38 @@ timeline = table_of(TimelineEntry)
 
 
 def add_timeline_entries(session: Session, *entries: TimelineEntry) -> None:
-    """Write entries down with the step they tell of."""
+    """Insert entries, in the transaction of the step that they record."""
     insert_all(session, entries)
 
 
 def timeline_of(session: Session, transcription_id: str) -> list[TimelineEntry]:
-    """All entries of one transcription, oldest first."""
+    """Return all entries of a transcription, oldest first."""
     query = select(TimelineEntry).where(timeline.c.transcription_id == transcription_id).order_by(timeline.c.id)
     return list(session.exec(query))
 
 
 def newest_timeline_entries(session: Session, transcription_id: str, limit: int) -> list[TimelineEntry]:
-    """Its last entries, the newest first."""
+    """Return the newest entries of a transcription, newest first."""
     theirs = select(TimelineEntry).where(timeline.c.transcription_id == transcription_id)
     return list(session.exec(theirs.order_by(timeline.c.id.desc()).limit(limit)))
 
 
 def delete_timeline(session: Session, transcription_id: str) -> None:
-    """Delete the entries of one transcription."""
+    """Delete the entries of a transcription."""
     session.exec(delete(timeline).where(timeline.c.transcription_id == transcription_id))
 
 
 deliveries = table_of(Delivery)
 
-LOCK_WAIT_S = 0.5  # longer would hold up those who write
+LOCK_WAIT_S = 0.5  # a longer wait would block writes
 
 
 def expired(session: Session, before_ms: int, limit: int) -> list[Transcription]:
-    """Transcriptions that ended before that moment and have nothing due for delivery any more, the oldest first.
+    """Return transcriptions that ended before `before_ms` and have no delivery due, oldest first.
 
-    What is held for a disabled endpoint is not due: switching off a receiver does not prolong the retention.
+    Deliveries held for a disabled endpoint are not due, so a disabled endpoint does not extend the retention.
     """
-    # Compared, not looked up: the index on the creation has all in order, any other one would have to be sorted.
+    # The expressions keep the planner on the index on created_at_ms: it is in order, any other needs a sort.
     over = jobs.c.stage.concat("").in_((Stage.COMPLETED, Stage.FAILED)) & (jobs.c.finished_at_ms + 0 < before_ms)
     pending = (deliveries.c.transcription_id == jobs.c.id) & deliveries.c.due_at_ms.is_not(None)
     query = (
@@ -161,6 +161,6 @@ def expired(session: Session, before_ms: int, limit: int) -> list[Transcription]
 
 
 def truncate_wal(path: Path) -> bool:
-    """Move SQLite's write-ahead log into the database and cut it off; False when somebody was reading it."""
+    """Checkpoint and truncate SQLite's write-ahead log. Return False when a reader prevented it."""
     with closing(sqlite3.connect(path, timeout=LOCK_WAIT_S)) as connection:
         return bool(connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)

@@ -1,4 +1,4 @@
-"""Transcriptions: one function per move of the lifecycle, and the reads by id."""
+"""Transcriptions: one function per move of the lifecycle (`service/lifecycle.py`), and reads by id."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,27 +19,27 @@ BEING_SUBMITTED = jobs.c.stage == Stage.SUBMITTING
 
 
 def accept(session: Session, rows: list[Transcription]) -> Sequence[None]:
-    """Move a, for all that came in the same moment."""
+    """Make move a for a batch of new transcriptions."""
     insert_all(session, rows)
     return [None] * len(rows)
 
 
 def get(session: Session, transcription_id: str, owner: str | None) -> Transcription | None:
-    """One transcription of `owner`'s, or anybody's for None."""
+    """Return a transcription of `owner`, or of any owner for None."""
     query = select(Transcription).where(jobs.c.id == transcription_id)
     return session.exec(query if owner is None else query.where(jobs.c.owner == owner)).one_or_none()
 
 
 def with_soniox_id(session: Session, soniox_id: str) -> Transcription | None:
-    """The transcription that Soniox knows by this id."""
+    """Return the transcription with this Soniox id."""
     query = select(Transcription).where(jobs.c.soniox_id == soniox_id).limit(1)
     return session.exec(query).one_or_none()
 
 
 def mark_submitted(session: Session, job: Transcription, soniox_id: str, *, now_ms: int, check_at_ms: int) -> bool:
-    """Move c. The first Soniox id of an attempt wins, whoever brings it; False when this is not the one.
+    """Make move c. The first Soniox id of an attempt wins; return False when it is another one.
 
-    No fence is asked for: what Soniox has, it has, even if the claim that created it was lost.
+    The fence is not checked: Soniox has the transcription even if the claim that created it was lost.
     """
     values: dict[str, Any] = {
         "stage": Stage.SUBMITTED,
@@ -56,20 +56,20 @@ def mark_submitted(session: Session, job: Transcription, soniox_id: str, *, now_
 
 
 def is_held(session: Session, job: Transcription) -> bool:
-    """True while the row is still to be submitted by this claim: not finished, not claimed by another."""
+    """Return True while this claim may submit the row: it is not finished and has no newer claim."""
     mine = still_held(Transcription, job) & BEING_SUBMITTED
     return bool(session.exec(_count(mine)).one())
 
 
 def mark_uploaded(session: Session, job: Transcription, soniox_file_id: str) -> bool:
-    """Remember the file at Soniox; False when the claim was lost."""
+    """Store the id of the file at Soniox. Return False when the claim was lost."""
     values = {"soniox_file_id": soniox_file_id, "unsettled": False}
     mine = still_held(Transcription, job) & BEING_SUBMITTED
     return session.exec(update(jobs).where(mine).values(**values)).rowcount == 1
 
 
 def mark_waiting(session: Session, job: Transcription, *, due_at_ms: int, error: str, spend_try: bool) -> bool:
-    """Move d: nothing reached Soniox. False when the claim was lost."""
+    """Make move d: nothing reached Soniox. Return False when the claim was lost."""
     return postpone(
         session,
         Transcription,
@@ -84,14 +84,14 @@ def mark_waiting(session: Session, job: Transcription, *, due_at_ms: int, error:
 
 
 def mark_unsettled(session: Session, job: Transcription, *, due_at_ms: int, error: str) -> bool:
-    """Stay submitting: what the last call came to must be looked up at `due_at_ms`. False: the claim was lost."""
+    """Stay submitting; check the last call's outcome at `due_at_ms`. Return False when the claim was lost."""
     again: dict[str, Any] = {"due_at_ms": due_at_ms, "error": error, "unsettled": True}
     return postpone(session, Transcription, job, where=BEING_SUBMITTED, **again)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What Soniox last said of a submitted one, and when to ask again."""
+    """The state of a submitted transcription at Soniox, and when to check it again."""
 
     transcription_id: str
     soniox_id: str | None
@@ -102,7 +102,7 @@ class Seen:
 
 
 def mark_seen(session: Session, seen: Sequence[Seen]) -> None:
-    """Remember it for all of them, as far as they are still submitted in the same attempt."""
+    """Store what Soniox reported, for transcriptions that are still submitted under the same Soniox id."""
     if not seen:
         return
     same = (jobs.c.id == bindparam("seen_id")) & (jobs.c.soniox_id == bindparam("seen_soniox_id"))
@@ -124,13 +124,13 @@ def _seen_parameters(seen: Seen) -> dict[str, Any]:
 
 
 def mark_called_back(session: Session, transcription_id: str, status_code: int) -> None:
-    """Remember what the caller's own webhook_url answered."""
+    """Store the status code that the caller's own `webhook_url` answered."""
     called = update(jobs).where(jobs.c.id == transcription_id)
     session.exec(called.values(callback_status_code=status_code))
 
 
 def mark_for_another_attempt(session: Session, job: Transcription, now_ms: int) -> bool:
-    """Move h."""
+    """Make move h. Return False when the attempt is not the newest or has not failed."""
     past = [*job.past_soniox_ids, job.soniox_id] if job.soniox_id else job.past_soniox_ids
     values = {
         "stage": Stage.ACCEPTED,
@@ -151,7 +151,7 @@ def remove(
     stages: Sequence[Stage] = tuple(Stage),
     attempt: int | None = None,
 ) -> Transcription | None:
-    """Delete the row if it is in one of these stages, and at this `attempt`; gives back what it was."""
+    """Delete the row if it is in one of `stages` and at this `attempt`. Return the deleted row, or None."""
     wanted = [jobs.c.id == transcription_id, jobs.c.stage.in_(stages)]
     wanted += [] if attempt is None else [jobs.c.attempt == attempt]
     gone = delete(Transcription).where(*wanted).returning(Transcription)
@@ -162,14 +162,14 @@ def remove(
 
 
 def silent(session: Session, before_ms: int, limit: int) -> list[Transcription]:
-    """Submitted ones that were to be asked about before `before_ms`, the longest silent first."""
+    """Return submitted transcriptions whose check was due before `before_ms`, the longest overdue first."""
     overdue = (jobs.c.stage == Stage.SUBMITTED) & (jobs.c.check_at_ms <= before_ms)
     query = select(Transcription).where(overdue).order_by(jobs.c.check_at_ms).limit(limit)
     return list(session.exec(query))
 
 
 def stages_of(session: Session, ids: Sequence[str]) -> dict[str, tuple[str, str | None]]:
-    """(stage, soniox_id) of those that exist."""
+    """Return (stage, soniox_id) by id, for ids that exist."""
     found: dict[str, tuple[str, str | None]] = {}
     for start in range(0, len(ids), 1000):
         query = select(jobs.c.id, jobs.c.stage, jobs.c.soniox_id).where(jobs.c.id.in_(ids[start : start + 1000]))
@@ -178,7 +178,7 @@ def stages_of(session: Session, ids: Sequence[str]) -> dict[str, tuple[str, str 
 
 
 def remember_key(session: Session, key: IdempotencyKey) -> IdempotencyKey | None:
-    """Insert the key; when it is taken, give back the one that was first, also if that came a moment ago."""
+    """Insert an idempotency key. If it exists, return the first one, even a concurrent one; else None."""
     inserted = upsert(session, keys).values(**values_of(key)).on_conflict_do_nothing()
     if session.exec(inserted).rowcount == 1:
         return None
@@ -192,7 +192,7 @@ def _count(*conditions: ColumnElement[bool]) -> Any:
 
 @dataclass(frozen=True)
 class JobResult:
-    """The end of one attempt. What is None here stays as it is known."""
+    """The end of one attempt. None leaves a column unchanged."""
 
     transcription_id: str
     attempt: int
@@ -209,9 +209,9 @@ class JobResult:
 
 
 def mark_finished(session: Session, ending: JobResult) -> Transcription | None:
-    """The row as it is afterwards, or None when that attempt was finished already or is gone.
+    """Make move e, f or g. Return the updated row, or None when the attempt is already finished or was deleted.
 
-    The raised fence tells whoever still works on the row that the claim is lost.
+    The fence is raised, so a worker that still holds the row loses its claim.
     """
     told = {name: value for name, value in asdict(ending).items() if value is not None}
     attempt = (jobs.c.id == told.pop("transcription_id")) & (jobs.c.attempt == told.pop("attempt"))

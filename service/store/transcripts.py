@@ -1,4 +1,4 @@
-"""Stored transcripts: an envelope, chunks of packed tokens, and the passages that search finds."""
+"""Stored transcripts: an envelope, chunks of packed tokens, and the passages for search."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ transcripts = table_of(Transcript)
 chunks = table_of(TranscriptChunk)
 passages = table_of(Passage)
 
-ROWS_AT_ONCE = 100  # a megabyte or two in one statement
+ROWS_AT_ONCE = 100  # one or two megabytes in one statement
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Everything that is stored of one transcript."""
+    """All stored rows of one transcript."""
 
     owner: str
     head: Transcript
@@ -30,7 +30,7 @@ class Parts:
 
 
 def store(session: Session, parts: Parts) -> None:
-    """Store one whole."""
+    """Insert a transcript with its chunks and passages."""
     insert_all(session, [parts.head])
     for start in range(0, len(parts.chunks), ROWS_AT_ONCE):
         insert_all(session, parts.chunks[start : start + ROWS_AT_ONCE])
@@ -38,13 +38,13 @@ def store(session: Session, parts: Parts) -> None:
 
 
 def get(session: Session, transcription_id: str) -> Transcript | None:
-    """The envelope and summary."""
+    """Return a transcript's envelope and summary."""
     query = select(Transcript).where(transcripts.c.transcription_id == transcription_id)
     return session.exec(query).one_or_none()
 
 
 def summaries(session: Session, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The summaries of those transcriptions that have a transcript, by id."""
+    """Return summaries by transcription id, for those that have a transcript."""
     query = select(transcripts.c.transcription_id, transcripts.c.summary)
     found = session.exec(query.where(transcripts.c.transcription_id.in_(ids)))
     return dict(found.all())
@@ -53,9 +53,9 @@ def summaries(session: Session, ids: Sequence[str]) -> dict[str, dict[str, Any]]
 def read_chunks(
     session: Session, transcription_id: str, from_ms: int | None = None, to_ms: int | None = None
 ) -> list[bytes] | None:
-    """The packed chunks in order, a few megabytes at most, or only those that may have tokens of a time window.
+    """Return the packed chunks in order, or only those that may have tokens of a time window.
 
-    None when the transcript was deleted meanwhile.
+    They are a few megabytes at most. None when the transcript was deleted.
     """
     query = select(chunks.c.data).where(chunks.c.transcription_id == transcription_id)
     if from_ms is not None:
@@ -68,7 +68,7 @@ def read_chunks(
 
 
 def chunks_of(session: Session, found: Sequence[Passage]) -> dict[tuple[str, int], bytes]:
-    """The packed chunks that passages begin and end in, by transcription and position."""
+    """Return the packed chunks that the passages begin and end in, by (transcription id, position)."""
     last = case((passages.c.spills, passages.c.chunk + 1), else_=passages.c.chunk)
     theirs = (chunks.c.transcription_id == passages.c.transcription_id) & chunks.c.position.between(
         passages.c.chunk, last
@@ -79,7 +79,7 @@ def chunks_of(session: Session, found: Sequence[Passage]) -> dict[tuple[str, int
 
 
 def delete_of(session: Session, transcription_id: str) -> int:
-    """Delete one transcript with all that search knows of it; gives back how many tokens it had."""
+    """Delete a transcript and its search index. Return the number of its tokens."""
     search.delete_of(session, transcription_id)
     session.exec(delete(chunks).where(chunks.c.transcription_id == transcription_id))
     gone = delete(transcripts).where(transcripts.c.transcription_id == transcription_id)
@@ -90,7 +90,7 @@ MOST_PASSAGES = 20_000
 
 
 class ChunkTimes(NamedTuple):
-    """A chunk without its tokens; times are None where Soniox gave none."""
+    """A chunk without its tokens. Times are None where Soniox gave none."""
 
     position: int
     token_count: int
@@ -100,14 +100,14 @@ class ChunkTimes(NamedTuple):
 
 
 def chunk_times(session: Session, transcription_id: str) -> list[ChunkTimes]:
-    """All chunks in order: about a hundred for the longest recording."""
+    """Return the times of all chunks in order: about a hundred for the longest recording."""
     columns = [chunks.c[name] for name in ChunkTimes._fields]
     query = select(*columns).where(chunks.c.transcription_id == transcription_id).order_by(chunks.c.position)
     return [ChunkTimes(*row) for row in session.exec(query).all()]
 
 
 def tokens_of_chunk(session: Session, transcription_id: str, position: int) -> bytes | None:
-    """One packed chunk."""
+    """Return one packed chunk."""
     query = select(chunks.c.data).where(
         chunks.c.transcription_id == transcription_id, chunks.c.position == position
     )
@@ -116,7 +116,7 @@ def tokens_of_chunk(session: Session, transcription_id: str, position: int) -> b
 
 
 def speaker_passages(session: Session, transcription_id: str) -> list[tuple[int, str | None, int]]:
-    """When each passage begins (ms), who speaks it, and how many tokens it has."""
+    """Return (start_ms, speaker, token_count) of up to MOST_PASSAGES passages that have a start time."""
     query = select(passages.c.start_ms, passages.c.speaker, passages.c.token_count).where(
         passages.c.transcription_id == transcription_id, passages.c.start_ms.is_not(None)
     )

@@ -1,4 +1,4 @@
-"""Copies every row of one database into another one: from SQLite to PostgreSQL."""
+"""Copying all rows from a SQLite database to PostgreSQL."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,23 +11,23 @@ from service.tables import Event, table_of
 
 ROWS_AT_ONCE = 500
 SERIALS = {"events": "seq", "attempts": "id", "timeline": "id", "passages": "id"}  # numbered by the database
-BLOBS_AT_ONCE = 8  # pieces of audio may have a megabyte each
+BLOBS_AT_ONCE = 8  # chunks of audio may have a megabyte each
 TABLES: Sequence[Table] = SQLModel.metadata.sorted_tables
 NAMES = (*(each.name for each in TABLES), "search_words")
 
 
 def keep_others_out(target: Connection) -> None:
-    """Nobody writes to the target's tables until the transaction ends; reading goes on."""
+    """Block writes to the target's tables until the transaction ends. Reads are not blocked."""
     target.execute(text(f"LOCK TABLE {', '.join(NAMES)} IN EXCLUSIVE MODE"))
 
 
 def count_all(connection: Connection) -> dict[str, int]:
-    """How many rows each table has."""
+    """Return the number of rows by table."""
     return {name: _count(connection, name) for name in NAMES}
 
 
 def copy_all(source: Connection, target: Connection) -> None:
-    """Copy all rows, ids included; new rows then get ids beyond them."""
+    """Copy all rows with their ids, and move the sequences past them."""
     for each in TABLES:
         for rows in _batches(source, each):
             target.execute(insert(each), rows)
@@ -50,7 +50,7 @@ def _batches(source: Connection, each: Table) -> Iterator[list[dict[str, Any]]]:
 
 
 def _last_given(source: Connection, each: Table, serial: str) -> int:
-    """The highest number ever given: SQLite remembers that of events although their last row may be gone."""
+    """Return the highest number ever assigned. For events SQLite keeps it even if the last row was deleted."""
     queries = [select(func.max(each.c[serial]))]
     if each is table_of(Event):
         remembered = table("sqlite_sequence")

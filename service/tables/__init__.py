@@ -1,8 +1,8 @@
-"""The tables. Moments are integers in ms since 1970 (`_ms`), on both databases; queries live in `store/`.
+"""The tables. Times are integers in ms since 1970 (`_ms`) on both databases; queries are in `store/`.
 
-A table that is a queue has the columns of `QueueColumns`; the row itself is the queue entry, so that no job table
-can disagree with the state. There are no foreign keys: rows that belong together are written and deleted in one
-transaction by `store/`, and a purge must not lock what a worker claims.
+A table that is a queue has the columns of `QueueColumns`. The row itself is the queue entry, so no separate
+queue table can disagree with the state. There are no foreign keys: `store/` writes and deletes related rows in
+one transaction, and a purge must not lock rows that a worker claims.
 """
 
 from service.tables.base import IS_OPEN, IS_SETTLED, NOT_COMPLETED, NOT_DELIVERED, QueueColumns, table_of

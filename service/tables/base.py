@@ -1,11 +1,11 @@
-"""What all tables share: the columns of a queue, partial indexes, and constraints made from our enums."""
+"""Shared parts of the tables: the columns of a queue, partial indexes, and constraints made from enums."""
 
 from sqlalchemy import BigInteger, Index, Integer, Table, text
 from sqlmodel import Field, SQLModel
 
 from service.lifecycle import OPEN_STAGES, DeliveryStatus
 
-# SQLite gives a key of its own only to INTEGER, PostgreSQL needs BIGINT.
+# SQLite assigns keys only to INTEGER columns; PostgreSQL needs BIGINT.
 SERIAL = BigInteger().with_variant(Integer(), "sqlite")
 
 
@@ -13,7 +13,7 @@ def one_of(column: str, words: tuple[str, ...]) -> str:
     return f"{column} IN ({', '.join(repr(str(word)) for word in words)})"
 
 
-# A query must repeat the condition of an index word for word, or SQLite passes the index by.
+# A query must repeat the condition of an index word for word, or SQLite does not use the index.
 NOT_COMPLETED = "stage <> 'completed'"
 NOT_DELIVERED = "status <> 'delivered'"
 IS_SETTLED = f"status <> '{DeliveryStatus.PENDING}'"
@@ -21,20 +21,20 @@ IS_OPEN = f"{NOT_COMPLETED} AND {one_of('stage', OPEN_STAGES)}"
 
 
 def partial(name: str, condition: str, *columns: str) -> Index:
-    """An index that holds only the rows that still matter, however many finished ones there are."""
+    """Return an index over the rows that match `condition`, so that finished rows do not make it grow."""
     return Index(name, *columns, sqlite_where=text(condition), postgresql_where=text(condition))
 
 
 def due(table: str) -> Index:
-    """In the order of claims, so that the oldest are read off it and nothing is sorted."""
+    """Return an index in the order of claims, so that a claim sorts nothing."""
     return partial(f"ix_{table}_due", "due_at_ms IS NOT NULL", "due_at_ms", "id")
 
 
 class QueueColumns(SQLModel):
     """Columns of a row that waits for a worker.
 
-    A claim sets the lease and raises `fence`; whoever finishes must still hold that fence. `due_at_ms` is not
-    changed by a claim, so that on PostgreSQL a claim is a cheap in-page update.
+    A claim sets the lease and raises `fence`; to finish the row, a worker must still hold that fence. A claim
+    does not change `due_at_ms`, so that on PostgreSQL it is a cheap in-page update.
     """
 
     due_at_ms: int | None = Field(default=None, sa_type=BigInteger)  # None: nothing to do
@@ -46,6 +46,6 @@ class QueueColumns(SQLModel):
 
 
 def table_of(model: type[SQLModel]) -> Table:
-    """The SQLAlchemy table behind a model, for `store/`."""
+    """Return the SQLAlchemy table of a model, for `store/`."""
     table: Table = model.__table__  # type: ignore[attr-defined]  # SQLModel adds it when the class is made
     return table

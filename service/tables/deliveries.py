@@ -1,4 +1,4 @@
-"""The way out: events, endpoints, deliveries and their attempts."""
+"""Events, endpoints, receivers, deliveries with their attempts, and recoveries."""
 
 from typing import Any, ClassVar
 
@@ -10,10 +10,10 @@ from service.tables.base import IS_SETTLED, NOT_DELIVERED, SERIAL, QueueColumns,
 
 
 class Event(SQLModel, table=True):
-    """The log of what happened; `body` is the JSON document that is sent and signed.
+    """An entry of the event log. `body` is the JSON document that is sent and signed.
 
-    Readers follow it in order of (`xact`, `seq`), see `store/feed.py`. Without AUTOINCREMENT SQLite would give the
-    number of a deleted last event to the next one, and who has read so far would miss it.
+    Readers follow the log in order of (`xact`, `seq`), see `store/events.py`. Without AUTOINCREMENT SQLite
+    would reuse the number of a deleted last event, and a reader at that position would miss the new event.
     """
 
     __tablename__: ClassVar[str] = "events"
@@ -23,29 +23,29 @@ class Event(SQLModel, table=True):
         {"sqlite_autoincrement": True},
     )
     seq: int | None = Field(default=None, sa_column=Column(SERIAL, primary_key=True))
-    xact: int = Field(default=0, sa_type=BigInteger)  # PostgreSQL's transaction, 0 on SQLite
+    xact: int = Field(default=0, sa_type=BigInteger)  # PostgreSQL's transaction id, 0 on SQLite
     id: str
     type: str
     owner: str
     transcription_id: str | None = Field(default=None, index=True)
     created_at_ms: int = Field(sa_type=BigInteger)
     body: bytes = Field(sa_type=LargeBinary)
-    traceparent: str | None = None  # W3C trace context of what it tells of
+    traceparent: str | None = None  # W3C trace context of the step that the event reports
 
 
 class Endpoint(SQLModel, table=True):
-    """A downstream subscriber."""
+    """A downstream subscriber to events."""
 
     __tablename__: ClassVar[str] = "endpoints"
     id: str = Field(primary_key=True)
     owner: str = Field(index=True)
-    sees_all: bool = False  # made with an admin key: hears of every key's transcriptions
+    sees_all: bool = False  # created with an admin key: gets the events of every owner
     url: str
     event_types: list[str] = Field(default=[], sa_type=JSON)  # empty: all
     include: str = "none"
     enabled: bool = True
     disabled_at_ms: int | None = Field(default=None, sa_type=BigInteger)
-    disabled_reason: str | None = None  # None: the caller did it
+    disabled_reason: str | None = None  # None: the caller disabled it
     description: str | None = None
     rate_per_s: float | None = None
     max_in_flight: int = 10
@@ -56,9 +56,9 @@ class Endpoint(SQLModel, table=True):
 
 
 class Receiver(SQLModel, table=True):
-    """How one receiver is doing, seen by all workers. `id` is an endpoint's, or stands for a callback's server.
+    """The health of one receiver, shared by all workers. `id` is an endpoint's, or names a callback's server.
 
-    A receiver without a row is a healthy one without a rate.
+    A receiver without a row is healthy and has no rate.
     """
 
     __tablename__: ClassVar[str] = "receivers"
@@ -66,13 +66,13 @@ class Receiver(SQLModel, table=True):
     failures: int = 0  # in a row
     failing_since_ms: int | None = Field(default=None, sa_type=BigInteger)
     circuit_open_until_ms: int | None = Field(default=None, sa_type=BigInteger)  # nothing is sent before
-    rate_spent_until_ms: int = Field(default=0, sa_type=BigInteger)  # the moment up to which its rate is spent
+    rate_spent_until_ms: int = Field(default=0, sa_type=BigInteger)  # its rate is spent up to this time
 
 
 class Delivery(QueueColumns, table=True):
-    """One event on its way to one receiver: an endpoint, or the caller's own `webhook_url`.
+    """One event for one receiver: an endpoint, or the caller's own `webhook_url`.
 
-    Pending and not due is held: its endpoint is disabled.
+    A pending delivery that is not due is held: its endpoint is disabled.
     """
 
     __tablename__: ClassVar[str] = "deliveries"
@@ -91,14 +91,14 @@ class Delivery(QueueColumns, table=True):
     owner: str
     transcription_id: str | None = Field(default=None, index=True)
     endpoint_id: str | None = None  # None: the caller's own webhook_url
-    receiver: str  # whose turn, health and rate count: `Receiver.id`
+    receiver: str  # `Receiver.id`: decides the fair share, health and rate
     status: str = DeliveryStatus.PENDING
     created_at_ms: int = Field(sa_type=BigInteger)
     delivered_at_ms: int | None = Field(default=None, sa_type=BigInteger)
 
 
 class Attempt(SQLModel, table=True):
-    """One try of a delivery and what came of it."""
+    """One attempt of a delivery and its outcome."""
 
     __tablename__: ClassVar[str] = "attempts"
     id: int | None = Field(default=None, sa_column=Column(SERIAL, primary_key=True))
@@ -107,13 +107,13 @@ class Attempt(SQLModel, table=True):
     duration_ms: int
     status_code: int | None = None
     error: str | None = None
-    answer: bytes = Field(default=b"", sa_type=LargeBinary)  # its first bytes, whatever they are
+    answer: bytes = Field(default=b"", sa_type=LargeBinary)  # the first bytes of the response
 
 
 class Recovery(QueueColumns, table=True):
-    """An order to send again what an endpoint did not take since a moment. QueueColumns means: do the next batch.
+    """An order to resend what an endpoint did not accept since a time. A claim runs its next batch.
 
-    `at_created_ms` and `at_id` are the last delivery that was looked at.
+    `at_created_ms` and `at_id` are the position: the last delivery of the previous batch.
     """
 
     __tablename__: ClassVar[str] = "recoveries"
@@ -122,7 +122,7 @@ class Recovery(QueueColumns, table=True):
     endpoint_id: str = Field(index=True)
     since_ms: int = Field(sa_type=BigInteger)
     until_ms: int = Field(sa_type=BigInteger)
-    expected: int  # deliveries, counted when it was ordered
+    expected: int  # number of deliveries when the recovery was created
     recovered: int = 0
     at_created_ms: int = Field(sa_type=BigInteger)
     at_id: str = ""

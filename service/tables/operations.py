@@ -1,4 +1,4 @@
-"""What the service keeps about itself: keys, the budget at Soniox, sweeps, signs of life, counted hours."""
+"""Operational tables: API keys, model list, rate window, sweeps, leader leases, heartbeats, hourly rollup."""
 
 from typing import Any, ClassVar
 
@@ -7,7 +7,7 @@ from sqlmodel import Field, SQLModel
 
 
 class ApiKey(SQLModel, table=True):
-    """A caller's key, known only by its hash."""
+    """A caller's API key, stored only as a hash."""
 
     __tablename__: ClassVar[str] = "api_keys"
     id: str = Field(primary_key=True)
@@ -20,7 +20,7 @@ class ApiKey(SQLModel, table=True):
 
 
 class ModelList(SQLModel, table=True):
-    """Soniox's last known list of models, one row: a restart while Soniox is down still has it."""
+    """Soniox's last known list of models, in one row. It survives a restart while Soniox is down."""
 
     __tablename__: ClassVar[str] = "model_list"
     id: int = Field(primary_key=True)
@@ -29,7 +29,7 @@ class ModelList(SQLModel, table=True):
 
 
 class RateWindow(SQLModel, table=True):
-    """How many requests to Soniox each second saw, by traffic_class: the rate budget of all processes together."""
+    """Requests to Soniox by second and traffic class: the rate window of all processes together."""
 
     __tablename__: ClassVar[str] = "rate_window"
     second: int = Field(primary_key=True, sa_type=BigInteger)
@@ -38,7 +38,7 @@ class RateWindow(SQLModel, table=True):
 
 
 class Sweep(SQLModel, table=True):
-    """One run of the reconciler: how many jobs it asked about, with how many calls, and what it found by kind."""
+    """One run of the reconciler: jobs checked (`asked`), requests made (`calls`), and findings by kind."""
 
     __tablename__: ClassVar[str] = "sweeps"
     id: str = Field(primary_key=True)
@@ -52,7 +52,7 @@ class Sweep(SQLModel, table=True):
 
 
 class LeaderLease(SQLModel, table=True):
-    """A task that one process does for all; whoever holds it must renew it before `until_ms`."""
+    """A task that one process does for all. The holder must renew the lease before `until_ms`."""
 
     __tablename__: ClassVar[str] = "leader_leases"
     name: str = Field(primary_key=True)
@@ -61,7 +61,7 @@ class LeaderLease(SQLModel, table=True):
 
 
 class Heartbeat(SQLModel, table=True):
-    """When a worker, the reconciler or the governor last spoke, and what it said."""
+    """The last heartbeat of a worker, the reconciler or the governor."""
 
     __tablename__: ClassVar[str] = "heartbeats"
     name: str = Field(primary_key=True)
@@ -70,10 +70,10 @@ class Heartbeat(SQLModel, table=True):
 
 
 class HourlyRollup(SQLModel, table=True):
-    """What became of one hour, counted when it was over; gone again as soon as a row of that hour changes.
+    """The results of one hour, counted after its end and deleted when a row of that hour changes.
 
-    The hour of everybody (`owner` empty) is there for every hour that is counted, also when nothing happened; that
-    of one owner only when something of theirs did. Triggers made by revision 0002 delete both.
+    Every counted hour has a row for all owners (`owner` empty), even without results. An owner has a row only
+    for hours with results. Triggers of revision 0002 delete both.
     """
 
     __tablename__: ClassVar[str] = "hourly_rollup"
@@ -81,4 +81,4 @@ class HourlyRollup(SQLModel, table=True):
     subject: str = Field(primary_key=True)  # transcriptions, deliveries
     owner: str = Field(primary_key=True)
     hour_ms: int = Field(primary_key=True, sa_type=BigInteger)
-    counts: dict[str, Any] = Field(default={}, sa_type=JSON)  # by kind: how many, some durations in ms
+    counts: dict[str, Any] = Field(default={}, sa_type=JSON)  # by kind: count, some durations in ms

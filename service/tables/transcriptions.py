@@ -1,4 +1,4 @@
-"""Transcriptions and what belongs to them until they finish: timeline, files, inbox, removals."""
+"""Transcriptions and their related rows: timeline, files, idempotency keys, inbox, removals."""
 
 from typing import Any, ClassVar
 
@@ -10,7 +10,7 @@ from service.tables.base import NOT_COMPLETED, SERIAL, QueueColumns, due, one_of
 
 
 class Transcription(QueueColumns, table=True):
-    """One job. QueueColumns means: submit it, or settle whether a create took effect."""
+    """One transcription. A claim submits it, or finds out whether a create took effect."""
 
     __tablename__: ClassVar[str] = "transcriptions"
     __table_args__ = (
@@ -39,34 +39,34 @@ class Transcription(QueueColumns, table=True):
     created_at_ms: int = Field(sa_type=BigInteger)
     submitted_at_ms: int | None = Field(default=None, sa_type=BigInteger)
     finished_at_ms: int | None = Field(default=None, sa_type=BigInteger)
-    check_at_ms: int | None = Field(default=None, sa_type=BigInteger)  # when the reconciler asks, while submitted
+    check_at_ms: int | None = Field(default=None, sa_type=BigInteger)  # while submitted: the next check
     request: dict[str, Any] = Field(default={}, sa_type=JSON)  # Soniox's fields, unknown ones included
     caller_metadata: dict[str, Any] | None = Field(default=None, sa_type=JSON)
     client_reference_id: str | None = None
     filename: str
-    file_id: str | None = None  # a file kept here; one that lies at Soniox is named in `request` only
+    file_id: str | None = None  # a file stored by the relay; a file at Soniox is only in `request`
     callback_url: str | None = None  # the caller's own webhook_url
     callback_header: str | None = None
     callback_secret_encrypted: str | None = None
-    callback_status_code: int | None = None  # what the caller's webhook_url answered last
+    callback_status_code: int | None = None  # last answer of the caller's webhook_url
     attempt: int = 1  # raised by retry
-    adopted: bool = False  # somebody else created it at Soniox: it is not removed there
+    adopted: bool = False  # created at Soniox by another client: not removed there
     unsettled: bool = False  # a create or upload may have taken effect: list before creating
     soniox_id: str | None = None
-    soniox_file_id: str | None = None  # a file the relay uploaded
+    soniox_file_id: str | None = None  # a file that the relay uploaded
     soniox_status: str | None = None
     past_soniox_ids: list[str] = Field(default=[], sa_type=JSON)
-    webhook_status_code: int | None = None  # what Soniox saw from us
-    learned_from: str | None = None  # webhook, reconciler
+    webhook_status_code: int | None = None  # the relay's answer to Soniox's webhook, as Soniox reports it
+    learned_from: str | None = None  # webhook, reconciler, submission
     model: str
     audio_duration_ms: int | None = None
     error_type: str | None = None
     error_message: str | None = None
-    traceparent: str | None = None  # W3C trace context of the request that made it
+    traceparent: str | None = None  # W3C trace context of the request that created it
 
 
 class TimelineEntry(SQLModel, table=True):
-    """One step in the life of a transcription, written with the step itself."""
+    """One step of a transcription, written in the same transaction as the step."""
 
     __tablename__: ClassVar[str] = "timeline"
     id: int | None = Field(default=None, sa_column=Column(SERIAL, primary_key=True))
@@ -80,7 +80,7 @@ class TimelineEntry(SQLModel, table=True):
 
 
 class File(SQLModel, table=True):
-    """An uploaded file, kept here until the transcription that needs it goes to Soniox."""
+    """An uploaded file, stored until Soniox has the transcription that needs it."""
 
     __tablename__: ClassVar[str] = "files"
     __table_args__ = (Index("ix_files_owner_created", "owner", "created_at_ms", "id"),)
@@ -90,12 +90,12 @@ class File(SQLModel, table=True):
     size: int = Field(sa_type=BigInteger)  # bytes
     client_reference_id: str | None = None
     created_at_ms: int = Field(sa_type=BigInteger)
-    complete: bool = False  # the last byte is on disk
-    transcription_id: str | None = Field(default=None, index=True)  # set: part of that submission, goes with it
+    complete: bool = False  # all bytes are on disk
+    transcription_id: str | None = Field(default=None, index=True)  # set: uploaded and deleted with it
 
 
 class FileChunk(SQLModel, table=True):
-    """A piece of a file, in order."""
+    """A chunk of a file. `position` orders the chunks."""
 
     __tablename__: ClassVar[str] = "file_chunks"
     file_id: str = Field(primary_key=True)
@@ -104,7 +104,7 @@ class FileChunk(SQLModel, table=True):
 
 
 class IdempotencyKey(SQLModel, table=True):
-    """Which transcription an Idempotency-Key made, and of what body."""
+    """An idempotency key, the transcription it created, and the fingerprint of the request body."""
 
     __tablename__: ClassVar[str] = "idempotency_keys"
     owner: str = Field(primary_key=True)
@@ -115,9 +115,9 @@ class IdempotencyKey(SQLModel, table=True):
 
 
 class Webhook(QueueColumns, table=True):
-    """The inbox: what Soniox, or the reconciler in its place, told us. QueueColumns means: collect the result.
+    """A row of the inbox: a report of Soniox, or of the reconciler in its place. A claim collects the result.
 
-    `transcription_id` is the transcription named in the URL, empty for one that the relay did not create.
+    `transcription_id` is the transcription named in the URL, empty when the relay did not create it.
     """
 
     __tablename__: ClassVar[str] = "webhooks"
@@ -138,7 +138,7 @@ class Webhook(QueueColumns, table=True):
 
 
 class Removal(QueueColumns, table=True):
-    """What must go at Soniox: a transcription, then its file. Deleted when both are gone."""
+    """A pending deletion at Soniox: a transcription, then its file. The row is deleted when both are."""
 
     __tablename__: ClassVar[str] = "removals"
     __table_args__ = (due("removals"),)

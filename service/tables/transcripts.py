@@ -1,4 +1,4 @@
-"""Stored transcripts: envelope, chunks, and passages for the search."""
+"""Stored transcripts: envelope, chunks, and passages for search."""
 
 from typing import Any, ClassVar
 
@@ -9,19 +9,19 @@ from service.tables.base import SERIAL
 
 
 class Transcript(SQLModel, table=True):
-    """What is not a token: the rest of Soniox's answer, and a summary."""
+    """A transcript without its tokens: the rest of Soniox's answer, and a summary."""
 
     __tablename__: ClassVar[str] = "transcripts"
     transcription_id: str = Field(primary_key=True)
     envelope: bytes = Field(sa_type=LargeBinary)
-    digest: str  # of envelope and chunks: the same for the same stored bytes
+    digest: str  # of envelope and chunks: equal for equal stored bytes
     token_count: int
     summary: dict[str, Any] = Field(default={}, sa_type=JSON)
     stored_at_ms: int = Field(sa_type=BigInteger)
 
 
 class TranscriptChunk(SQLModel, table=True):
-    """About 1,000 tokens, packed; the times are those of its first and last token."""
+    """About 1,000 packed tokens. The times are those of the first and last token."""
 
     __tablename__: ClassVar[str] = "transcript_chunks"
     transcription_id: str = Field(primary_key=True)
@@ -34,17 +34,17 @@ class TranscriptChunk(SQLModel, table=True):
 
 
 class Passage(SQLModel, table=True):
-    """A stretch of one speaker's tokens, the unit of search; its words are in `search_words` under the same id.
+    """Consecutive tokens of one speaker, the unit of search. Its words are in `search_words` under the same id.
 
-    Higher ids are newer transcripts, and earlier places within one. Revision 0002 makes `search_words`, which is
-    an FTS5 table on SQLite and a tsvector with a GIN index on PostgreSQL.
+    Higher ids are newer transcripts and, within a transcript, earlier positions. Revision 0002 creates
+    `search_words`: an FTS5 table on SQLite, a tsvector with a GIN index on PostgreSQL.
     """
 
     __tablename__: ClassVar[str] = "passages"
     id: int = Field(sa_column=Column(SERIAL, primary_key=True))
     transcription_id: str = Field(index=True)
-    chunk: int  # position of the chunk it begins in
-    first_token: int  # its place in that chunk
+    chunk: int  # position of its first chunk
+    first_token: int  # index in that chunk
     token_count: int
     spills: bool  # it ends in the next chunk
     start_ms: int | None = None
