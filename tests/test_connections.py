@@ -106,7 +106,9 @@ async def test_who_is_refused_cannot_stay_by_dripping_the_rest_of_the_body(
     head = b"POST /webhooks/soniox HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
     async with connected(port, head) as (reader, writer):
         dripping = asyncio.create_task(drip(writer, b"x"))
-        assert (await asyncio.wait_for(reader.read(), 30)).startswith(b"HTTP/1.1 401")
+        assert (await asyncio.wait_for(reader.readline(), 30)).startswith(b"HTTP/1.1 401")
+        with suppress(ConnectionError):  # the relay closes while we still send
+            await asyncio.wait_for(reader.read(), 30)
         dripping.cancel()
 
 
