@@ -7,7 +7,7 @@ from service.api.deps import Admin, RelayDep, Submitter
 from service.api.responses import COMMON_RESPONSES
 from service.clock import iso
 from service.lifecycle import Stage
-from service.reconcile.sweep import ask_one, record
+from service.reconcile.sweep import reconcile_one
 from service.schemas import Moment, Open, Shown, Uuid
 from service.services.transcriptions import get_owned_transcription
 from service.store import reconciler, system
@@ -68,18 +68,13 @@ async def read(_caller: Admin, relay: RelayDep) -> Reconciler:
 
 
 @router.post("/transcriptions/{transcription_id}/reconcile", summary="Ask Soniox about one transcription now")
-async def reconcile_one(transcription_id: str, caller: Submitter, relay: RelayDep) -> ReconcileResult:
+async def reconcile(transcription_id: str, caller: Submitter, relay: RelayDep) -> ReconcileResult:
     job = await get_owned_transcription(relay, transcription_id, caller)
-    if job.stage != Stage.SUBMITTED:
-        return ReconcileResult(
-            id=job.id, local_stage=job.stage, soniox_status_now=None, action="none", diagnosis=None
-        )
-    find = await ask_one(relay, job)
-    await record(relay, [find])
+    finding = await reconcile_one(relay, job)
     return ReconcileResult(
         id=job.id,
         local_stage=job.stage,
-        soniox_status_now=find.status,
-        action=find.action,
-        diagnosis=find.diagnosis if find.actionable else None,
+        soniox_status_now=finding.status if finding else None,
+        action=finding.action if finding else "none",
+        diagnosis=finding.diagnosis if finding and finding.actionable else None,
     )

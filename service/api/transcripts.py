@@ -17,6 +17,7 @@ from service.api.responses import COMMON_RESPONSES, NOT_CHANGED, matches_etag, r
 from service.errors import InvalidStateError
 from service.lifecycle import Stage
 from service.relay import Relay
+from service.services.keys import Caller
 from service.services.transcriptions import get_owned_transcription
 from service.store import transcripts
 from service.tables import Transcript, Transcription
@@ -162,6 +163,13 @@ async def read(
     caller: Reader,
     relay: RelayDep,
 ) -> Response:
+    return await transcript_response(relay, request, caller, transcription_id, wanted)
+
+
+async def transcript_response(
+    relay: Relay, request: Request, caller: Caller, transcription_id: str, wanted: TranscriptQuery
+) -> Response:
+    """Return a transcript as a caller wants it, or 304. Raises NotFoundError, InvalidStateError."""
     job = await get_owned_transcription(relay, transcription_id, caller)
     options = wanted.options(job.id)
     reading = TranscriptReader(relay, job, await stored_transcript(relay, job), wanted.format, options)

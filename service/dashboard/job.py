@@ -10,12 +10,12 @@ from fastapi import APIRouter, Request, Response
 from sqlmodel import Session
 
 from service.api.deps import RelayDep
-from service.api.reconciler import ReconcileResult, reconcile_one
 from service.dashboard.explain import JobFacts, why_not_done
 from service.dashboard.render import render
 from service.dashboard.session import FormOfSubmitter, ReaderSession, redirect_back
 from service.dashboard.timeline import chart_of
 from service.lifecycle import DeliveryStatus, Stage
+from service.reconcile.sweep import Finding, reconcile_one
 from service.relay import Relay
 from service.services.transcriptions import delete_transcription, get_owned_transcription, retry_transcription
 from service.store import deliveries, endpoints, inbox, system, transcription_queries, transcripts
@@ -99,8 +99,10 @@ async def retry_one(job_id: str, request: Request, relay: RelayDep, post: FormOf
 
 @router.post("/jobs/{job_id}/reconcile")
 async def reconcile(job_id: str, request: Request, relay: RelayDep, post: FormOfSubmitter) -> Response:
-    found = await reconcile_one(job_id, post.visitor.caller, relay)
-    return redirect_back(request, f"/ui/jobs/{job_id}", _deliveries_of(found))
+    job = await get_owned_transcription(relay, job_id, post.visitor.caller)
+    finding = await reconcile_one(relay, job)
+    said = _describe(finding) if finding else f"There is nothing to ask: the job is {job.stage}."
+    return redirect_back(request, f"/ui/jobs/{job_id}", said)
 
 
 @router.post("/jobs/{job_id}/delete")
@@ -156,8 +158,6 @@ def _endpoints_of(sent: list[Delivery]) -> set[str]:
     return {one.endpoint_id for one in sent if one.endpoint_id}
 
 
-def _deliveries_of(found: ReconcileResult) -> str:
-    if found.soniox_status_now is None:
-        return f"There is nothing to ask: the job is {found.local_stage}."
-    diagnosis = f" ({found.diagnosis})" if found.diagnosis else ""
-    return f"Soniox says {found.soniox_status_now}; what follows: {found.action}{diagnosis}."
+def _describe(finding: Finding) -> str:
+    diagnosis = f" ({finding.diagnosis})" if finding.actionable and finding.diagnosis else ""
+    return f"Soniox says {finding.status}; what follows: {finding.action}{diagnosis}."

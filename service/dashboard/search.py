@@ -1,16 +1,17 @@
 """/ui/search: words in all transcripts the visitor may see."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from service.api.deps import RelayDep
-from service.api.pagination import Text
-from service.api.search import MAX_QUERY, HitPage, SearchRequest
-from service.api.search import find as find_hits
+from service.api.deps import RelayDep, comma_list
+from service.api.pagination import Text, decode_cursor, encode_cursor
+from service.api.search import MAX_QUERY
 from service.dashboard.render import first_page, page_at, render, snippet_parts
 from service.dashboard.session import ReaderSession
+from service.services.search import search_transcripts
 from service.store import transcription_queries
 
 router = APIRouter()
@@ -30,11 +31,14 @@ class SearchQuery(BaseModel):
 async def find(
     request: Request, relay: RelayDep, visitor: ReaderSession, asked: Annotated[SearchQuery, Query()]
 ) -> Response:
-    found = HitPage(hits=[], next_page_cursor=None)
-    if asked.q.strip():
-        speakers = [asked.speaker] if asked.speaker else []
-        sought = SearchRequest(q=asked.q, limit=HITS, cursor=asked.cursor, speaker=speakers)
-        found = await find_hits(sought, visitor.caller, relay)
+    found = await search_transcripts(
+        relay,
+        visitor.caller,
+        asked.q,
+        limit=HITS,
+        before=decode_cursor(asked.cursor),
+        speakers=comma_list([asked.speaker]),
+    )
     names = await relay.db.read(
         lambda session: transcription_queries.filenames(session, {hit.transcription_id for hit in found.hits})
     )
@@ -42,8 +46,8 @@ async def find(
         request,
         "search.html",
         asked=asked,
-        hits=[{**hit.model_dump(), "snippet": snippet_parts(hit.snippet)} for hit in found.hits],
+        hits=[{**asdict(hit), "snippet": snippet_parts(hit.snippet)} for hit in found.hits],
         names=names,
         first=first_page(request),
-        older=page_at(request, found.next_page_cursor) if found.next_page_cursor else "",
+        older=page_at(request, encode_cursor(*found.last)) if found.last else "",
     )

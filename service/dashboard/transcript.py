@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -13,14 +14,14 @@ from pydantic import BaseModel, Field
 from service.api import transcripts as documents
 from service.api.deps import RelayDep
 from service.api.pagination import Text
-from service.api.search import MAX_QUERY, SearchRequest
-from service.api.search import find as find_hits
+from service.api.search import MAX_QUERY
 from service.dashboard.page import POLICY
 from service.dashboard.render import OptionalText, render, snippet_parts
 from service.dashboard.session import ReaderSession
 from service.dashboard.transcript_view import TranscriptRow, speaker_lanes, transcript_rows
 from service.relay import Relay
 from service.services.keys import Caller
+from service.services.search import search_transcripts
 from service.services.transcriptions import get_owned_transcription
 from service.store import transcripts
 from service.store.transcripts import ChunkTimes
@@ -100,7 +101,7 @@ async def export(
     relay: RelayDep,
 ) -> Response:
     """The API's document, for a visitor whose browser holds a session and no key."""
-    response = await documents.read(job_id, wanted, request, visitor.caller, relay)
+    response = await documents.transcript_response(relay, request, visitor.caller, job_id, wanted)
     name = f"transcript-{job_id}.{'json' if wanted.format in {'json', 'segments'} else wanted.format}"
     response.headers.setdefault("Content-Disposition", f'attachment; filename="{name}"')
     return response
@@ -140,5 +141,5 @@ def _rows(packed: bytes, phrases: Sequence[Phrase]) -> list[TranscriptRow]:
 async def _hits(relay: Relay, job: Transcription, caller: Caller, view: TranscriptQuery) -> list[dict[str, Any]]:
     if not view.q.strip():
         return []
-    found = await find_hits(SearchRequest(q=view.q, limit=HITS_SHOWN, transcription_id=job.id), caller, relay)
-    return [{**hit.model_dump(), "snippet": snippet_parts(hit.snippet)} for hit in found.hits]
+    found = await search_transcripts(relay, caller, view.q, limit=HITS_SHOWN, transcription_id=job.id)
+    return [{**asdict(hit), "snippet": snippet_parts(hit.snippet)} for hit in found.hits]

@@ -9,6 +9,7 @@ from sqlmodel import Session
 from service import telemetry
 from service.errors import SonioxNotFoundError
 from service.ids import new_uuid
+from service.lifecycle import Stage
 from service.relay import Relay
 from service.soniox.models import (
     DELETED_FILE,
@@ -132,6 +133,15 @@ async def ask_one(relay: Relay, job: Transcription) -> Finding:
     except SonioxNotFoundError:
         return Finding(job, None, relay.clock())
     return Finding(job, remote, relay.clock())
+
+
+async def reconcile_one(relay: Relay, job: Transcription) -> Finding | None:
+    """Ask Soniox about one job now and record the finding; None if it is not at Soniox. Raises SonioxError."""
+    if job.stage != Stage.SUBMITTED:
+        return None
+    finding = await ask_one(relay, job)
+    await record(relay, [finding])
+    return finding
 
 
 async def record(relay: Relay, findings: list[Finding]) -> None:
