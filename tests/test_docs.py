@@ -1,7 +1,7 @@
 """The documents keep up with the code: settings, modules and the files that decisions name."""
 
 import re
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 import service
 from service import lifecycle
 from service.settings import Settings
+from tests.support.house import measure
 from tests.support.pages import PAGES, PARSED, ROOT, RUN, SHOWN, blocks_of
 
 README = (ROOT / "README.md").read_text("utf-8")
@@ -87,6 +88,17 @@ def _lines(picture: str) -> set[str]:
 @pytest.mark.parametrize("module", modules())
 def test_every_module_has_its_line_on_the_map(module: str) -> None:
     assert re.search(rf"`{module}/?`", MAP)
+
+
+def test_the_size_on_the_map_is_that_of_the_code() -> None:
+    """Within a tenth, so that not every commit has to change the page."""
+    row = re.search(r"^\| Soniox Relay \|(.*)\|$", MAP, re.MULTILINE)
+    assert row
+    shown = [int(cell.replace(",", "")) for cell in row[1].split("|")]
+    measured = astuple(measure())
+    assert all(abs(one - other) <= max(1, other / 10) for one, other in zip(shown, measured, strict=True)), (
+        f"run: python -m tests.support.house; it is {measure().row()}"
+    )
 
 
 @pytest.mark.parametrize("document", PAGES, ids=lambda path: path.name)
