@@ -1,6 +1,7 @@
 """The size of the house: what `docs/map.md` shows of it. `python -m tests.support.house` prints the row."""
 
 import ast
+import sys
 from collections.abc import Iterator
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -45,4 +46,4 @@ def _middle(lengths: list[int]) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    print(measure().row())
+    sys.stdout.write(measure().row() + "\n")
