@@ -1,7 +1,7 @@
 """Every error the relay raises, sorted by who has to do something about it.
 
 RelayError
-├── ConfigurationError              the operator mends the settings; the process refuses to start (exit 2)
+├── ConfigurationError              the operator corrects the settings; the process refuses to start (exit 2)
 ├── CallerError                     the caller changes the request; answered with Soniox's error body
 │   ├── InvalidRequestError      400     a field is wrong (`validation_errors` says where)
 │   ├── InvalidCursorError       400     list again from the start

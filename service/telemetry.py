@@ -79,7 +79,9 @@ soniox_blocked = Gauge(
 soniox_quota_exceeded = Counter(
     "relay_soniox_quota_exceeded_total", "How often Soniox said that a quota is full.", registry=REGISTRY
 )
-work_stalled = Gauge("relay_work_stalled", "Rows long due that nobody works on.", ["queue"], registry=REGISTRY)
+work_stalled = Gauge(
+    "relay_work_stalled", "Rows that are overdue and that no worker runs.", ["queue"], registry=REGISTRY
+)
 soniox_held = Gauge("relay_soniox_quota_used", "What the relay holds at Soniox.", ["kind"], registry=REGISTRY)
 soniox_quota = Gauge("relay_soniox_quota_limit", "What it may hold there.", ["kind"], registry=REGISTRY)
 

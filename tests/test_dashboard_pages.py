@@ -132,9 +132,9 @@ async def test_a_job_shows_its_life_its_request_and_why_it_is_not_done(relay_app
         failed = await relay_app.submit(audio_url=FAILING)
         await relay_app.finished(failed["id"])
         html = await visitor.page(f"/ui/jobs/{failed['id']}")
-        assert "It has failed and will not go on by itself (invalid_audio_file)" in html
+        assert "It failed and is not retried automatically (invalid_audio_file)" in html
         answer = await visitor.post(f"/ui/jobs/{failed['id']}/retry")
-        assert await visitor.told(answer) == "It is being tried again."
+        assert await visitor.told(answer) == "It is being retried."
         answer = await visitor.post(f"/ui/jobs/{job['id']}/retry")
         assert answer.status_code == 409
         assert "only a failed transcription can be tried again" in answer.text

@@ -203,7 +203,7 @@ WAITING: list[tuple[str, JobFacts]] = [
         JobFacts(a_job(stage=Stage.SUBMITTED), NOON, hint=a_hint()),
     ),
     (
-        "It has failed and will not go on by itself (invalid_audio_file): Invalid audio file.",
+        "It failed and is not retried automatically (invalid_audio_file): Invalid audio file.",
         JobFacts(
             a_job(stage=Stage.FAILED, error_type="invalid_audio_file", error_message="Invalid audio file"),
             NOON,

@@ -67,8 +67,8 @@ async def test_what_needs_attention_is_mended_from_the_list_by_its_owner_only(re
         assert "Transcription not found." in (await other.get(refused.headers["location"])).text
         assert (await relay_app.client.get(f"/v1/transcriptions/{job['id']}")).json()["status"] == "error"
         done = await post(client, "/ui/attention", **deed)
-        assert "It is tried again." in (await client.get(done.headers["location"])).text
-        assert "It is tried again." not in (await client.get("/ui/")).text
+        assert "It is being retried." in (await client.get(done.headers["location"])).text
+        assert "It is being retried." not in (await client.get("/ui/")).text
     timeline = (await relay_app.client.get(f"/v1/transcriptions/{job['id']}")).json()["timeline"]
     assert "retry" in [step["step"] for step in timeline]
 

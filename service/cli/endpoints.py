@@ -82,7 +82,7 @@ def send_ping(endpoint_id: EndpointId, url: Url = None, key: Key = None, as_json
         print_json(outcome)
     if not outcome["delivered"]:
         cause = attempt["error"] or f"it answered {attempt['status_code']}"
-        raise CommandError(f"the ping was not taken: {cause}")
+        raise CommandError(f"the ping failed: {cause}")
     if not as_json:
         print(f"delivered: {attempt['status_code']} after {attempt['duration_ms']} ms")
 

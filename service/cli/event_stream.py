@@ -107,7 +107,7 @@ def _post(http: httpx.Client, url: str, body: bytes, headers: dict[str, str]) ->
         with http.stream("POST", url, content=body, headers=headers) as answer:  # the answer's body is not read
             return answer.status_code, None
     except httpx.ConnectError:
-        return None, "nobody listens there"
+        return None, "nothing listens there"
     except httpx.TimeoutException:
         return None, f"no answer within {FORWARD_TIMEOUT_S} s"
     except (httpx.HTTPError, httpx.InvalidURL) as error:

@@ -64,7 +64,7 @@ FINDING_COLUMNS = {
 
 
 def reconcile(
-    once: Annotated[bool, typer.Option("--once", help="One sweep; a running relay sweeps by itself.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="One sweep; a running relay sweeps on its own.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only look; change nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -79,7 +79,7 @@ def reconcile(
     from service.telemetry import configure_logs
 
     if not once:
-        raise UsageError("say --once", "a running relay sweeps by itself, every RELAY_RECONCILE_INTERVAL_S")
+        raise UsageError("say --once", "a running relay sweeps on its own, every RELAY_RECONCILE_INTERVAL_S")
     settings = load_settings()
     configure_logs("error", settings.log_format)
     rows = [_row(find, dry_run=dry_run) for find in asyncio.run(_sweep(settings, dry_run=dry_run))]

@@ -133,13 +133,15 @@ async def recover_endpoint(endpoint_id: str, request: Request, relay: RelayDep, 
 @router.post("/endpoints/{endpoint_id}/pause")
 async def pause(endpoint_id: str, request: Request, relay: RelayDep, post: FormOfSubmitter) -> Response:
     await change_endpoint(relay, endpoint_id, post.visitor.caller, {"enabled": False})
-    return redirect_back(request, f"/ui/endpoints/{endpoint_id}", "Paused. What comes meanwhile is held for it.")
+    return redirect_back(
+        request, f"/ui/endpoints/{endpoint_id}", "Paused. New deliveries are held until it is resumed."
+    )
 
 
 @router.post("/endpoints/{endpoint_id}/resume")
 async def resume(endpoint_id: str, request: Request, relay: RelayDep, post: FormOfSubmitter) -> Response:
     await change_endpoint(relay, endpoint_id, post.visitor.caller, {"enabled": True})
-    return redirect_back(request, f"/ui/endpoints/{endpoint_id}", "It goes on; what was held is being sent.")
+    return redirect_back(request, f"/ui/endpoints/{endpoint_id}", "Resumed. Held deliveries are being sent.")
 
 
 @router.post("/endpoints/{endpoint_id}/rotate")

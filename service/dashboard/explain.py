@@ -56,7 +56,7 @@ def _open(seen: JobFacts, stage: Stage) -> str:
 
 def _failed(job: Transcription) -> str:
     """`error_type` and message as they are stored."""
-    return f"It has failed and will not go on by itself ({job.error_type}): {_sentence(job.error_message)}"
+    return f"It failed and is not retried automatically ({job.error_type}): {_sentence(job.error_message)}"
 
 
 def _no_worker(seen: JobFacts) -> str | None:

@@ -94,7 +94,7 @@ async def read(job_id: str, request: Request, relay: RelayDep, visitor: ReaderSe
 @router.post("/jobs/{job_id}/retry")
 async def retry_one(job_id: str, request: Request, relay: RelayDep, post: FormOfSubmitter) -> Response:
     await retry_transcription(relay, await get_owned_transcription(relay, job_id, post.visitor.caller))
-    return redirect_back(request, f"/ui/jobs/{job_id}", "It is being tried again.")
+    return redirect_back(request, f"/ui/jobs/{job_id}", "It is being retried.")
 
 
 @router.post("/jobs/{job_id}/reconcile")

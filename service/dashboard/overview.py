@@ -44,13 +44,13 @@ async def run_action(request: Request, post: FormOfSubmitter, relay: RelayDep) -
         match post.get("kind"):
             case "transcription_failed":
                 await retry_transcription(relay, await get_owned_transcription(relay, subject, caller))
-                said = "It is tried again."
+                said = "It is being retried."
             case "delivery_exhausted":
                 await retry_delivery(relay, subject, caller)
-                said = "It is sent again, with all tries before it."
+                said = "It is being sent again, with all retries before it."
             case "endpoint_disabled":
                 await change_endpoint(relay, subject, caller, {"enabled": True})
-                said = "The endpoint is enabled; what was held for it is on its way."
+                said = "The endpoint is enabled; held deliveries are being sent."
             case "endpoint_failing":
                 delivery, attempt = await send_ping(relay, await get_owned_endpoint(relay, subject, caller))
                 said = f"The test was answered with {attempt.status_code or attempt.error}."

@@ -87,7 +87,7 @@ REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (ResponseTooLargeError, f"the answer is longer than {MAX_RESPONSE} bytes"),
     (ssl.SSLError, "no TLS connection: its certificate or protocol is not acceptable"),
     (socket.gaierror, "the host name cannot be resolved"),
-    (ConnectionRefusedError, "nobody listens there (connection refused)"),
+    (ConnectionRefusedError, "nothing listens there (connection refused)"),
     (ConnectionResetError, "the connection was reset"),
     (DisconnectedError, "the connection was closed without an answer"),
     (NotHttpError, "the answer is not proper HTTP"),

@@ -61,7 +61,7 @@ async def remove_leaks(relay: Relay, leaks: Leaks) -> None:
     """Order the removals, and add the transcriptions to adopt to the inbox."""
     now_ms = relay.clock()
 
-    def mend(session: Session) -> None:
+    def remove(session: Session) -> None:
         for job, soniox_id in leaks.transcriptions:
             reconciler.add_removals(session, reconciler.removal_of(job, soniox_id, None, now_ms))
         for job, file_id in leaks.files:
@@ -69,7 +69,7 @@ async def remove_leaks(relay: Relay, leaks: Leaks) -> None:
         if leaks.foreign:
             inbox.record(session, [_as_hint(remote, now_ms) for remote in leaks.foreign])
 
-    await relay.db.write(mend, wake=("cleanup", "collect"))
+    await relay.db.write(remove, wake=("cleanup", "collect"))
     for kind, number in leaks.counts().items():
         telemetry.reconciler_found.labels(kind).inc(number)
         log.warning("leaks_found", kind=kind, number=number)

@@ -98,8 +98,8 @@ def _reencrypted(secret_box: SecretBox, row: dict[str, Any]) -> dict[str, Any]:
         if name == "previous_secrets":
             past = [{**one, "sealed": secret_box.reencrypt(one["sealed"]) or one["sealed"]} for one in value or ()]
             values |= {name: past} if past != (value or []) else {}
-        elif name != "id" and value and (anew := secret_box.reencrypt(value)):
-            values[name] = anew
+        elif name != "id" and value and (renewed := secret_box.reencrypt(value)):
+            values[name] = renewed
     return values
 
 

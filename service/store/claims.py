@@ -74,8 +74,8 @@ def _taking(model: type[D], where: ColumnElement[bool] | None, also: dict[str, A
 
 def _free(model: type[QueueColumns]) -> SelectOfScalar[str]:
     table = table_of(model)
-    nobodys = or_(table.c.lease_until_ms.is_(None), table.c.lease_until_ms <= bindparam("claim_now_ms"))
-    return select(table.c.id).where(nobodys)
+    unleased = or_(table.c.lease_until_ms.is_(None), table.c.lease_until_ms <= bindparam("claim_now_ms"))
+    return select(table.c.id).where(unleased)
 
 
 def _leasing(model: type[D], chosen: SelectOfScalar[str], also: dict[str, Any]) -> ReturningUpdate[D]:

@@ -160,10 +160,10 @@ def count_hours_once(session: Session, subject: Subject, hour_ms: int) -> bool:
     hour = {"subject": subject.subject, "hour_ms": hour_ms}
     rows = [{**hour, "owner": owner, "counts": found} for owner, found in owners.items()]
     insertion = upsert(session, counted)
-    anew = insertion.on_conflict_do_update(
+    upserted = insertion.on_conflict_do_update(
         index_elements=["subject", "owner", "hour_ms"], set_={"counts": insertion.excluded.counts}
     )
-    session.exec(anew, params=rows)
+    session.exec(upserted, params=rows)
     return True
 
 

@@ -129,7 +129,7 @@ def test_listen_goes_on_when_nobody_takes_an_event(installation: Installation) -
             outcome = json.loads(_line(listening))
             while outcome["event_id"] not in _ids_of_events(installation, job_id):
                 outcome = json.loads(_line(listening))
-            assert (outcome["status_code"], outcome["error"]) == (None, "nobody listens there")
+            assert (outcome["status_code"], outcome["error"]) == (None, "nothing listens there")
     assert user("listen", "--forward-to", "localhost:3000").returncode == 2
 
 

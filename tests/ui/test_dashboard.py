@@ -109,7 +109,7 @@ def test_what_failed_is_tried_again_with_one_click(visit: Visit, jobs: list[str]
     page = visit.open("/ui/")
     line = page.locator(".concerns li", has_text="invalid_audio_file").first
     line.get_by_role("button", name="Try again").click()
-    expect(page.get_by_role("status")).to_have_text("It is tried again.")
+    expect(page.get_by_role("status")).to_have_text("It is being retried.")
     page.reload()
     expect(page.get_by_role("status")).to_have_count(0)
 

@@ -162,7 +162,7 @@ def test_the_reason_of_a_planted_fault_is_read_on_its_job(visit: Visit, scene: S
     page = visit.open("/ui/jobs?stage=failed")
     page.get_by_role("link", name="broken.mp3").first.click()
     why = page.get_by_role("region", name="Why it is not done yet")
-    expect(why).to_contain_text("It has failed and will not go on by itself (invalid_audio_file)")
+    expect(why).to_contain_text("It failed and is not retried automatically (invalid_audio_file)")
     expect(page.get_by_role("row", name="Create at Soniox")).to_contain_text("201")
 
 

@@ -235,5 +235,5 @@ def _wait_for_interrupt(house: DemoServers) -> None:
     while True:
         for child in (house.relay, house.sandbox):
             if not child.is_running():
-                raise CommandError(f"the {child.name} ended by itself", child.last_words())
+                raise CommandError(f"the {child.name} ended unexpectedly", child.last_words())
         time.sleep(0.5)
