@@ -19,7 +19,7 @@ from service.schemas import (
     Moment,
     Open,
     Pinged,
-    Transcript,
+    TranscriptPublic,
 )
 from service.tables import Event
 
@@ -28,7 +28,7 @@ class CompletedTranscription(FinishedTranscription):
     """With the transcript or its text, where the endpoint's `include` asks for it and it is not too long."""
 
     text: str | None = None
-    transcript: Transcript | None = None
+    transcript: TranscriptPublic | None = None
 
 
 @dataclass(frozen=True)

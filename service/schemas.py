@@ -89,7 +89,7 @@ class TimelineStep(Shown):
     detail: str | None
 
 
-class Transcription(Shown):
+class TranscriptionPublic(Shown):
     """Soniox's object, then what the relay adds."""
 
     id: Uuid
@@ -141,7 +141,7 @@ class Transcription(Shown):
         )
 
 
-class TranscriptionWithSummary(Transcription):
+class TranscriptionWithSummary(TranscriptionPublic):
     """With figures of its transcript, once there is one."""
 
     summary: Summary | None
@@ -166,7 +166,7 @@ class Token(Open):
     is_audio_event: bool | None = None
 
 
-class Transcript(Open):
+class TranscriptPublic(Open):
     """Exactly what Soniox sent, with the relay's id."""
 
     id: Uuid

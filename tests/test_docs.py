@@ -1,6 +1,8 @@
 """The documents keep up with the code: settings, modules and the files that decisions name."""
 
+import ast
 import re
+from collections import Counter
 from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Literal, get_args, get_origin
@@ -88,6 +90,16 @@ def _lines(picture: str) -> set[str]:
 @pytest.mark.parametrize("module", modules())
 def test_every_module_has_its_line_on_the_map(module: str) -> None:
     assert re.search(rf"`{module}/?`", MAP)
+
+
+def test_a_class_name_occurs_once() -> None:
+    names = [
+        node.name
+        for path in (ROOT / "service").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert [name for name, times in Counter(names).items() if times > 1] == []
 
 
 def test_the_size_on_the_map_is_that_of_the_code() -> None:

@@ -17,7 +17,7 @@ from service.store import deliveries
 router = APIRouter(prefix="/v1/deliveries", tags=["Deliveries"], responses=COMMON_RESPONSES)
 
 
-class Attempt(Shown):
+class AttemptPublic(Shown):
     """One try of a delivery."""
 
     at: Moment
@@ -27,7 +27,7 @@ class Attempt(Shown):
     answer: str = Field(description="The first bytes of what came back, as far as they are text.")
 
 
-class Delivery(Shown):
+class DeliveryPublic(Shown):
     """One event on its way to one receiver."""
 
     id: str
@@ -42,16 +42,16 @@ class Delivery(Shown):
     attempt_count: int
 
 
-class DeliveryWithAttempts(Delivery):
+class DeliveryWithAttempts(DeliveryPublic):
     """With all its tries."""
 
-    attempts: list[Attempt]
+    attempts: list[AttemptPublic]
 
 
 class DeliveryPage(Open):
     """Some deliveries."""
 
-    deliveries: list[Delivery]
+    deliveries: list[DeliveryPublic]
     next_page_cursor: NextCursor
 
 
@@ -72,7 +72,7 @@ async def list_page(
 
     found, tried = await relay.db.read(query)
     here, cursor = page_and_cursor(found, page)
-    shown = [Delivery.of(row, **_due(row), attempt_count=tried.get(row.id, 0)) for row in here]
+    shown = [DeliveryPublic.of(row, **_due(row), attempt_count=tried.get(row.id, 0)) for row in here]
     return DeliveryPage(deliveries=shown, next_page_cursor=cursor)
 
 
@@ -94,9 +94,9 @@ async def retry(delivery_id: str, caller: Submitter, relay: RelayDep) -> Deliver
     return await read(delivery_id, caller, relay)
 
 
-def attempt_shown(attempt: tables.Attempt) -> Attempt:
+def attempt_shown(attempt: tables.Attempt) -> AttemptPublic:
     """One try as it is shown."""
-    return Attempt.of(attempt, answer=printable(attempt.answer))
+    return AttemptPublic.of(attempt, answer=printable(attempt.answer))
 
 
 def _due(delivery: tables.Delivery) -> dict[str, str | None]:

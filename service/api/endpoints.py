@@ -8,7 +8,7 @@ from fastapi import APIRouter, Body, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from service import tables
-from service.api.deliveries import Attempt, attempt_shown
+from service.api.deliveries import AttemptPublic, attempt_shown
 from service.api.deps import Reader, RelayDep, Submitter
 from service.api.pagination import MomentParameter, NextCursor, PageDep, page_and_cursor
 from service.api.requests import HTTP_URL
@@ -122,7 +122,7 @@ class RecoveryRequest(BaseModel):
 router = APIRouter(prefix="/v1/endpoints", tags=["Endpoints"], responses=COMMON_RESPONSES)
 
 
-class Endpoint(Shown):
+class EndpointPublic(Shown):
     """A subscriber, without its secret and without the values of its headers."""
 
     id: str = Field(examples=["ep_01a1f93b7e6e7d6aa5e33e50ca4aae80"])
@@ -141,7 +141,7 @@ class Endpoint(Shown):
     created_at: Moment
 
 
-class EndpointWithSecret(Endpoint):
+class EndpointWithSecret(EndpointPublic):
     """With the secret that signs, which no other answer shows."""
 
     secret: str = Field(examples=["whsec_..."])
@@ -156,7 +156,7 @@ class RotatedEndpoint(EndpointWithSecret):
 class EndpointPage(Open):
     """Some endpoints."""
 
-    endpoints: list[Endpoint]
+    endpoints: list[EndpointPublic]
     next_page_cursor: NextCursor
 
 
@@ -166,7 +166,7 @@ class PingResult(Open):
     delivered: bool
     event_id: str
     delivery_id: str
-    attempt: Attempt
+    attempt: AttemptPublic
 
 
 @router.post("", status_code=201, summary="Add an endpoint; the answer shows its secret, no later one does")
@@ -183,12 +183,12 @@ async def list_page(caller: Reader, relay: RelayDep, page: PageDep) -> EndpointP
 
 
 @router.get("/{endpoint_id}", summary="Read an endpoint")
-async def read(endpoint_id: str, caller: Reader, relay: RelayDep) -> Endpoint:
+async def read(endpoint_id: str, caller: Reader, relay: RelayDep) -> EndpointPublic:
     return _shown(relay, await get_owned_endpoint(relay, endpoint_id, caller))
 
 
 @router.patch("/{endpoint_id}", summary="Change an endpoint; `enabled` pauses it and lets it go on")
-async def change(endpoint_id: str, new: EndpointChanges, caller: Submitter, relay: RelayDep) -> Endpoint:
+async def change(endpoint_id: str, new: EndpointChanges, caller: Submitter, relay: RelayDep) -> EndpointPublic:
     return _shown(relay, await change_endpoint(relay, endpoint_id, caller, new.given()))
 
 
@@ -230,5 +230,5 @@ async def test(endpoint_id: str, caller: Submitter, relay: RelayDep) -> PingResu
     )
 
 
-def _shown(relay: Relay, endpoint: tables.Endpoint) -> Endpoint:
-    return Endpoint.of(endpoint, headers=masked_headers(relay, endpoint))
+def _shown(relay: Relay, endpoint: tables.Endpoint) -> EndpointPublic:
+    return EndpointPublic.of(endpoint, headers=masked_headers(relay, endpoint))

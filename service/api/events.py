@@ -22,14 +22,7 @@ from service.errors import InvalidCursorError, InvalidRequestError
 from service.event_types import EventName, check_names
 from service.ids import new_id, time_of_id
 from service.relay import Relay
-from service.schemas import (
-    DeletedTranscription,
-    DisabledEndpoint,
-    FinishedTranscription,
-    Moment,
-    Open,
-    Pinged,
-)
+from service.schemas import DeletedTranscription, DisabledEndpoint, FinishedTranscription, Moment, Open, Pinged
 from service.store import events as store_events
 from service.store.events import START, EventFilter, Position
 
@@ -42,7 +35,7 @@ CLOCKS_APART_MS = 60_000  # how much earlier than its commit an event may say it
 Types = Annotated[list[str] | None, Query(description="Types, with commas between them; none: all.")]
 
 
-class Event(Open):
+class EventPublic(Open):
     """What is sent to endpoints, and its id."""
 
     id: str
@@ -54,7 +47,7 @@ class Event(Open):
 class EventPage(Open):
     """Some events."""
 
-    events: list[Event]
+    events: list[EventPublic]
     next_page_cursor: NextCursor
 
 

@@ -20,7 +20,7 @@ router = APIRouter(prefix="/v1/files", tags=["Files"], responses=COMMON_RESPONSE
 MAX_REFERENCE = 256
 
 
-class File(Shown):
+class FilePublic(Shown):
     """An uploaded file."""
 
     id: Uuid
@@ -33,7 +33,7 @@ class File(Shown):
 class FilePage(Open):
     """Some files."""
 
-    files: list[File]
+    files: list[FilePublic]
     next_page_cursor: NextCursor
 
 
@@ -48,7 +48,7 @@ UPLOAD = {"required": True, "content": form_of("client_reference_id", REFERENCE,
     responses={201: with_headers("Location"), **refusals(413, 415)},
     openapi_extra={"requestBody": UPLOAD},
 )
-async def upload(request: Request, response: Response, caller: Submitter, relay: RelayDep) -> File:
+async def upload(request: Request, response: Response, caller: Submitter, relay: RelayDep) -> FilePublic:
     form = await receive_form(relay, request, caller.owner, "client_reference_id")
     try:
         file = form.file.row
@@ -58,14 +58,14 @@ async def upload(request: Request, response: Response, caller: Submitter, relay:
         await discard_form(relay, form)
         raise
     response.headers["Location"] = f"/v1/files/{file.id}"
-    return File.of(file)
+    return FilePublic.of(file)
 
 
 @router.get("", summary="List files")
 async def list_page(caller: Reader, relay: RelayDep, page: PageDep) -> FilePage:
     found = await relay.db.read(lambda session: files.page_of(session, caller.sees, page))
     here, cursor = page_and_cursor(found, page)
-    return FilePage(files=[File.of(file) for file in here], next_page_cursor=cursor)
+    return FilePage(files=[FilePublic.of(file) for file in here], next_page_cursor=cursor)
 
 
 @router.get("/count", summary="Count files")
@@ -74,8 +74,8 @@ async def count(caller: Reader, relay: RelayDep) -> Count:
 
 
 @router.get("/{file_id}", summary="Read about a file")
-async def read(file_id: str, caller: Reader, relay: RelayDep) -> File:
-    return File.of(await _get_owned(relay, file_id, caller))
+async def read(file_id: str, caller: Reader, relay: RelayDep) -> FilePublic:
+    return FilePublic.of(await _get_owned(relay, file_id, caller))
 
 
 @router.delete("/{file_id}", status_code=204, summary="Delete a file")

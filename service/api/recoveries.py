@@ -16,7 +16,7 @@ from service.store import deliveries
 router = APIRouter(prefix="/v1/endpoints", tags=["Endpoints"], responses=COMMON_RESPONSES)
 
 
-class Recovery(Shown):
+class RecoveryPublic(Shown):
     """How far a recovery has come; `count` as counted when it was ordered."""
 
     id: str
@@ -28,7 +28,7 @@ class Recovery(Shown):
     finished_at: Moment | None
 
 
-class StartedRecovery(Recovery):
+class StartedRecovery(RecoveryPublic):
     """One that begins now."""
 
     dry_run: Literal[False]
@@ -46,7 +46,7 @@ class RecoveryDryRun(Open):
 class Recoveries(Open):
     """All of an endpoint."""
 
-    recoveries: list[Recovery]
+    recoveries: list[RecoveryPublic]
 
 
 @router.post(
@@ -72,4 +72,6 @@ async def recover(
 async def list_recoveries(endpoint_id: str, caller: Reader, relay: RelayDep) -> Recoveries:
     await get_owned_endpoint(relay, endpoint_id, caller)
     found = await relay.db.read(lambda session: deliveries.recoveries_of(session, endpoint_id))
-    return Recoveries(recoveries=[Recovery.of(row, since=iso(row.since_ms), count=row.expected) for row in found])
+    return Recoveries(
+        recoveries=[RecoveryPublic.of(row, since=iso(row.since_ms), count=row.expected) for row in found]
+    )

@@ -32,7 +32,7 @@ class SearchRequest(BaseModel):
     transcription_id: str | None = Field(None, description="Only this transcription.")
 
 
-class Hit(Open):
+class HitPublic(Open):
     """Where something was said."""
 
     transcription_id: Uuid
@@ -47,7 +47,7 @@ class Hit(Open):
 class HitPage(Open):
     """Some hits, those in the newest transcripts first."""
 
-    hits: list[Hit]
+    hits: list[HitPublic]
     next_page_cursor: NextCursor
 
 
@@ -65,7 +65,7 @@ async def find(asked: Annotated[SearchRequest, Query()], caller: Reader, relay: 
         transcription_id=_known_form(asked.transcription_id),
     )
     more = encode_cursor(*found.last) if found.last else None
-    return HitPage(hits=[Hit.model_validate(asdict(hit)) for hit in found.hits], next_page_cursor=more)
+    return HitPage(hits=[HitPublic.model_validate(asdict(hit)) for hit in found.hits], next_page_cursor=more)
 
 
 def _known_form(transcription_id: str | None) -> str | None:

@@ -56,7 +56,7 @@ class DeliveryResultsInInterval(DeliveryResults):
     intervals: list[DeliveryResultsByEndpoint]
 
 
-class OpenWork(Open):
+class OpenWorkPublic(Open):
     """How many stand there, and for how long the oldest has."""
 
     name: str
@@ -64,7 +64,7 @@ class OpenWork(Open):
     oldest_s: float | None
 
 
-class Subject(Open):
+class AlertSubject(Open):
     """Where to look."""
 
     type: str
@@ -78,7 +78,7 @@ class Action(Open):
     path: str
 
 
-class Alert(Open):
+class AlertPublic(Open):
     """One thing that somebody should look at."""
 
     kind: str
@@ -86,7 +86,7 @@ class Alert(Open):
     message: str
     count: int
     since: Moment | None
-    subject: Subject | None
+    subject: AlertSubject | None
     action: Action | None
 
 
@@ -106,9 +106,9 @@ class Stats(Open):
     interval_s: int
     jobs: JobResultsInInterval
     deliveries: DeliveryResultsInInterval
-    stages: list[OpenWork]
-    queues: list[OpenWork]
-    attention: list[Alert]
+    stages: list[OpenWorkPublic]
+    queues: list[OpenWorkPublic]
+    attention: list[AlertPublic]
     reconciler_finds: dict[str, int] = {}
     quotas: dict[str, Quota] = {}
 

@@ -23,7 +23,13 @@ from service.api.uploads import IncomingFile, discard_form, receive_form
 from service.errors import InvalidRequestError, UnsupportedMediaTypeError
 from service.lifecycle import OPEN_STAGES, Stage
 from service.relay import Relay
-from service.schemas import Open, TimelineStep, Transcription, TranscriptionWithSummary, TranscriptionWithTimeline
+from service.schemas import (
+    Open,
+    TimelineStep,
+    TranscriptionPublic,
+    TranscriptionWithSummary,
+    TranscriptionWithTimeline,
+)
 from service.services.endpoints import check_public_url
 from service.services.keys import Caller
 from service.services.transcriptions import (
@@ -51,7 +57,7 @@ BODY = {
     "",
     status_code=201,
     summary="Submit a recording",
-    response_model=Transcription,
+    response_model=TranscriptionPublic,
     responses={201: with_headers("Location", "Idempotent-Replayed"), **refusals(413, 415, 422)},
     openapi_extra={"requestBody": {"required": True, "content": BODY}},
 )
@@ -74,7 +80,7 @@ def _created(job: tables.Transcription, *, is_new: bool) -> Response:
     headers = {"Location": f"/v1/transcriptions/{job.id}"}
     if not is_new:
         headers["Idempotent-Replayed"] = "true"
-    return json_response(Transcription.of(job), 201, headers)
+    return json_response(TranscriptionPublic.of(job), 201, headers)
 
 
 async def _accept_form(
@@ -182,9 +188,9 @@ async def read(
 
 
 @router.post("/{transcription_id}/retry", summary="Try a failed transcription again", responses=refusals(409))
-async def retry(transcription_id: str, caller: Submitter, relay: RelayDep) -> Transcription:
+async def retry(transcription_id: str, caller: Submitter, relay: RelayDep) -> TranscriptionPublic:
     await retry_transcription(relay, await get_owned_transcription(relay, transcription_id, caller))
-    return Transcription.of(await get_owned_transcription(relay, transcription_id, caller))
+    return TranscriptionPublic.of(await get_owned_transcription(relay, transcription_id, caller))
 
 
 @router.delete("/{transcription_id}", status_code=204, summary="Delete a transcription here and at Soniox")

@@ -66,7 +66,7 @@ class Segment(schemas.Open):
 RESPONSES: dict[str, Any] = {
     **NOT_CHANGED[200],
     "description": "In the form that was asked for; `segments` are a list",
-    "model": schemas.Transcript | list[Segment],
+    "model": schemas.TranscriptPublic | list[Segment],
     "content": {kind.partition(";")[0]: {} for kind in dict.fromkeys(each.media_type for each in Format)},
 }
 

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from typing_extensions import override
 
-from service.cli.console import CommandError, NotFoundError, TimedOutError, TransientError, UsageError
+from service.cli.console import CommandError, MissingError, TimedOutError, TransientError, UsageError
 from service.settings import SecretFiles
 
 ANSWER_WITHIN_S = 75  # more than the longest `wait` the API takes
@@ -152,7 +152,7 @@ def _problem(answer: httpx.Response) -> CommandError:
         case 401:
             return CommandError("the relay refused the key", "give the right one with --key or RELAY_API_KEY")
         case 404:
-            return NotFoundError(message)
+            return MissingError(message)
         case code if code == 429 or code >= 500:
             return TransientError(message)
         case _:

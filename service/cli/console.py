@@ -56,7 +56,7 @@ class TransientError(CommandError):
     """No answer now; asking again may get one."""
 
 
-class NotFoundError(CommandError):
+class MissingError(CommandError):
     """What was asked for does not exist."""
 
     code = 3

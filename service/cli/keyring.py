@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 from service import errors
 from service.api.keys import Key, Keys, KeyWithSecret, NewKey
 from service.cli.client import connect, path_of
-from service.cli.console import NotFoundError, UsageError
+from service.cli.console import MissingError, UsageError
 from service.cli.database import open_here, set_up_if_new
 from service.errors import ConfigurationError
 from service.relay import Relay
@@ -65,7 +65,7 @@ class LocalKeyring:
         try:
             _on_database(lambda relay: revoke_key(relay, key_id))
         except errors.NotFoundError as error:
-            raise NotFoundError(error.message) from None
+            raise MissingError(error.message) from None
 
 
 def first_keyring() -> LocalKeyring:

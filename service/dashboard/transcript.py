@@ -39,7 +39,7 @@ COLOURS = 6  # for speakers; those who say least share the last one
 HOST = re.compile(r"[a-z0-9.-]+(:[0-9]+)?|\[[0-9a-f:.]+\](:[0-9]+)?")
 
 
-class TranscriptQuery(BaseModel):
+class TranscriptPageQuery(BaseModel):
     """What of the transcript is shown, as it stands in the address."""
 
     page: int = Field(0, ge=0, le=1_000_000)
@@ -55,7 +55,7 @@ async def read(
     request: Request,
     relay: RelayDep,
     visitor: ReaderSession,
-    view: Annotated[TranscriptQuery, Query()],
+    view: Annotated[TranscriptPageQuery, Query()],
 ) -> Response:
     job = await get_owned_transcription(relay, job_id, visitor.caller)
     stored = await documents.stored_transcript(relay, job)
@@ -107,7 +107,7 @@ async def export(
     return response
 
 
-def chunk_at(parts: Sequence[ChunkTimes], view: TranscriptQuery) -> ChunkTimes | None:
+def chunk_at(parts: Sequence[ChunkTimes], view: TranscriptPageQuery) -> ChunkTimes | None:
     """The part that the address asks for; the last one for what lies behind the end."""
     if view.at is not None:
         later = (part for part in parts if part.end_ms is not None and part.end_ms > view.at)
@@ -138,7 +138,9 @@ def _rows(packed: bytes, phrases: Sequence[Phrase]) -> list[TranscriptRow]:
     return transcript_rows(timed(unpack_tokens(packed)), phrases)
 
 
-async def _hits(relay: Relay, job: Transcription, caller: Caller, view: TranscriptQuery) -> list[dict[str, Any]]:
+async def _hits(
+    relay: Relay, job: Transcription, caller: Caller, view: TranscriptPageQuery
+) -> list[dict[str, Any]]:
     if not view.q.strip():
         return []
     found = await search_transcripts(relay, caller, view.q, limit=HITS_SHOWN, transcription_id=job.id)

@@ -19,7 +19,7 @@ from service.sandbox.fault_middleware import FaultMiddleware
 from service.sandbox.faults import Faults
 from service.sandbox.recogniser import require_recogniser
 from service.sandbox.schemas import ApiError, as_json, usual_error_type
-from service.sandbox.state import SandboxConfig, Transcription
+from service.sandbox.state import FakeTranscription, SandboxConfig
 from service.sandbox.transcriptions import shown
 
 router = APIRouter(prefix="/_sandbox")
@@ -90,7 +90,7 @@ async def redeliver(
     return asdict(await desk.webhooks.send(job, status))
 
 
-def _in_clear(job: Transcription) -> dict[str, Any]:
+def _in_clear(job: FakeTranscription) -> dict[str, Any]:
     return shown(job) | as_json(job.request) | {"deleted": job.deleted}
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from fastapi import Depends, Request
 
 from service.sandbox.faults import FaultBoard, Faults
-from service.sandbox.limits import Quotas
+from service.sandbox.limits import SandboxQuotas
 from service.sandbox.processing import Processing
 from service.sandbox.state import FakeProject, SandboxConfig
 from service.sandbox.webhooks import Webhooks
@@ -18,7 +18,7 @@ class SandboxContext:
     config: SandboxConfig
     soniox: FakeProject
     faults: FaultBoard
-    quotas: Quotas
+    quotas: SandboxQuotas
     webhooks: Webhooks
     processing: Processing
     calls: Counter[str] = field(default_factory=Counter)
@@ -29,7 +29,7 @@ class SandboxContext:
         soniox, faults = FakeProject(), FaultBoard(config.seed)
         webhooks = Webhooks(config, faults)
         processing = Processing(config, soniox, faults, webhooks)
-        return cls(config, soniox, faults, Quotas(config, soniox, faults), webhooks, processing)
+        return cls(config, soniox, faults, SandboxQuotas(config, soniox, faults), webhooks, processing)
 
     def open(self) -> None:
         self.processing.start()

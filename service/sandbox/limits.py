@@ -19,7 +19,7 @@ RATE_FAMILIES = {
 }
 
 
-class Quotas:
+class SandboxQuotas:
     def __init__(self, config: SandboxConfig, soniox: FakeProject, faults: FaultBoard) -> None:
         self._config = config
         self._soniox = soniox

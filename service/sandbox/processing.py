@@ -15,7 +15,7 @@ from httpx_aiohttp import HttpxAiohttpClient
 from service.sandbox.faults import FaultBoard
 from service.sandbox.recogniser import Recogniser
 from service.sandbox.schemas import ApiError, file_not_found
-from service.sandbox.state import FakeProject, SandboxConfig, Transcription, timestamp
+from service.sandbox.state import FakeProject, FakeTranscription, SandboxConfig, timestamp
 from service.sandbox.tokens import NOMINAL_SPAN_MS, TOKEN_MS, scripted_tokens, tokens_of_words, transcript
 from service.sandbox.webhooks import Webhooks
 
@@ -32,7 +32,7 @@ def is_script_only(url: str) -> bool:
 
 @asynccontextmanager
 async def audio_of(
-    job: Transcription, soniox: FakeProject, config: SandboxConfig, http: httpx.AsyncClient
+    job: FakeTranscription, soniox: FakeProject, config: SandboxConfig, http: httpx.AsyncClient
 ) -> AsyncIterator[Path | None]:
     """The audio on disk for as long as the block lasts; None when there is only a script."""
     url = job.request.audio_url
@@ -76,7 +76,7 @@ class Processing:
         self._soniox = soniox
         self._faults = faults
         self._webhooks = webhooks
-        self._queue: asyncio.Queue[Transcription] = asyncio.Queue()
+        self._queue: asyncio.Queue[FakeTranscription] = asyncio.Queue()
         self._workers: list[asyncio.Task[None]] = []
         self._recogniser = Recogniser()
         self._http = HttpxAiohttpClient(timeout=config.audio_url_timeout, trust_env=False)
@@ -94,7 +94,7 @@ class Processing:
         self._queue = asyncio.Queue()
         self.start()
 
-    def enqueue(self, job: Transcription) -> None:
+    def enqueue(self, job: FakeTranscription) -> None:
         self._queue.put_nowait(job)
 
     async def _dismiss(self) -> None:
@@ -108,7 +108,7 @@ class Processing:
             if not job.deleted:
                 await self._process(job)
 
-    async def _process(self, job: Transcription) -> None:
+    async def _process(self, job: FakeTranscription) -> None:
         """A stuck job keeps its status but no worker: Soniox would go on with the others, too."""
         self._soniox.move(job, "processing")
         knobs, reference = self._faults.knobs, job.request.client_reference_id
@@ -122,14 +122,14 @@ class Processing:
         else:
             self._finish(job, failure, started)
 
-    async def _transcribe(self, job: Transcription) -> ApiError | None:
+    async def _transcribe(self, job: FakeTranscription) -> ApiError | None:
         try:
             await self._recognise(job)
         except ApiError as error:
             return error
         return None
 
-    async def _recognise(self, job: Transcription) -> None:
+    async def _recognise(self, job: FakeTranscription) -> None:
         script, request = job.script, job.request
         async with audio_of(job, self._soniox, self._config, self._http) as path:
             if script.error_type:
@@ -144,7 +144,7 @@ class Processing:
                 job.audio_duration_ms, tokens = heard.duration_ms, tokens_of_words(heard.words, request)
         job.transcript = transcript(tokens)
 
-    def _finish(self, job: Transcription, failure: ApiError | None, started: datetime) -> None:
+    def _finish(self, job: FakeTranscription, failure: ApiError | None, started: datetime) -> None:
         reference, knobs = job.request.client_reference_id, self._faults.knobs
         if lag := self._faults.draw(knobs.lag, reference):
             job.shown_done_from = asyncio.get_running_loop().time() + lag.ms / 1000
@@ -157,7 +157,7 @@ class Processing:
         self._webhooks.announce(job)
 
 
-def _usage_entry(job: Transcription, started: datetime) -> dict[str, Any]:
+def _usage_entry(job: FakeTranscription, started: datetime) -> dict[str, Any]:
     """Billing at Soniox's published 0.10 USD per hour of audio."""
     duration = job.audio_duration_ms or 0
     cost = f"{duration / 3_600_000 * 0.10:.6f}"

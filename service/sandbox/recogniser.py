@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from service.sandbox.schemas import ApiError
-from service.sandbox.tokens import Word
+from service.sandbox.tokens import ScriptWord
 
 RECOGNISER = Path(__file__).with_name("recogniser_process.py")
 MAX_RESULT = 256 * 2**20
@@ -20,7 +20,7 @@ REQUIRED_PACKAGES = ("numpy", "pocketsphinx", "soundfile")
 
 @dataclass(frozen=True)
 class RecognisedWords:
-    words: list[Word]
+    words: list[ScriptWord]
     duration_ms: int
 
 
@@ -47,7 +47,7 @@ class Recogniser:
                 raise
         if "error" in answer:
             raise ApiError(400, "invalid_audio_file", answer["error"])
-        return RecognisedWords([Word(*word) for word in answer["words"]], answer["duration_ms"])
+        return RecognisedWords([ScriptWord(*word) for word in answer["words"]], answer["duration_ms"])
 
     async def close(self) -> None:
         process, self._process = self._process, None

@@ -127,7 +127,7 @@ class TranslationTerm(BaseModel):
     target: str
 
 
-class Context(BaseModel):
+class RequestContext(BaseModel):
     general: list[GeneralItem] | None = None
     text: str | None = None
     terms: list[str] | None = None
@@ -160,7 +160,7 @@ class CreateTranscription(BaseModel):
     enable_speaker_diarization: bool | None = None
     enable_language_identification: bool | None = None
     translation: Translation | None = None
-    context: Context | str | None = None
+    context: RequestContext | str | None = None
     webhook_url: Annotated[Url, Field(max_length=256)] | None = None
     webhook_auth_header_name: Short | None = None
     webhook_auth_header_value: Short | None = None
@@ -178,7 +178,7 @@ class CreateTranscription(BaseModel):
         return len(self.context if isinstance(self.context, str) else _spelled(self.context))
 
 
-def _spelled(context: Context | None) -> str:
+def _spelled(context: RequestContext | None) -> str:
     return context.model_dump_json(exclude_none=True) if context else ""
 
 

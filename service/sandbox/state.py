@@ -73,7 +73,7 @@ class StoredFile:
 
 
 @dataclass
-class Transcription:
+class FakeTranscription:
     """A job. `shown_done_from` (event loop time) is later than its end only under the fault `lag`."""
 
     order: int
@@ -110,8 +110,8 @@ class FakeProject:
             stored.path.unlink(missing_ok=True)
         self._orders = count(1)
         self.files: dict[str, StoredFile] = {}
-        self.transcriptions: dict[str, Transcription] = {}
-        self.created: dict[str, Transcription] = {}
+        self.transcriptions: dict[str, FakeTranscription] = {}
+        self.created: dict[str, FakeTranscription] = {}
         self.usage: list[dict[str, Any]] = []
         self.total_bytes = 0
         self.by_status: Counter[str] = Counter()
@@ -142,9 +142,9 @@ class FakeProject:
         stored.path.unlink(missing_ok=True)
         return True
 
-    def add_transcription(self, request: CreateTranscription, filename: str) -> Transcription:
+    def add_transcription(self, request: CreateTranscription, filename: str) -> FakeTranscription:
         script = scripted(request.client_reference_id, request.audio_url, filename)
-        job = Transcription(next(self._orders), request, filename, script)
+        job = FakeTranscription(next(self._orders), request, filename, script)
         self.transcriptions[job.id] = self.created[job.id] = job
         self.by_status[job.status] += 1
         if request.webhook_url:
@@ -153,13 +153,13 @@ class FakeProject:
         self._mark("transcriptions", len(self.transcriptions))
         return job
 
-    def move(self, job: Transcription, status: Status) -> None:
+    def move(self, job: FakeTranscription, status: Status) -> None:
         if not job.deleted:
             self.by_status[job.status] -= 1
             self.by_status[status] += 1
         job.status = status
 
-    def forget(self, job: Transcription) -> None:
+    def forget(self, job: FakeTranscription) -> None:
         if not job.deleted:
             job.deleted = True
             self.by_status[job.status] -= 1

@@ -93,7 +93,7 @@ TRANSLATED = [" La", " esca", "lera", " del", " jar", "dín."]
 
 
 @dataclass(frozen=True)
-class Word:
+class ScriptWord:
     text: str
     start_ms: int
     end_ms: int
@@ -106,7 +106,7 @@ def transcript(tokens: list[Token]) -> dict[str, Any]:
     return {"text": said, "tokens": tokens}
 
 
-def tokens_of_words(words: Iterable[Word], request: CreateTranscription) -> list[Token]:
+def tokens_of_words(words: Iterable[ScriptWord], request: CreateTranscription) -> list[Token]:
     """The recogniser knows one speaker and one language and does not translate, so it says so."""
     pieces = [piece for index, word in enumerate(words) for piece in _sub_words(word, first=index == 0)]
     return [
@@ -122,7 +122,7 @@ def tokens_of_words(words: Iterable[Word], request: CreateTranscription) -> list
     ]
 
 
-def _sub_words(word: Word, *, first: bool) -> Iterator[Word]:
+def _sub_words(word: ScriptWord, *, first: bool) -> Iterator[ScriptWord]:
     """Cut a long word into pieces, each with its share of the word's time."""
     size = SUB_WORD_LETTERS if len(word.text) > SUB_WORD_LETTERS + 1 else len(word.text)
     per_letter = (word.end_ms - word.start_ms) / len(word.text)
@@ -130,7 +130,7 @@ def _sub_words(word: Word, *, first: bool) -> Iterator[Word]:
         text = word.text[at : at + size]
         start = word.start_ms + round(at * per_letter)
         end = word.start_ms + round((at + len(text)) * per_letter)
-        yield Word(text if first or at else " " + text, start, end, word.confidence)
+        yield ScriptWord(text if first or at else " " + text, start, end, word.confidence)
 
 
 def scripted_tokens(script: Script, request: CreateTranscription) -> list[Token]:

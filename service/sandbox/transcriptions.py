@@ -20,7 +20,7 @@ from service.sandbox.schemas import (
     path_id,
     transcription_not_found,
 )
-from service.sandbox.state import Transcription, timestamp
+from service.sandbox.state import FakeTranscription, timestamp
 
 MASK = "*" * 18
 NOT_ECHOED = {"translation", "language_hints_strict", "context"}
@@ -94,7 +94,7 @@ def _filename(wanted: CreateTranscription, desk: SandboxContext) -> str:
     return stored.filename if stored else ""
 
 
-def _found(text: str, desk: SandboxContext) -> Transcription:
+def _found(text: str, desk: SandboxContext) -> FakeTranscription:
     absent = transcription_not_found()
     job_id = path_id(text, "transcription_id", desk.faults.knobs.malformed_id_status, absent)
     job = desk.soniox.transcriptions.get(job_id)
@@ -103,12 +103,12 @@ def _found(text: str, desk: SandboxContext) -> Transcription:
     return job
 
 
-def shown_status(job: Transcription) -> str:
+def shown_status(job: FakeTranscription) -> str:
     lags = asyncio.get_running_loop().time() < job.shown_done_from
     return "processing" if lags else job.status_word
 
 
-def shown(job: Transcription) -> dict[str, Any]:
+def shown(job: FakeTranscription) -> dict[str, Any]:
     """What the API tells of a job: the request's fields are echoed, the secret is masked."""
     request = {name: value for name, value in as_json(job.request).items() if name not in NOT_ECHOED}
     secret = job.request.webhook_auth_header_value

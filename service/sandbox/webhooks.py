@@ -9,13 +9,13 @@ from typing import Any
 from httpx_aiohttp import HttpxAiohttpClient
 
 from service.sandbox.faults import FaultBoard
-from service.sandbox.state import SandboxConfig, Transcription
+from service.sandbox.state import FakeTranscription, SandboxConfig
 
 REMEMBERED_ATTEMPTS = 200
 
 
 @dataclass(frozen=True)
-class Attempt:
+class WebhookAttempt:
     transcription_id: str
     url: str
     status: str
@@ -35,7 +35,7 @@ class Webhooks:
 
     def clear(self) -> None:
         self.tally: Counter[str] = Counter()
-        self.attempts: deque[Attempt] = deque(maxlen=REMEMBERED_ATTEMPTS)
+        self.attempts: deque[WebhookAttempt] = deque(maxlen=REMEMBERED_ATTEMPTS)
 
     async def stop(self) -> None:
         await self.cancel()
@@ -47,7 +47,7 @@ class Webhooks:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
-    def announce(self, job: Transcription) -> None:
+    def announce(self, job: FakeTranscription) -> None:
         """Send the job's webhook in the background, or the variations on it that the faults call for."""
         url = job.request.webhook_url
         if url is None:
@@ -61,7 +61,7 @@ class Webhooks:
         for _ in range(1 + (duplicate.times if duplicate else 0)):
             self._run(self._deliver(job))
 
-    async def send(self, job: Transcription, status: str | None = None) -> Attempt:
+    async def send(self, job: FakeTranscription, status: str | None = None) -> WebhookAttempt:
         """One attempt, now; a status other than the job's own makes it a lie."""
         async with self._slots:
             attempt = await self._attempt(job, status or job.status_word)
@@ -79,7 +79,7 @@ class Webhooks:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    async def _deliver(self, job: Transcription) -> None:
+    async def _deliver(self, job: FakeTranscription) -> None:
         await self._hold_back(job)
         lie = self._faults.draw(self._faults.knobs.contradict_webhook, job.request.webhook_url)
         if lie and lie.when == "before":
@@ -88,7 +88,7 @@ class Webhooks:
         if lie and lie.when == "after":
             await self.send(job, opposite(job))
 
-    async def _hold_back(self, job: Transcription) -> None:
+    async def _hold_back(self, job: FakeTranscription) -> None:
         """A late webhook waits its time; one out of order waits for another to overtake it, but not for ever."""
         knobs, draw = self._faults.knobs, self._faults.draw
         if delay := draw(knobs.delay_webhook, job.request.webhook_url):
@@ -98,7 +98,7 @@ class Webhooks:
             with_deadline = asyncio.wait_for(self._someone_else_went.wait(), reorder.seconds)
             await asyncio.gather(with_deadline, return_exceptions=True)
 
-    async def _try_until_accepted(self, job: Transcription) -> None:
+    async def _try_until_accepted(self, job: FakeTranscription) -> None:
         for delay in self._config.webhook_delays:
             await asyncio.sleep(delay)
             attempt = await self.send(job)
@@ -110,10 +110,10 @@ class Webhooks:
                 return
         self.tally["given_up"] += 1
 
-    def _refused_for_good(self, attempt: Attempt) -> bool:
+    def _refused_for_good(self, attempt: WebhookAttempt) -> bool:
         return attempt.status_code in range(400, 500) and not self._config.webhook_retries_4xx
 
-    async def _attempt(self, job: Transcription, status: str) -> Attempt:
+    async def _attempt(self, job: FakeTranscription, status: str) -> WebhookAttempt:
         url, request = str(job.request.webhook_url), job.request
         headers = {"user-agent": "soniox-sandbox"}
         if request.webhook_auth_header_name and request.webhook_auth_header_value is not None:
@@ -122,13 +122,13 @@ class Webhooks:
             async with asyncio.timeout(self._config.webhook_timeout):
                 answer = await self._http.post(url, json={"id": job.id, "status": status}, headers=headers)
         except Exception as error:  # noqa: BLE001  # whatever its receiver does is an attempt that failed
-            return Attempt(job.id, url, status, None, f"{type(error).__name__}: {error}")
-        return Attempt(job.id, url, status, answer.status_code, None)
+            return WebhookAttempt(job.id, url, status, None, f"{type(error).__name__}: {error}")
+        return WebhookAttempt(job.id, url, status, answer.status_code, None)
 
 
-def succeeded(attempt: Attempt) -> bool:
+def succeeded(attempt: WebhookAttempt) -> bool:
     return attempt.status_code in range(200, 300)
 
 
-def opposite(job: Transcription) -> str:
+def opposite(job: FakeTranscription) -> str:
     return "completed" if job.status == "error" else "error"

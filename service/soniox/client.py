@@ -13,7 +13,13 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 from service.errors import SonioxError, SonioxNotFoundError, SonioxOutcomeUnknownError, SonioxUnreachableError
 from service.http_client import FAILURES, HttpResponse, RequestLimits, new_client, send_request
 from service.soniox import models
-from service.soniox.models import Count, FilePage, RemoteFile, RemoteTranscription, TranscriptionPage
+from service.soniox.models import (
+    RemoteCount,
+    RemoteFile,
+    RemoteFilePage,
+    RemoteTranscription,
+    RemoteTranscriptionPage,
+)
 
 
 @dataclass(frozen=True)
@@ -140,23 +146,23 @@ class Soniox:
 
     async def list_transcriptions(self) -> AsyncIterator[RemoteTranscription]:
         """Yield all transcriptions of the project, with one request per 1,000."""
-        async for page in self._pages(LIST, "/transcriptions", TranscriptionPage):
+        async for page in self._pages(LIST, "/transcriptions", RemoteTranscriptionPage):
             for transcription in page.transcriptions:
                 yield transcription
 
     async def list_files(self) -> AsyncIterator[RemoteFile]:
         """Yield all files of the project, with one request per 1,000."""
-        async for page in self._pages(LIST_FILES, "/files", FilePage):
+        async for page in self._pages(LIST_FILES, "/files", RemoteFilePage):
             for file in page.files:
                 yield file
 
     async def count_transcriptions(self) -> int:
         """Return how many transcriptions the project has."""
-        return _decoded(await self._call(COUNT, "/transcriptions/count"), Count).total
+        return _decoded(await self._call(COUNT, "/transcriptions/count"), RemoteCount).total
 
     async def count_files(self) -> int:
         """Return how many files the project has."""
-        return _decoded(await self._call(COUNT, "/files/count"), Count).total
+        return _decoded(await self._call(COUNT, "/files/count"), RemoteCount).total
 
     async def delete_transcription(self, soniox_id: str) -> None:
         """Delete a transcription; 404 counts as deleted. Raises SonioxNotReadyError while it is processed."""

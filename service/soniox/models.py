@@ -55,27 +55,27 @@ class RemoteFile(msgspec.Struct, kw_only=True):
     client_reference_id: str | None = None
 
 
-class TranscriptionPage(msgspec.Struct, kw_only=True):
+class RemoteTranscriptionPage(msgspec.Struct, kw_only=True):
     """One page of transcriptions."""
 
     transcriptions: list[RemoteTranscription]
     next_page_cursor: str | None = None
 
 
-class FilePage(msgspec.Struct, kw_only=True):
+class RemoteFilePage(msgspec.Struct, kw_only=True):
     """One page of files."""
 
     files: list[RemoteFile]
     next_page_cursor: str | None = None
 
 
-class Count(msgspec.Struct, kw_only=True):
+class RemoteCount(msgspec.Struct, kw_only=True):
     """The number of objects in the key's project."""
 
     total: int
 
 
-class Problem(msgspec.Struct):
+class ErrorDetail(msgspec.Struct):
     """One invalid field."""
 
     location: str = ""
@@ -88,7 +88,7 @@ class ErrorBody(msgspec.Struct, kw_only=True):
     error_type: str = ""
     message: str = ""
     request_id: str = ""
-    validation_errors: list[Problem] = []
+    validation_errors: list[ErrorDetail] = []
 
 
 FILE_MARK = "soniox-relay:"

@@ -63,7 +63,7 @@ class Wanted:
     before_id: int | None = None  # continue after the passage with this id
 
 
-def index(session: Session, transcription_id: str, owner: str, parts: Sequence[found.Passage]) -> None:
+def index(session: Session, transcription_id: str, owner: str, parts: Sequence[found.PassageDraft]) -> None:
     """Index the passages of a transcript. Ids decrease along it, so that its beginning is found first."""
     ids = _new_ids(session, len(parts))
     for start in range(0, len(parts), ROWS_AT_ONCE):
@@ -132,7 +132,7 @@ def _new_ids(session: Session, number: int) -> list[int]:
     return [found[0] - place for place in range(number)] if is_sqlite(session) else sorted(found, reverse=True)
 
 
-def _row(row_id: int, transcription_id: str, part: found.Passage) -> Passage:
+def _row(row_id: int, transcription_id: str, part: found.PassageDraft) -> Passage:
     return Passage(
         id=row_id,
         transcription_id=transcription_id,

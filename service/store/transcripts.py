@@ -10,7 +10,7 @@ from sqlmodel import Session, select
 from service.store import search
 from service.store.statements import insert_all
 from service.tables import Passage, Transcript, TranscriptChunk, table_of
-from service.transcripts.passages import Passage as FoundPassage
+from service.transcripts.passages import PassageDraft as FoundPassage
 
 transcripts = table_of(Transcript)
 chunks = table_of(TranscriptChunk)

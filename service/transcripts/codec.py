@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from service.transcripts.columns import compress, decompress, pack_tokens, unpack_tokens
-from service.transcripts.passages import Passage, Passages
+from service.transcripts.passages import PassageDraft, Passages
 from service.transcripts.summary import Summary, Tally
 from service.transcripts.tokens import Batch, Times, Token, effective_times, is_translation, known, text_of
 from service.transcripts.words import begins_word
@@ -171,7 +171,7 @@ class Packed:
     chunks: list[Chunk]
     token_count: int
     summary: Summary
-    passages: list[Passage]
+    passages: list[PassageDraft]
     """What search will find, in the order of the tokens."""
 
 

@@ -18,7 +18,7 @@ Voice = tuple[str | None, bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class PassageDraft:
     """A passage of at least one word."""
 
     chunk: int
@@ -50,7 +50,7 @@ class Passages:
     """Divides a transcript into passages, chunk after chunk."""
 
     def __init__(self) -> None:
-        self._found: list[Passage] = []
+        self._found: list[PassageDraft] = []
         self._open: _Open | None = None
 
     def add(self, chunk: int, batch: Batch, starts: Times) -> None:
@@ -65,7 +65,7 @@ class Passages:
             while len(self._open.texts) > _LONGEST:
                 self._cut(chunk, last)
 
-    def all(self) -> list[Passage]:
+    def all(self) -> list[PassageDraft]:
         """Those of all chunks taken."""
         self._close()
         return self._found
@@ -96,7 +96,9 @@ class Passages:
             return
         start_ms = next((start for start in done.starts if start is not None), None)
         length, speaker = len(done.texts), done.voice[0]
-        self._found.append(Passage(done.chunk, done.first_token, length, done.spills, start_ms, speaker, words))
+        self._found.append(
+            PassageDraft(done.chunk, done.first_token, length, done.spills, start_ms, speaker, words)
+        )
 
 
 def _turns(batch: Batch) -> Iterator[tuple[Voice, int, int]]:
@@ -132,7 +134,7 @@ Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
+class PassageHit:
     """The first match in a passage."""
 
     start_ms: int | None
@@ -144,7 +146,7 @@ class Hit:
     """HTML: the text escaped, every match in `<mark>`."""
 
 
-def hit_in(chunks: Sequence[bytes], first: int, count: int, phrases: Sequence[Phrase]) -> Hit:
+def hit_in(chunks: Sequence[bytes], first: int, count: int, phrases: Sequence[Phrase]) -> PassageHit:
     """Look at `count` tokens from `first` on, in the packed chunk they begin in and the next if they spill."""
     items = _items(chunks, first, first + count)
     text = composed("".join(text_of(item.token) for item in items))
@@ -152,7 +154,7 @@ def hit_in(chunks: Sequence[bytes], first: int, count: int, phrases: Sequence[Ph
     ends = list(accumulate(len(composed(text_of(item.token))) for item in items))
     begins, finishes = (next((n for n, end in enumerate(ends) if end >= edge), 0) for edge in _inside(spans[0]))
     token = items[begins].token
-    return Hit(
+    return PassageHit(
         start_ms=items[begins].start_ms,
         end_ms=items[finishes].end_ms,
         language=as_text(token.get("language")) or None,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
-from service.cli.demo.receiver import Notification, Receiver, open_receiver
+from service.cli.demo.receiver import DemoReceiver, Notification, open_receiver
 from tests.support.command_line import Cli
 from tests.support.waiting import until_now
 
@@ -75,7 +75,7 @@ def test_a_delivery_is_listed_shown_sent_again_and_recovered(user: Cli) -> None:
     user("endpoints", "remove", endpoint_id)
 
 
-def _next_about(receiver: Receiver, secret: str, job_id: str) -> Notification:
+def _next_about(receiver: DemoReceiver, secret: str, job_id: str) -> Notification:
     """The next notification of this job; others may be under way."""
     came = receiver.next_one(20)
     while came.verified(secret)["data"]["id"] != job_id:

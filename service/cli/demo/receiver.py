@@ -38,7 +38,7 @@ class Notification:
 
 
 @dataclass
-class Receiver:
+class DemoReceiver:
     """Collects what comes in at `url`."""
 
     url: str
@@ -61,10 +61,10 @@ class Receiver:
 
 
 @contextmanager
-def open_receiver(host: str) -> Iterator[Receiver]:
+def open_receiver(host: str) -> Iterator[DemoReceiver]:
     """Listen on a free port until the block ends."""
     server = ThreadingHTTPServer((host, 0), BaseHTTPRequestHandler)
-    receiver = Receiver(f"http://{host}:{server.server_port}/events")
+    receiver = DemoReceiver(f"http://{host}:{server.server_port}/events")
     server.RequestHandlerClass = _handler_for(receiver)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
@@ -76,7 +76,7 @@ def open_receiver(host: str) -> Iterator[Receiver]:
         thread.join()
 
 
-def _handler_for(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
+def _handler_for(receiver: DemoReceiver) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from service.cli.client import JOBS, job_path
 from service.cli.console import CommandError, TimedOutError, stdout_console
-from service.cli.demo.receiver import Notification, Receiver, open_receiver
+from service.cli.demo.receiver import DemoReceiver, Notification, open_receiver
 from service.cli.demo.servers import HERE, DemoServers, free_port, open_servers
 from service.sandbox.speech import recording_path, recording_text
 
@@ -74,7 +74,7 @@ class DemoContext:
     """The players."""
 
     house: DemoServers
-    receiver: Receiver
+    receiver: DemoReceiver
     screen: Screen
 
     def post(self, path: str, **request: Any) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def until(happened: Callable[[], bool], what: str) -> None:
 
 
 @dataclass(frozen=True)
-class Summary:
+class DemoSummary:
     """What came of it."""
 
     job: dict[str, Any]
@@ -117,7 +117,7 @@ class Summary:
     event: dict[str, Any]
 
 
-def show_summary(stage: DemoContext, ending: Summary, *, crashed: bool) -> None:
+def show_summary(stage: DemoContext, ending: DemoSummary, *, crashed: bool) -> None:
     """Show the result and check it. Raises Problem when a check fails."""
     stage.screen.transcript(ending.transcript)
     stage.screen.notification(ending.notification)
@@ -130,7 +130,7 @@ def show_summary(stage: DemoContext, ending: Summary, *, crashed: bool) -> None:
         raise CommandError("the demo did not end as it should")
 
 
-def _checks(stage: DemoContext, ending: Summary) -> dict[str, bool]:
+def _checks(stage: DemoContext, ending: DemoSummary) -> dict[str, bool]:
     told = (ending.event["type"], ending.event["data"]["id"])
     events = {came.event_id for came in [ending.notification, *stage.receiver.rest()]}
     return {
@@ -170,7 +170,7 @@ def run_demo(*, crash: bool) -> None:
             ) from None
 
 
-def _run_scenario(stage: DemoContext, *, crash: bool) -> Summary:
+def _run_scenario(stage: DemoContext, *, crash: bool) -> DemoSummary:
     endpoint = stage.post("/v1/endpoints", json={"url": stage.receiver.url})
     job_id = _submit(stage)
     if crash:
@@ -183,7 +183,7 @@ def _run_scenario(stage: DemoContext, *, crash: bool) -> Summary:
     event = notification.verified(endpoint["secret"])
     stage.screen.step(notification.at_s, "notification delivered, verified", notification.event_id)
     _watch_soniox_become_empty(stage)
-    return Summary(stage.job(job_id), stage.transcript(job_id), notification, event)
+    return DemoSummary(stage.job(job_id), stage.transcript(job_id), notification, event)
 
 
 def _submit(stage: DemoContext) -> str:

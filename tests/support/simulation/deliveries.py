@@ -34,7 +34,7 @@ LEASE_MS = 20_000
 OWNER = "key-of-the-tests"
 
 
-class KilledWorker(Exception):
+class WorkerKilledError(Exception):
     """Stands for a process that is gone."""
 
 
@@ -115,9 +115,9 @@ class DeliverySimulation:
         def die(session: Session) -> None:
             for row in rows:
                 deliveries.run_recovery_batch(session, row, size=7, now_ms=self.clock(), again_ms=self.clock())
-            raise KilledWorker
+            raise WorkerKilledError
 
-        with contextlib.suppress(KilledWorker):
+        with contextlib.suppress(WorkerKilledError):
             await self.relay.db.write(die)
 
     async def notify(self, parcel: ClaimedDelivery) -> None:
