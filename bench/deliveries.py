@@ -95,7 +95,7 @@ async def fresh_relay(folder: Path, name: str) -> AsyncIterator[Relay]:
 async def notifying(relay: Relay, concurrency: int) -> AsyncIterator[None]:
     """The notify queue of a real worker."""
     stop = asyncio.Event()
-    queue = next(queue for queue in queues_of(relay) if queue.name == "notify")
+    queue = next(queue for queue in queues_of(relay) if queue.name == "deliver")
     queues = [replace(queue, concurrency=concurrency)]
     task = asyncio.create_task(Worker(relay, queues).run(stop))
     try:
@@ -143,7 +143,7 @@ async def append(relay: Relay, owners: range) -> None:
         for event in made:
             events.append(session, EventDraft(event))
 
-    await relay.db.write(put, wake=("notify",))
+    await relay.db.write(put, wake=("deliver",))
 
 
 async def delivered(relay: Relay, number: int, since_ms: int) -> list[int]:

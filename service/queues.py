@@ -31,7 +31,7 @@ def queues_of(relay: Relay) -> list[Queue]:
     return [
         Queue("submit", Transcription, claim_submissions, submit, 16, _own_id, relay.governor.may_submit),
         Queue("collect", Webhook, inbox.claim, collect, 64, _transcription_id),
-        Queue("notify", Delivery, delivery_queue.claim, deliver, 256, _delivery_transcription_id),
+        Queue("deliver", Delivery, delivery_queue.claim, deliver, 256, _delivery_transcription_id),
         Queue("recover", Recovery, oldest_due(Recovery), recover, 2, _no_transcription),
         Queue("cleanup", Removal, oldest_due(Removal), cleanup, 8, _delivery_transcription_id),
     ]

@@ -30,7 +30,7 @@ STEPS = (
     FlowStep("stages", "submitting", "Submitting", "being sent", "/ui/jobs?stage=submitting", 5 * MINUTE_S),
     FlowStep("stages", "submitted", "At Soniox", "being transcribed", "/ui/jobs?stage=submitted", HOUR_S),
     FlowStep("queues", "collect", "Collecting", "to be fetched", "/ui/inbox", 5 * MINUTE_S),
-    FlowStep("queues", "notify", "Delivering", "to be sent on", "/ui/deliveries?status=pending", HOUR_S),
+    FlowStep("queues", "deliver", "Delivering", "to be sent on", "/ui/deliveries?status=pending", HOUR_S),
     FlowStep("queues", "cleanup", "Cleaning up", "to be removed there", "/ui/system", HOUR_S),
 )
 FOR_OWNERS = {"collect": "/ui/jobs?stage=submitted", "cleanup": "/ui/jobs?status=completed"}

@@ -27,7 +27,7 @@ from service.http_client import (
 MAX_RESPONSE = 64 * 1024  # bytes; a longer response counts as a failure
 KEPT_RESPONSE = 1024  # bytes of the response that are stored
 MAX_RETRY_AFTER_S = 24 * 3600
-CONNECTIONS = 300  # more than the concurrency of the queue `notify`
+CONNECTIONS = 300  # more than the concurrency of the queue `deliver`
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ async def recover(relay: Relay, row: Recovery) -> None:
         lambda session: deliveries.run_recovery_batch(
             session, row, size=BATCH, now_ms=now_ms, again_ms=now_ms + PAUSE_MS
         ),
-        wake=("notify",),
+        wake=("deliver",),
     )
 
 
@@ -189,7 +189,7 @@ async def _settle_and_disable(relay: Relay, settlement: Settlement, reason: str)
             disabled_event_rows(session, endpoint, now_ms)
         return endpoint is not None
 
-    if await relay.db.write(settle_and_disable, wake=("notify", "events")):
+    if await relay.db.write(settle_and_disable, wake=("deliver", "events")):
         log.warning("endpoint_disabled", endpoint_id=settlement.delivery.endpoint_id, reason=reason)
 
 

@@ -57,7 +57,7 @@ def _digest(packed: Packed) -> str:
 
 EVENT_OF = {Stage.COMPLETED: event_types.COMPLETED, Stage.FAILED: event_types.FAILED}
 # Deliveries, new events, requests that wait for the result, removals, room at Soniox.
-WOKEN_QUEUES = ("notify", "events", "ended", "cleanup", "submit")
+WOKEN_QUEUES = ("deliver", "events", "ended", "cleanup", "submit")
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ async def retry_delivery(relay: Relay, delivery_id: str, caller: Caller) -> None
         _require_receiver(session, delivery)
         deliveries.retry(session, delivery, relay.clock())
 
-    await relay.db.write(send_again, wake=("notify",))
+    await relay.db.write(send_again, wake=("deliver",))
 
 
 async def count_undelivered(relay: Relay, endpoint_id: str, since_ms: int, caller: Caller) -> int:

@@ -86,7 +86,7 @@ async def change_endpoint(relay: Relay, endpoint_id: str, caller: Caller, change
             endpoints.disable(session, endpoint_id, now_ms=relay.clock(), reason=None)
         return endpoints.get(session, endpoint_id, None)
 
-    return _existing(await relay.db.write(change, wake=("notify",)))
+    return _existing(await relay.db.write(change, wake=("deliver",)))
 
 
 async def delete_endpoint(relay: Relay, endpoint_id: str, caller: Caller) -> None:

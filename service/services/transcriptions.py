@@ -192,7 +192,7 @@ async def delete_transcription(relay: Relay, job: Transcription, reason: Reason 
         _schedule_removal(session, gone, now_ms)
         return True
 
-    return await relay.db.write(delete, wake=("cleanup", "notify", "events", "submit", "ended", "scrub"))
+    return await relay.db.write(delete, wake=("cleanup", "deliver", "events", "submit", "ended", "scrub"))
 
 
 def _schedule_removal(session: Session, job: Transcription, now_ms: int) -> None:

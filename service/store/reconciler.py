@@ -21,7 +21,7 @@ STALLED_AFTER_MS = 5 * MINUTE_MS  # a row that is due for longer counts as stall
 QUEUES: dict[str, type[SQLModel]] = {
     "submit": Transcription,
     "collect": Webhook,
-    "notify": Delivery,
+    "deliver": Delivery,
     "cleanup": Removal,
 }
 

@@ -43,7 +43,7 @@ LOOKED_AT = 10_000  # rows at the head of a queue that are searched for the olde
 TURN = {Stage.ACCEPTED: "due_at_ms", Stage.SUBMITTING: "due_at_ms", Stage.SUBMITTED: "check_at_ms"}
 QUEUES = {
     "collect": (webhooks, webhooks.c.received_at_ms, webhooks.c.transcription_id),
-    "notify": (deliveries, deliveries.c.created_at_ms, deliveries.c.transcription_id),
+    "deliver": (deliveries, deliveries.c.created_at_ms, deliveries.c.transcription_id),
     "cleanup": (removals, removals.c.created_at_ms, removals.c.transcription_id),
 }
 

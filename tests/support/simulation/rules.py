@@ -48,7 +48,7 @@ from tests.support.simulation.harness import (
 from tests.support.simulation.model import RESULTS, Model
 from tests.support.simulation.process import Fuse, Ticking
 
-LANES = ("submit", "collect", "notify", "cleanup", "recover")
+QUEUES = ("submit", "collect", "deliver", "cleanup", "recover")
 AUDIOS = ("tokens=3", "tokens=3", "outcome=empty", "outcome=error:invalid_audio_file", "stuck", "vanish")
 PAUSES_MS = (1_500, 7_000, LEASE_MS + 3_000, int(GRACE_S * 1000) + 2_000, 25 * 3_600_000)
 TOLD_TO_ALL = (*RESULTS, "transcription.deleted")  # an endpoint does not hear that it was itself disabled
@@ -182,7 +182,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     # the workers
 
-    @rule(queue=st.sampled_from(LANES), limit=few)
+    @rule(queue=st.sampled_from(QUEUES), limit=few)
     def work(self, queue: str, limit: int) -> None:
         self.run(self.simulation.work(queue, limit))
 
@@ -194,7 +194,7 @@ class Lifecycle(RuleBasedStateMachine):
     def break_down_collecting(self, limit: int, fuse: Fuse) -> None:
         self.run(self.simulation.work("collect", limit, fuse))
 
-    @rule(queue=st.sampled_from(["cleanup", "notify", "recover"]), limit=few, fuse=breaks)
+    @rule(queue=st.sampled_from(["cleanup", "deliver", "recover"]), limit=few, fuse=breaks)
     def break_down_later(self, queue: str, limit: int, fuse: Fuse) -> None:
         self.run(self.simulation.work(queue, limit, fuse))
 
@@ -340,7 +340,7 @@ class Lifecycle(RuleBasedStateMachine):
         for _ in range(60):
             self.soniox_finishes_slow_ones()
             self.reconcile(None)
-            for queue in LANES:
+            for queue in QUEUES:
                 self.run(self.simulation.work(queue, 100))
             self.model.see(self.run(self.simulation.sight()))
             if not (left := self.run(self._left_over())):
