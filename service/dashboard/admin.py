@@ -1,4 +1,4 @@
-"""Pages for operators: inbox, reconciler, system, API keys."""
+"""Pages for admin keys: /ui/inbox, /ui/reconciler, /ui/system and /ui/keys."""
 
 import asyncio
 from typing import Any, NamedTuple
@@ -45,7 +45,7 @@ CALL_REASONS = {
 
 
 class CallShown(NamedTuple):
-    """One of the last calls, and why it was answered so."""
+    """A recent webhook call, and the reason for its status code."""
 
     call: RecentCall
     reason: str
@@ -77,7 +77,7 @@ async def show_inbox(
 
 
 def _cursor_behind(found: list[Webhook]) -> str:
-    """Of the next page; empty when this is the last."""
+    """Return the cursor of the next page, or an empty string on the last page."""
     last = found[INBOX_ROWS - 1] if len(found) > INBOX_ROWS else None
     return encode_cursor(last.received_at_ms, last.id) if last else ""
 
@@ -93,7 +93,7 @@ async def show_reconciler(request: Request, relay: RelayDep, _visitor: AdminSess
 
 @router.post("/reconciler/dry-run")
 async def dry_run(request: Request, relay: RelayDep, _post: FormOfAdmin) -> Response:
-    """Ask Soniox about all silent jobs and change nothing."""
+    """Ask Soniox about all silent jobs without changing anything."""
     try:
         async with asyncio.timeout(DRY_RUN_TIMEOUT_S):
             finds = await sweep(relay, dry_run=True)
@@ -166,7 +166,7 @@ def _system_facts(relay: Relay, session: Session) -> dict[str, Any]:
 
 
 def _worker_note(beat: Heartbeat) -> str:
-    """What came with the sign of life, in one line."""
+    """Return the details of a heartbeat in one line."""
     return ", ".join(f"{name}: {value}" for name, value in beat.detail.items() if value not in (None, {}, ""))
 
 

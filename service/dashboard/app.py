@@ -1,4 +1,4 @@
-"""The dashboard put together: its pages, assets, security headers and error pages."""
+"""The dashboard application: pages, assets, security headers and error pages."""
 
 from fastapi import APIRouter, FastAPI, Response
 
@@ -15,7 +15,7 @@ SUBPAGES = (deliveries, endpoints, admin)
 
 
 def create_dashboard() -> FastAPI:
-    """The application below /ui, which finds `AppState` in its requests."""
+    """Return the application for /ui. It expects `AppState` in the state of its requests."""
     app = FastAPI(openapi_url=None, max_body_size=MAX_FORM)
     app.add_middleware(SecurityHeaders)
     install_error_pages(app)
@@ -27,7 +27,7 @@ def create_dashboard() -> FastAPI:
 
 @fallback.get("/static/{digest}/{name:path}")
 async def asset(digest: str, name: str) -> Response:
-    """A script or style; under the hash of another version it is answered, too, but not to be kept."""
+    """Return an asset. A request with the hash of another version gets the file with `no-cache`."""
     found = assets().get(name)
     if found is None:
         raise NotFoundError("There is no such file.")
@@ -37,5 +37,5 @@ async def asset(digest: str, name: str) -> Response:
 
 @fallback.get("/{rest:path}")
 async def not_found(rest: str, _visitor: ReaderSession) -> Response:
-    """Everything else below /ui."""
+    """Answer 404 for any other path below /ui."""
     raise NotFoundError(f"There is no page at /ui/{rest}.")

@@ -1,4 +1,4 @@
-"""Statistics ready to be drawn: flow, charts, gauges, alerts, delivery success over time. Pure."""
+"""Statistics prepared for drawing: flow, charts, gauges, alerts and delivery grids. Pure functions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ HOUR_S = 3600
 
 
 class FlowStep(NamedTuple):
-    """A box of the flow. Older than `late_s` is too old."""
+    """A box of the flow. It is late if its oldest item is older than `late_s`."""
 
     group: str
     name: str
@@ -66,9 +66,9 @@ GAUGES = {
 
 
 def flow_of(figures: Json, *, is_admin: bool) -> list[dict[str, Any]]:
-    """The boxes from accepted to cleaned up, with how many stand in each and how long the oldest has.
+    """Return the boxes from accepted to cleaned up, each with its count and the age of its oldest item (ms).
 
-    Each leads to a page that its reader may open.
+    Each box links to a page that the visitor may open.
     """
     drawn = []
     for step in STEPS:
@@ -87,7 +87,7 @@ def flow_of(figures: Json, *, is_admin: bool) -> list[dict[str, Any]]:
 
 
 def charts_of(figures: Json) -> dict[str, dict[str, Any]]:
-    """What `static/charts.js` draws; `x` in seconds since 1970."""
+    """Return the data for `static/charts.js`, with `x` in seconds since 1970."""
     jobs, sent = figures["jobs"]["intervals"], figures["deliveries"]["intervals"]
     learned = [one["learned_from"] for one in jobs]
     return {
@@ -119,7 +119,7 @@ def charts_of(figures: Json) -> dict[str, dict[str, Any]]:
 
 
 def gauges_of(figures: Json) -> list[dict[str, Any]]:
-    """Use of each quota; empty for those who do not see the whole service."""
+    """Return the use of each quota. The list is empty if the statistics contain no quotas."""
     return [
         {"title": title, **quota, "kind": _fullness(share(quota["used"], quota["limit"]) or 0)}
         for name, title in GAUGES.items()
@@ -128,7 +128,7 @@ def gauges_of(figures: Json) -> list[dict[str, Any]]:
 
 
 def alerts_of(figures: Json) -> list[list[dict[str, Any]]]:
-    """Groups of one kind each, in the order of their first."""
+    """Return the alerts grouped by kind, in the order in which each kind first appears."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for concern in figures["attention"]:
         groups.setdefault(concern["kind"], []).append(_alert(concern))
@@ -136,7 +136,7 @@ def alerts_of(figures: Json) -> list[list[dict[str, Any]]]:
 
 
 def _alert(concern: Json) -> dict[str, Any]:
-    """A line of the list: what, where to look, and the one deed that mends it, if a click can."""
+    """Return an entry of the attention list with its title, its link and its action, if there is one."""
     subject = concern["subject"] or {"type": "", "id": ""}
     return {
         **concern,
@@ -148,7 +148,7 @@ def _alert(concern: Json) -> dict[str, Any]:
 
 
 def share(part: float, whole: float) -> float | None:
-    """None of nothing."""
+    """Return `part` / `whole`, or None if `whole` is 0."""
     return part / whole if whole else None
 
 
@@ -176,7 +176,7 @@ GridTone = Literal["none", "good", "mixed", "bad", "open"]
 
 
 class GridWindow(NamedTuple):
-    """A length of time that the grid can show, in steps."""
+    """A time window of the grid, divided into steps."""
 
     name: str
     step_ms: int
@@ -191,7 +191,7 @@ WINDOWS = {
 
 
 class Outcomes(NamedTuple):
-    """Deliveries of one endpoint in one step, or the newest of them: delivered, given up, still open."""
+    """Counts of one endpoint's deliveries in one step, or of the newest ones."""
 
     delivered: int
     exhausted: int
@@ -200,7 +200,7 @@ class Outcomes(NamedTuple):
 
 @dataclass(frozen=True)
 class GridCell:
-    """One step: `rate` in percent of what has an outcome, None without any."""
+    """A cell of the grid. `rate` is the percentage of finished deliveries that succeeded, None without any."""
 
     from_ms: int
     until_ms: int
@@ -210,13 +210,16 @@ class GridCell:
 
 
 def edges_of(window: GridWindow, now_ms: int) -> list[int]:
-    """Where the steps begin, and where the last one ends: full hours or days, the last one is not over."""
+    """Return the start of each step and the end of the last one (ms), aligned to the length of a step.
+
+    The last step contains `now_ms`.
+    """
     end_ms = (now_ms // window.step_ms + 1) * window.step_ms
     return [end_ms - n * window.step_ms for n in range(window.steps, -1, -1)]
 
 
 def grid_row(edges: Sequence[int], tallies: Mapping[int, Outcomes]) -> list[GridCell]:
-    """The cells of one endpoint; `tallies` by the number of the step."""
+    """Return the cells of one endpoint. The keys of `tallies` are step numbers."""
     nothing = Outcomes(0, 0, 0)
     return [_cell(begin, end, tallies.get(n, nothing)) for n, (begin, end) in enumerate(pairwise(edges))]
 

@@ -1,4 +1,4 @@
-"""/ui/deliveries: what was sent where, what came of each try, and sending one again."""
+"""/ui/deliveries: the list of deliveries, the attempts of each one, and a retry."""
 
 from typing import Annotated
 
@@ -25,7 +25,7 @@ Id = Annotated[Text | None, Field(max_length=64), OptionalText]
 
 
 class DeliveriesQuery(BaseModel):
-    """The filters, as they stand in the address."""
+    """The filters in the query string."""
 
     endpoint_id: Id = None
     event_id: Id = None

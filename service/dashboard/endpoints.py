@@ -1,4 +1,4 @@
-"""/ui/endpoints: who is told, how that goes, and all that can be done about it."""
+"""/ui/endpoints: the list of endpoints, their delivery success over time, and all actions on them."""
 
 from typing import Annotated, Literal
 
@@ -36,7 +36,7 @@ DELIVERIES_SHOWN = 15
 
 
 class EndpointsQuery(BaseModel):
-    """Which part of the list, and how far back its grid looks."""
+    """The page of the list, and the time window of the delivery grid."""
 
     window: Literal["24h", "7d", "30d"] = "24h"
     cursor: str = ""
@@ -118,7 +118,7 @@ async def read(
 async def preview_recovery(
     endpoint_id: str, request: Request, relay: RelayDep, visitor: ReaderSession, since: str = ""
 ) -> Response:
-    """How many a recovery would send again; nothing is sent."""
+    """Show how many deliveries a recovery would send again, without sending any."""
     endpoint = await get_owned_endpoint(relay, endpoint_id, visitor.caller)
     found = await count_undelivered(relay, endpoint_id, _moment_ms(since), visitor.caller) if since else None
     return render(request, "recover.html", endpoint=endpoint, since=since, count=found)

@@ -1,6 +1,6 @@
-"""Why is it not done yet? One sentence for operators, from what the rows say. Pure.
+"""One sentence for operators that explains why a job is not done yet. Pure functions.
 
-The first thing that holds is the answer, from what stops everything to what is only a matter of time.
+The first reason that applies is the answer. Reasons that stop all work come first, normal waits last.
 """
 
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from service.tables import Delivery, Transcription, Webhook
 
 @dataclass(frozen=True)
 class JobFacts:
-    """What is known of a job and of the service around it, read at `now_ms`.
+    """The state of a job and of the service, read at `now_ms`.
 
-    `trouble` is why the governor of this process holds work back; `silent_ms` for how long no worker has given a
-    sign of life, None when there has never been one; `hint` the inbox row that is not handled yet; `room` whether
-    Soniox's quotas leave room for another job.
+    `trouble` is the reason why the governor of this process holds work back. `silent_ms` is the time since the
+    last heartbeat of any worker, None if there was never one. `hint` is the open inbox entry of the job. `room`
+    is True if Soniox's quotas allow another job.
     """
 
     job: Transcription
@@ -33,7 +33,7 @@ class JobFacts:
 
 
 def why_not_done(seen: JobFacts) -> str | None:
-    """The sentence, or None when the result is stored and everybody has it."""
+    """Return the sentence, or None if the result is stored and no notification is pending or exhausted."""
     stage = Stage(seen.job.stage)
     match stage:
         case Stage.FAILED:
@@ -55,7 +55,7 @@ def _open(seen: JobFacts, stage: Stage) -> str:
 
 
 def _failed(job: Transcription) -> str:
-    """`error_type` and message as they are stored."""
+    """Explain a failed job with its stored `error_type` and message."""
     return f"It failed and is not retried automatically ({job.error_type}): {_sentence(job.error_message)}"
 
 
@@ -117,7 +117,7 @@ def _collecting(seen: JobFacts, hint: Webhook) -> str:
 
 
 def _undelivered(seen: JobFacts) -> str | None:
-    """The transcript is here; somebody may still wait for the notification."""
+    """Explain which notification of a completed job is exhausted or pending, or return None."""
     exhausted = [one for one in seen.deliveries if one.status == DeliveryStatus.EXHAUSTED]
     for one in exhausted:
         return f"The transcript is stored, but {_receiver(one)} never took the notification: {_last(one)}"

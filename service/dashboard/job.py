@@ -1,4 +1,4 @@
-"""A job as the curl command that submits it again. The key in it is `$RELAY_API_KEY`, never a real one. Pure."""
+"""/ui/jobs/ID: one job, with its timeline, its deliveries and the curl command that submits it again."""
 
 import json
 import re
@@ -24,11 +24,14 @@ from service.tables import Delivery, Heartbeat, Transcription
 
 REDACTED = "***"
 SECRET_NAMES = re.compile(r"sig|token|key|secret|password|credential|auth|expires|policy|session", re.IGNORECASE)
-MAX_CURL = 24  # characters: a value like this is a signature or a token more often than not
+MAX_CURL = 24  # characters: a value this long is usually a signature or a token
 
 
 def as_curl(job: Transcription, base_url: str) -> str:
-    """For a shell. Secrets in the recording's address and the callback's header value are hidden as well."""
+    """Return a shell command that submits the job again.
+
+    The key is `$RELAY_API_KEY`, never a real one. Secrets in URLs and the callback's header value are hidden.
+    """
     body = json.dumps(request_of(job), ensure_ascii=False, indent=2)
     lines = [
         f"curl {shlex.quote(base_url + '/v1/transcriptions')}",
@@ -40,7 +43,7 @@ def as_curl(job: Transcription, base_url: str) -> str:
 
 
 def request_of(job: Transcription) -> dict[str, Any]:
-    """What the caller asked for, with secrets hidden."""
+    """Return the request body of the caller, with secrets hidden."""
     callback = {"webhook_url": job.callback_url, "webhook_auth_header_name": job.callback_header}
     if job.callback_secret_encrypted:
         callback["webhook_auth_header_value"] = REDACTED
@@ -56,7 +59,7 @@ def request_of(job: Transcription) -> dict[str, Any]:
 
 
 def without_secrets(url: str) -> str:
-    """The address with what looks like a secret in it hidden: passwords, signatures, tokens."""
+    """Return the URL with passwords, signatures, tokens and other likely secrets hidden."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -112,7 +115,7 @@ async def delete(job_id: str, request: Request, relay: RelayDep, post: FormOfSub
 
 
 def _facts(session: Session, relay: Relay, job: Transcription, sees: str | None) -> dict[str, Any]:
-    """What the page shows beside the row itself."""
+    """Return what the page shows besides the row itself."""
     steps = transcription_queries.newest_timeline_entries(session, job.id, STEPS_SHOWN)
     sent = deliveries.of_transcription(session, job.id)
     return {
@@ -127,7 +130,7 @@ def _facts(session: Session, relay: Relay, job: Transcription, sees: str | None)
 
 
 def _job_facts(session: Session, relay: Relay, job: Transcription, sent: list[Delivery]) -> JobFacts:
-    """What the sentence is made from; the last two are read only where they can matter."""
+    """Return the facts for `why_not_done`. The governor and the quotas matter only for an accepted job."""
     beats = system.heartbeats_of(session)
     waits = job.stage == Stage.ACCEPTED
     pending = [one for one in sent if one.status == DeliveryStatus.PENDING]

@@ -1,4 +1,4 @@
-"""/ui/jobs: all jobs, filtered and found; many of them retried or deleted at once."""
+"""/ui/jobs: the list of jobs with filters, a lookup by id, and bulk retry and delete."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -27,11 +27,11 @@ from service.tables import Transcription
 router = APIRouter()
 
 ROWS = 50
-MAX_SELECTED = 8  # deeds of one bulk order
+MAX_SELECTED = 8  # concurrent operations of one bulk action
 
 
 class JobsQuery(BaseModel):
-    """The filters, as they stand in the address."""
+    """The filters in the query string."""
 
     status: Annotated[SonioxStatus | None, OptionalText] = None
     stage: Annotated[Stage | None, OptionalText] = None
@@ -41,7 +41,7 @@ class JobsQuery(BaseModel):
     cursor: str = ""
 
     def wanted(self, caller: Caller) -> TranscriptionFilter:
-        """What the store looks for, and what this caller may see at all."""
+        """Return the filter for the store, limited to the rows that `caller` may see."""
         return TranscriptionFilter(
             owner=caller.sees,
             statuses=(self.status,) if self.status else (),
@@ -84,7 +84,7 @@ async def list_page(
 async def find(
     relay: RelayDep, visitor: ReaderSession, q: Annotated[Text, Query(max_length=256)] = ""
 ) -> Response:
-    """A job by its id here or at Soniox; anything else is taken for a client_reference_id."""
+    """Redirect to the job with this id or Soniox id. Other input is used as a client_reference_id filter."""
     sought = q.strip()
     if is_uuid(sought):
         job = await relay.db.read(

@@ -1,7 +1,7 @@
-"""Pages that are live: a stream that says that something changed, upon which a page draws itself anew.
+"""/ui/live: a stream of server-sent events that makes live pages refresh when something changes.
 
-What a page shows is read in one place only, whether it is opened or drawn anew. The stream carries no figures; it
-looks at the last entries of four indexes, which is as quick with a million jobs as with one.
+The events carry no data: a page refreshes through the same route that renders it. The check for changes reads
+the last entries of four indexes, so its cost does not depend on the number of jobs.
 """
 
 import asyncio
@@ -19,8 +19,8 @@ from service.store import system
 router = APIRouter()
 
 POLL_EVERY_S = 0.5
-KEEPALIVE_EVERY_S = 15.0  # ages grow even if nothing happens
-STREAM_LASTS_S = 600.0  # then the browser connects again, and its session is looked at again
+KEEPALIVE_EVERY_S = 15.0  # a refresh also updates the ages that a page shows
+STREAM_LASTS_S = 600.0  # then the browser reconnects, and its session is checked again
 
 
 @router.get("/live", response_class=EventSourceResponse)

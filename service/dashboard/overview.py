@@ -1,4 +1,4 @@
-"""/ui: how the whole is doing, and what needs a hand."""
+"""/ui: statistics of the service, and the list of what needs attention."""
 
 from typing import Annotated
 
@@ -38,7 +38,7 @@ async def overview(
 
 @router.post("/attention")
 async def run_action(request: Request, post: FormOfSubmitter, relay: RelayDep) -> Response:
-    """Run the action that a line of the list offers."""
+    """Run the action of an entry in the attention list."""
     caller, subject = post.visitor.caller, post.get("id")
     try:
         match post.get("kind"):

@@ -1,4 +1,4 @@
-"""What every page has in common: its security headers, and errors drawn as pages."""
+"""Security headers and error pages for all pages."""
 
 import structlog
 from fastapi import FastAPI, Request, Response
@@ -23,7 +23,7 @@ HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Frame-Options": "DENY",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "same-origin",  # `no-referrer` would turn the Origin of our own forms into `null`
+    "Referrer-Policy": "same-origin",  # `no-referrer` would make the Origin of our own forms `null`
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
@@ -32,7 +32,7 @@ HEADERS = {
 
 
 class SecurityHeaders:
-    """Every answer carries the headers above unless it sets its own. Pure ASGI, so that streams pass untouched."""
+    """Add HEADERS to responses that do not set them. Pure ASGI, so streams are not buffered."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -49,7 +49,7 @@ class SecurityHeaders:
 
 
 def install_error_pages(app: FastAPI) -> None:
-    """Draw every error as a page."""
+    """Install handlers that render every error as a page."""
     app.add_exception_handler(SignInRequiredError, _to_sign_in)  # type: ignore[arg-type]  # starlette types the base only
     for kind in (CallerError, UnavailableError, SonioxError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _explain)
@@ -57,8 +57,11 @@ def install_error_pages(app: FastAPI) -> None:
 
 
 async def _to_sign_in(request: Request, needed: SignInRequiredError) -> Response:
-    """Live parts are told to load the whole page. A link on another site comes without the strict cookie, so it is
-    followed once more from a page of ours before anybody is asked for a key."""
+    """Redirect to the sign-in page.
+
+    An htmx request gets `HX-Redirect`, which loads the whole page. A request from another site carries no
+    strict cookie, so `again.html` repeats it from our own site before the sign-in page appears.
+    """
     if "hx-request" in request.headers:
         return Response(status_code=401, headers={"HX-Redirect": needed.url})
     if request.method == "GET" and request.headers.get("sec-fetch-site") == "cross-site":
@@ -74,7 +77,7 @@ async def _explain(request: Request, error: Exception) -> Response:
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    """Answered outside of the middleware."""
+    """Render a page for an unhandled exception. It bypasses the middleware, so it sets the headers itself."""
     log.error("page_failed_unexpectedly", request_id=request.state.request_id, exc_info=error)
     told = {
         "error_status": 500,

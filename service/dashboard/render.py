@@ -1,4 +1,4 @@
-"""Templates rendered: every value is escaped, and a missing name is an error."""
+"""Template rendering, assets and links. Every value is escaped, and an undefined name is an error."""
 
 import hashlib
 import html
@@ -26,7 +26,7 @@ ASSET_TYPES = (".js", ".css", ".svg")
 
 
 class Asset(NamedTuple):
-    """A file as it is served."""
+    """A static file: its content, media type and the start of its SHA-256."""
 
     content: bytes
     kind: str
@@ -35,7 +35,7 @@ class Asset(NamedTuple):
 
 @cache
 def assets() -> dict[str, Asset]:
-    """All of them by name, such as `vendor/htmx-4.0.1.min.js`."""
+    """Return all assets by name, such as `vendor/htmx-4.0.1.min.js`."""
     root = files("service.dashboard") / "static"
     return {
         prefix + file.name: _read(file)
@@ -46,7 +46,7 @@ def assets() -> dict[str, Asset]:
 
 
 def asset_url(name: str) -> str:
-    """Where a page finds it."""
+    """Return the URL of an asset, which contains its hash."""
     return f"/ui/static/{assets()[name].digest}/{name}"
 
 
@@ -61,24 +61,24 @@ OptionalText = BeforeValidator(lambda value: None if value == "" else value)
 
 
 class ListLinks(Protocol):
-    """A row of a list in order of creation."""
+    """A row of a list that is sorted by creation."""
 
     created_at_ms: int
     id: str
 
 
 def first_page(request: Request) -> str:
-    """The same list from its beginning."""
+    """Return the URL of the first page of the same list."""
     return _address(request.url.path, request.url.remove_query_params("cursor").query)
 
 
 def page_after(request: Request, row: ListLinks) -> str:
-    """The same list behind this row."""
+    """Return the URL of the page after `row`."""
     return page_at(request, encode_cursor(row.created_at_ms, row.id))
 
 
 def page_at(request: Request, cursor: str) -> str:
-    """The same list from a cursor on."""
+    """Return the URL of the page after `cursor`."""
     return _address(request.url.path, request.url.include_query_params(cursor=cursor).query)
 
 
@@ -90,21 +90,21 @@ MARK = re.compile(r"<mark>(.*?)</mark>", re.DOTALL)
 
 
 class SnippetPart(NamedTuple):
-    """Some text, and whether it is what was searched for."""
+    """A part of a snippet; `hit` is True for a match."""
 
     text: str
     hit: bool
 
 
 def snippet_parts(snippet: str) -> list[SnippetPart]:
-    """The snippet that `transcripts.hits` made, as plain text in parts."""
+    """Split a snippet of `passages.snippet` into parts of plain text."""
     pieces = MARK.split(snippet)
     return [SnippetPart(html.unescape(piece), n % 2 == 1) for n, piece in enumerate(pieces) if piece]
 
 
 @dataclass(frozen=True)
 class Link:
-    """A page in the navigation; some are for admin keys only, as what they show belongs to no single key."""
+    """A page in the navigation. Pages whose content belongs to no single key are for admin keys only."""
 
     url: str
     title: str
@@ -155,7 +155,7 @@ TEMPLATES = _environment()
 
 
 def render(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
-    """One page. Templates also know `visitor` (None before the sign-in), `now_ms`, `here` and `flash`."""
+    """Render a page. Templates also get `visitor` (None before the sign-in), `now_ms`, `here` and `flash`."""
     visitor: Session | None = getattr(request.state, "visitor", None)
     said = take_flash(request)
     html = TEMPLATES.get_template(template).render(
@@ -174,7 +174,7 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
 
 
 def _navigation(visitor: Session | None, path: str) -> list[tuple[Link, bool]]:
-    """The pages this visitor may open, and which of them this is."""
+    """Return the links this visitor may open, each with True if it is the current page."""
     if visitor is None:
         return []
     links = [link for link in NAVIGATION if visitor.caller.is_admin or not link.admin]
@@ -187,5 +187,5 @@ def _is_below(path: str, url: str) -> bool:
 
 
 def _here(request: Request) -> str:
-    """The address of this view, for what draws it anew."""
+    """Return the URL of this view, which a live page requests to refresh."""
     return request.url.path + (f"?{request.url.query}" if request.url.query else "")

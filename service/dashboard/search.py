@@ -1,4 +1,4 @@
-"""/ui/search: words in all transcripts the visitor may see."""
+"""/ui/search: full-text search in all transcripts that the visitor may see."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -20,7 +20,7 @@ HITS = 25
 
 
 class SearchQuery(BaseModel):
-    """What to look for, as it stands in the address."""
+    """The search parameters in the query string."""
 
     q: Annotated[Text, Field(max_length=MAX_QUERY)] = ""
     speaker: Annotated[Text, Field(max_length=100)] = ""

@@ -1,4 +1,4 @@
-"""Sessions: signed cookies, who may see a page, forms that change something."""
+"""Sign-in sessions in signed cookies, the scopes that pages require, and protected forms."""
 
 import base64
 import binascii
@@ -21,12 +21,12 @@ from service.store import keys
 SESSION_COOKIE = "relay_session"
 SESSION_LASTS_S = 12 * 3600
 SESSION_PURPOSE = "dashboard session"
-TOKEN_PURPOSE = "dashboard form"  # noqa: S105  # a word in a signature, not a secret
+TOKEN_PURPOSE = "dashboard form"  # noqa: S105  # the purpose of a signature, not a secret
 
 
 @dataclass(frozen=True)
 class KeyHolder:
-    """Whose key it is, and its hash."""
+    """A valid key: its caller, its name and its hash."""
 
     caller: Caller
     name: str
@@ -35,7 +35,7 @@ class KeyHolder:
 
 @dataclass(frozen=True)
 class Session:
-    """One browser, signed in. `token` proves that a form was drawn for it."""
+    """A signed-in browser. `token` proves that a form was rendered for this session."""
 
     caller: Caller
     name: str
@@ -43,12 +43,15 @@ class Session:
 
     @property
     def may_submit(self) -> bool:
-        """True when this key may change its jobs, and not only read."""
+        """True if the key may change its jobs."""
         return "submit" in self.caller.scopes or self.caller.is_admin
 
 
 async def open_session(relay: Relay, owner: str) -> str:
-    """The cookie for the key of `owner`, which was just checked. Raises UnauthenticatedError."""
+    """Return the session cookie for the key of `owner`, which must already be checked.
+
+    Raises UnauthenticatedError if the key was revoked since the check.
+    """
     holder = await _holder(relay, owner)
     if holder is None:
         raise UnauthenticatedError("the key was revoked this very moment")
@@ -57,7 +60,7 @@ async def open_session(relay: Relay, owner: str) -> str:
 
 
 async def read_session(relay: Relay, cookie: str) -> Session | None:
-    """The session of a cookie; None when it is forged, over, or its key is gone."""
+    """Return the session of a cookie, or None if it is forged or expired, or if its key is revoked."""
     content, _, signature = cookie.rpartition(".")
     owner, until_s = _parse(content)
     if until_s <= relay.clock() // 1000:
@@ -69,19 +72,19 @@ async def read_session(relay: Relay, cookie: str) -> Session | None:
 
 
 def is_token_of(secret_box: SecretBox, cookie: str, token: str) -> bool:
-    """True for the token of this session's forms."""
+    """True if `token` is the form token of the session in `cookie`."""
     return secret_box.knows_signature(TOKEN_PURPOSE, cookie, token)
 
 
 def set_cookie(response: Response, request: Request, name: str, value: str, lasts_s: int) -> None:
-    """Out of reach of scripts and of other sites; over https only, where we are reached so."""
+    """Set an HttpOnly, SameSite=strict cookie for /ui. It is Secure if the service is reached over HTTPS."""
     response.set_cookie(
         name, value, lasts_s, path="/ui", secure=_is_https(request), httponly=True, samesite="strict"
     )
 
 
 def _is_https(request: Request) -> bool:
-    """Directly, or through the proxy in front of PUBLIC_BASE_URL."""
+    """True for HTTPS, either directly or through the proxy in front of PUBLIC_BASE_URL."""
     relay: Relay = request.state.relay
     public = relay.settings.base_url
     return request.url.scheme == "https" or public == f"https://{request.headers.get('host', '')}"
@@ -109,21 +112,21 @@ FLASH_PURPOSE = "dashboard flash"
 
 
 class Flash(NamedTuple):
-    """What to say, and whether it is good news."""
+    """A message for the next page; `good` is False for an error."""
 
     message: str
     good: bool
 
 
 def flash(request: Request, response: Response, message: str, *, good: bool) -> None:
-    """Say this on the next page. Never a secret."""
+    """Show a message on the next page. It must not contain secrets."""
     content = base64.urlsafe_b64encode(f"{'+' if good else '-'}{message[:MAX_FLASH]}".encode()).decode()
     signature = request.state.relay.secret_box.sign(FLASH_PURPOSE, content)
     set_cookie(response, request, FLASH_COOKIE, f"{content}.{signature}", FLASH_LASTS_S)
 
 
 def take_flash(request: Request) -> Flash | None:
-    """What is to be said now; the caller deletes the cookie with the answer."""
+    """Return the pending flash message, if any. The caller must delete the cookie in its response."""
     content, _, signature = request.cookies.get(FLASH_COOKIE, "").partition(".")
     if not content or not request.state.relay.secret_box.knows_signature(FLASH_PURPOSE, content, signature):
         return None
@@ -139,7 +142,7 @@ SIGN_IN = "/ui/sign-in"
 
 
 class SignInRequiredError(Exception):
-    """Nobody is signed in; `url` is where that is done, and where it leads back from there."""
+    """The request has no session. `url` is the sign-in page, with the wanted page as `next`."""
 
     def __init__(self, wanted: str) -> None:
         super().__init__("sign in first")
@@ -147,7 +150,7 @@ class SignInRequiredError(Exception):
 
 
 async def current_session(request: Request) -> Session:
-    """The session of this request. Raises SignInNeeded."""
+    """Return the session of this request. Raises SignInRequiredError."""
     session = await read_session(request.state.relay, request.cookies.get(SESSION_COOKIE, ""))
     if session is None:
         raise SignInRequiredError(_wanted_page(request))
@@ -156,7 +159,7 @@ async def current_session(request: Request) -> Session:
 
 
 def session_for(scope: str) -> Callable[[Request], Awaitable[Session]]:
-    """A dependency that lets only keys with `scope` look; admin keys have all scopes."""
+    """Return a dependency that requires a key with `scope`. Admin keys have all scopes."""
 
     async def check(request: Request) -> Session:
         visitor = await current_session(request)
@@ -168,7 +171,7 @@ def session_for(scope: str) -> Callable[[Request], Awaitable[Session]]:
 
 
 def _wanted_page(request: Request) -> str:
-    """What was asked for; after a form there is no page to lead back to."""
+    """Return the requested page, or HOME for a form, which has no page to return to."""
     if request.method != "GET":
         return HOME
     query = f"?{request.url.query}" if request.url.query else ""
@@ -178,29 +181,29 @@ def _wanted_page(request: Request) -> str:
 ReaderSession = Annotated[Session, Depends(session_for("read"))]
 AdminSession = Annotated[Session, Depends(session_for("admin"))]
 
-TOKEN_FIELD = "token"  # noqa: S105  # the name of a field
-MAX_FIELDS = 1_100  # a page of ticked rows
+TOKEN_FIELD = "token"  # noqa: S105  # the name of a form field
+MAX_FIELDS = 1_100  # enough for one page of selected rows
 
 
 @dataclass(frozen=True)
 class Post:
-    """A form that was sent on purpose, and by whom."""
+    """A form that passed the origin and token checks, with the session that sent it."""
 
     visitor: Session
     form: FormData
 
     def get(self, name: str) -> str:
-        """A field; empty when it is missing."""
+        """Return a field, or an empty string if it is missing."""
         value = self.form.get(name, "")
         return value if isinstance(value, str) else ""
 
     def all(self, name: str) -> list[str]:
-        """All values of a field that may be ticked several times."""
+        """Return all values of a field with several checkboxes."""
         return [value for value in self.form.getlist(name) if isinstance(value, str)]
 
 
 def form_for(scope: str) -> Callable[[Request], Awaitable[Post]]:
-    """A dependency: the form, from a page of ours that was drawn for this session, by a key with `scope`."""
+    """Return a dependency for a form that requires `scope`, our own origin and the session's token."""
     check = session_for(scope)
 
     async def take(request: Request) -> Post:
@@ -217,7 +220,10 @@ def form_for(scope: str) -> Callable[[Request], Awaitable[Post]]:
 
 
 async def read_form(request: Request) -> FormData:
-    """The fields of a form of our own site. Raises PermissionDeniedError for one that comes from elsewhere."""
+    """Return the fields of a form.
+
+    Raises PermissionDeniedError for a form from another site and InvalidRequestError for a malformed one.
+    """
     check_same_site(request)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
@@ -229,14 +235,14 @@ async def read_form(request: Request) -> FormData:
 
 
 def check_same_site(request: Request) -> None:
-    """Every browser sends Origin with a form; its host must be the one that the request came to."""
+    """Raise PermissionDeniedError unless the Origin of the form has the host of the request."""
     origin = request.headers.get("origin")
     if not origin or urlsplit(origin).netloc != request.headers.get("host", ""):
         raise PermissionDeniedError("This form was not sent from a page of this dashboard.")
 
 
 def redirect_back(request: Request, url: str, message: str = "", *, good: bool = True) -> Response:
-    """Lead to a page of ours, and have it show what was done."""
+    """Redirect to a dashboard page (303) and show `message` there."""
     response = RedirectResponse(url, 303)
     if message:
         flash(request, response, message, good=good)

@@ -1,4 +1,4 @@
-"""Signing in with an API key, and out."""
+"""/ui/sign-in and /ui/sign-out: sign in with an API key, and sign out."""
 
 from urllib.parse import urlsplit
 
@@ -59,7 +59,7 @@ async def sign_out(request: Request, _post: FormOfReader) -> Response:
 
 
 def _own_page(url: str) -> str:
-    """`url` if it is one of our pages: nobody is led elsewhere by a link that was slipped to him."""
+    """Return `url` if it is a dashboard page, else HOME. This prevents open redirects."""
     parts = urlsplit(url)
     path_is_ours = parts.path.startswith(HOME)
     is_ours = not parts.scheme and not parts.netloc and path_is_ours and url.isprintable() and "\\" not in url

@@ -1,4 +1,4 @@
-"""A job's timeline as a chart: where it waited, and every call with its code and duration. Pure."""
+"""The chart of a job's timeline: its waits, and every call with its code and duration. Pure functions."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,13 +12,13 @@ from service.lifecycle import Stage
 from service.tables import TimelineEntry
 
 LINEAR_UP_TO_MS = 180_000
-QUICK_MS = 20  # a stretch like this is still seen on an axis that is not to scale
+QUICK_MS = 20  # a span of this length stays visible on a logarithmic axis
 TICKS_APART = 14.0  # percent
 
 
 @dataclass(frozen=True)
 class Tick:
-    """A moment on the axis: where, and how long after the beginning."""
+    """A mark on the axis: its position in percent, and its time since the start as a label."""
 
     x: float
     label: str
@@ -26,7 +26,10 @@ class Tick:
 
 @dataclass(frozen=True)
 class Axis:
-    """`edges` are moments in rising order (ms), `places` where they stand, from 0 to 100."""
+    """A time axis. `edges` are moments in ascending order (ms), `places` their positions from 0 to 100.
+
+    With `to_scale` False, long waits are shortened logarithmically.
+    """
 
     edges: tuple[int, ...]
     places: tuple[float, ...]
@@ -34,7 +37,7 @@ class Axis:
 
     @classmethod
     def over(cls, moments: Iterable[int]) -> "Axis":
-        """The axis from the first of at least one moment to the last."""
+        """Return the axis from the first to the last of at least one moment."""
         edges = sorted(set(moments))
         if len(edges) == 1:
             edges.append(edges[0] + 1)
@@ -45,7 +48,7 @@ class Axis:
         return cls(tuple(edges), tuple(100 * place / sum(widths) for place in places), to_scale)
 
     def x(self, at_ms: int) -> float:
-        """Where a moment stands; what is outside stands at the edge."""
+        """Return the position of a moment, clamped to the range from 0 to 100."""
         after = min(max(bisect_right(self.edges, at_ms), 1), len(self.edges) - 1)
         first, last = self.edges[after - 1], self.edges[after]
         left, right = self.places[after - 1], self.places[after]
@@ -53,7 +56,7 @@ class Axis:
         return round(min(max(x, 0.0), 100.0), 3)
 
     def ticks(self) -> list[Tick]:
-        """As many as can be read: even steps on a scale, else moments at which something happened."""
+        """Return marks that do not overlap: even steps if the axis is to scale, else the moments in `edges`."""
         begin, end = self.edges[0], self.edges[-1]
         wished = [begin + (end - begin) * n // 4 for n in range(5)] if self.to_scale else list(self.edges)
         ticks: list[Tick] = []
@@ -64,7 +67,7 @@ class Axis:
         return ticks
 
 
-MIN_WIDTH = 0.4  # percent: a call of a millisecond is still seen
+MIN_WIDTH = 0.4  # percent: a call of one millisecond stays visible
 
 Tone = Literal["wait", "soniox", "collect", "good", "bad", "note"]
 
@@ -86,7 +89,7 @@ TITLES = {
 
 @dataclass(frozen=True)
 class ChartBar:
-    """A stretch of a strip, in percent."""
+    """A bar of a chart line; `x` and `width` in percent."""
 
     x: float
     width: float
@@ -95,7 +98,7 @@ class ChartBar:
 
 @dataclass(frozen=True)
 class ChartLine:
-    """One step: `duration_ms` and `code` where it was a call."""
+    """A line of the chart. `duration_ms` and `code` are set if the step was a call."""
 
     title: str
     bars: tuple[ChartBar, ...]
@@ -109,7 +112,7 @@ class ChartLine:
 
 @dataclass(frozen=True)
 class TimelineChart:
-    """`phases` say where the job was, `lines` what was done; `to_scale` False: long waits are drawn shorter."""
+    """`phases` show where the job was, `lines` the steps. Without `to_scale`, long waits are drawn shorter."""
 
     phases: list[ChartLine]
     lines: list[ChartLine]
@@ -119,7 +122,7 @@ class TimelineChart:
 
 @dataclass(frozen=True)
 class _StageSpan:
-    """Where the job was, from when to when; `until_ms` None: it is still there."""
+    """A span of time in one phase. `until_ms` is None while the job is still in it."""
 
     tone: Tone
     from_ms: int
@@ -143,7 +146,7 @@ NEXT: dict[str, Tone | None] = {
 
 
 def chart_of(entries: Sequence[TimelineEntry], created_at_ms: int, now_ms: int) -> TimelineChart:
-    """The chart of a timeline; what is not finished reaches to `now_ms`."""
+    """Return the chart of a timeline. An unfinished phase extends to `now_ms`."""
     entries = sorted(entries, key=lambda entry: (start_of(entry), entry.at_ms))
     stays = list(_stage_spans(entries, created_at_ms))
     is_open = any(stay.until_ms is None for stay in stays)
@@ -158,12 +161,12 @@ def chart_of(entries: Sequence[TimelineEntry], created_at_ms: int, now_ms: int) 
 
 
 def start_of(entry: TimelineEntry) -> int:
-    """When the call of an entry began; entries are written at its end."""
+    """Return when the call of an entry began. Entries are written at the end of the call."""
     return entry.at_ms - (entry.duration_ms or 0)
 
 
 def tone_of(entry: TimelineEntry) -> Tone:
-    """Good or bad for what was tried, a note for what only happened."""
+    """Return `good` or `bad` for the result of an operation, `note` for any other step."""
     if entry.step in {Stage.FAILED, "submission_postponed", "delivery_pending", "delivery_exhausted"}:
         return "bad"
     if entry.step in {Stage.SUBMITTED, Stage.COMPLETED, "transcript_fetched", "delivered"}:
@@ -172,13 +175,13 @@ def tone_of(entry: TimelineEntry) -> Tone:
 
 
 def _stage_spans(entries: Sequence[TimelineEntry], created_at_ms: int) -> Iterator[_StageSpan]:
-    """Yield one stay after the other."""
+    """Yield the phases of the job in order."""
     tone: Tone | None = "wait"
     since_ms = created_at_ms
     for entry in entries:
         following = "collect" if entry.step.startswith("found_") else NEXT.get(entry.step, tone)
         if following == tone or (tone, following) == ("collect", "soniox"):
-            continue  # the second: a webhook that overtook the answer to create
+            continue  # collect before soniox: the webhook came before the answer to the create call
         if tone is not None:
             yield _StageSpan(tone, since_ms, start_of(entry))
         tone, since_ms = following, start_of(entry)

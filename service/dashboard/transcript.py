@@ -1,4 +1,4 @@
-"""/ui/jobs/ID/transcript: a transcript to read, a chunk of about 1,000 tokens on each page, however long it is."""
+"""/ui/jobs/ID/transcript: a transcript of any length, with one chunk of about 1,000 tokens per page."""
 
 import asyncio
 import re
@@ -35,7 +35,7 @@ from service.transcripts.tokens import timed
 router = APIRouter()
 
 HITS_SHOWN = 50
-COLOURS = 6  # for speakers; those who say least share the last one
+COLOURS = 6  # for speakers; all further speakers share the last one
 HOST = re.compile(r"[a-z0-9.-]+(:[0-9]+)?|\[[0-9a-f:.]+\](:[0-9]+)?")
 
 
@@ -43,10 +43,10 @@ class TranscriptPageQuery(BaseModel):
     """What of the transcript is shown, as it stands in the address."""
 
     page: int = Field(0, ge=0, le=1_000_000)
-    at: Annotated[int | None, Field(ge=0), OptionalText] = None  # ms: the page where this is said
+    at: Annotated[int | None, Field(ge=0), OptionalText] = None  # ms: show the page with this moment
     q: Annotated[Text, Field(max_length=MAX_QUERY)] = ""
-    below: Annotated[float, Field(ge=0, le=1)] = LOW_CONFIDENCE  # what is less sure is marked
-    audio: bool = False  # the visitor wants to hear the recording from where it lies
+    below: Annotated[float, Field(ge=0, le=1)] = LOW_CONFIDENCE  # tokens with a lower confidence are marked
+    audio: bool = False  # play the recording from its own URL
 
 
 @router.get("/jobs/{job_id}/transcript")
@@ -100,7 +100,7 @@ async def export(
     visitor: ReaderSession,
     relay: RelayDep,
 ) -> Response:
-    """The API's document, for a visitor whose browser holds a session and no key."""
+    """Return the document of the API to a browser, which has a session instead of a key."""
     response = await documents.transcript_response(relay, request, visitor.caller, job_id, wanted)
     name = f"transcript-{job_id}.{'json' if wanted.format in {'json', 'segments'} else wanted.format}"
     response.headers.setdefault("Content-Disposition", f'attachment; filename="{name}"')
@@ -116,9 +116,9 @@ def chunk_at(parts: Sequence[ChunkTimes], view: TranscriptPageQuery) -> ChunkTim
 
 
 def audio_source(job: Transcription) -> tuple[str, str] | None:
-    """(origin, address) of a recording that a browser may fetch; None for one that was uploaded.
+    """Return the (origin, URL) of a recording that a browser may fetch, or None for an uploaded file.
 
-    The origin goes into the page's policy, so nothing that could end it and begin another rule may be in there.
+    The origin becomes part of the page's policy, so HOST excludes characters that could start a directive.
     """
     url = job.request.get("audio_url")
     if not isinstance(url, str):
@@ -134,7 +134,7 @@ def audio_source(job: Transcription) -> tuple[str, str] | None:
 
 
 def _rows(packed: bytes, phrases: Sequence[Phrase]) -> list[TranscriptRow]:
-    """A few milliseconds of work: not on the event loop."""
+    """Build the rows of a packed chunk. This takes a few milliseconds, so call it in a thread."""
     return transcript_rows(timed(unpack_tokens(packed)), phrases)
 
 

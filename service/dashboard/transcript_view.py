@@ -1,4 +1,4 @@
-"""A transcript as a page shows it: speaker lanes, and rows with their translations. Pure."""
+"""A transcript prepared for a page: speaker lanes, and rows with their translations. Pure functions."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from service.transcripts.search_terms import Phrase, composed
 from service.transcripts.tokens import Timed, confidence_of, is_translation, text_of
 
 MAX_TOKEN_MS = 1_000
-JOINED = 0.15  # percent: stretches that stand closer are one
+JOINED = 0.15  # percent: stretches with a smaller gap are merged
 MAX_LANES = 12
 
 SpeakerPassage = tuple[int, str | None, int]
@@ -18,7 +18,7 @@ SpeakerPassage = tuple[int, str | None, int]
 
 @dataclass(frozen=True)
 class SpeakerLane:
-    """One speaker: his stretches as (x, width) in percent, and how long he talks."""
+    """The stretches of one speaker as (x, width) in percent, and the total talk time."""
 
     speaker: str | None
     stretches: tuple[tuple[float, float], ...]
@@ -27,7 +27,7 @@ class SpeakerLane:
 
 
 def speaker_lanes(heard: Sequence[SpeakerPassage], duration_ms: int, talk: dict[str, int]) -> list[SpeakerLane]:
-    """The lanes, whoever talks most first; `talk` has the ms of talk by speaker, from the summary."""
+    """Return the lanes, longest talk time first. `talk` is the talk time by speaker (ms) from the summary."""
     if not duration_ms:
         return []
     by_speaker: dict[str | None, list[tuple[int, int]]] = {}
@@ -46,7 +46,7 @@ def speaker_lanes(heard: Sequence[SpeakerPassage], duration_ms: int, talk: dict[
 
 def _ends(ordered: Sequence[SpeakerPassage], duration_ms: int) -> list[int]:
     ends: list[int] = []
-    following = later = duration_ms  # the next beginning, and the next one that is truly later
+    following = later = duration_ms  # the start of the next passage, and the next start that is later than it
     for begin, _, tokens in reversed(ordered):
         following, later = begin, later if begin == following else following
         ends.append(max(begin, min(later, begin + tokens * MAX_TOKEN_MS)))
@@ -71,7 +71,7 @@ def _joined(spans: Sequence[tuple[int, int]], duration_ms: int) -> tuple[tuple[f
 
 @dataclass(frozen=True)
 class TokenSpan:
-    """A token: what it says, when, how sure; `hit` where it is part of what was searched for."""
+    """A token with its times and confidence. `hit` is True if it is part of a search match."""
 
     text: str
     start_ms: int | None
@@ -82,7 +82,7 @@ class TokenSpan:
 
 @dataclass(frozen=True)
 class Utterance:
-    """Tokens of one language in a row."""
+    """Consecutive tokens of one language."""
 
     language: str | None
     pieces: list[TokenSpan]
@@ -90,7 +90,7 @@ class Utterance:
 
 @dataclass
 class TranscriptRow:
-    """What one speaker says, and beside it its translation; `goes_on`: the row before has the same speaker."""
+    """Speech of one speaker and its translation. `goes_on` is True if the row before has the same speaker."""
 
     speaker: str | None
     start_ms: int | None = None
@@ -100,7 +100,7 @@ class TranscriptRow:
 
 
 def transcript_rows(items: Sequence[Timed], phrases: Sequence[Phrase] = ()) -> list[TranscriptRow]:
-    """The rows of a page."""
+    """Return the rows of a page. Tokens that match `phrases` are marked as hits."""
     rows: list[TranscriptRow] = []
     for (speaker, translated), run in groupby(items, key=_speaker_class):
         tokens = list(run)
@@ -138,7 +138,7 @@ def _piece(item: Timed, hit: bool) -> TokenSpan:
 
 
 def _hits(items: Sequence[Timed], phrases: Sequence[Phrase]) -> list[bool]:
-    """Which tokens are part of a match; a match may begin or end in the middle of one."""
+    """Return for each token whether it is part of a match. A match may begin or end inside a token."""
     texts = [composed(text_of(item.token)) for item in items]
     spans = matches("".join(texts), phrases)
     return [any(begin < last and end > first for begin, end in spans) for first, last in _edges(texts)]
