@@ -1,1 +1,1 @@
-"""Transcripts as pure functions: Soniox's JSON in, packed chunks, summaries and subtitles out."""
+"""Pure functions that turn Soniox's JSON into packed chunks, passages, summaries and export formats."""

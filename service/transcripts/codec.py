@@ -1,4 +1,4 @@
-"""Transcripts packed for storage: decoded from Soniox's JSON, cut into chunks, packed without loss."""
+"""Lossless packing of transcripts for storage: decode Soniox's JSON, cut it into chunks, compress them."""
 
 import asyncio
 import re
@@ -19,7 +19,7 @@ _LONGEST = 2 * CHUNK_TOKENS
 
 
 def cut(slices: Iterable[Sequence[Token]]) -> Iterator[list[Token]]:
-    """Yield all tokens again in chunks of CHUNK_TOKENS or somewhat more; the last may be shorter."""
+    """Yield all tokens in chunks of CHUNK_TOKENS or slightly more. The last chunk may be shorter."""
     held: list[Token] = []
     for tokens in slices:
         held += tokens
@@ -34,7 +34,7 @@ def cut(slices: Iterable[Sequence[Token]]) -> Iterator[list[Token]]:
 
 
 def _place(tokens: Sequence[Token]) -> int:
-    """How many of the tokens go into one chunk."""
+    """Return how many of the tokens go into the next chunk."""
     last = min(len(tokens), _LONGEST)
     for place in range(CHUNK_TOKENS, last):
         if _is_seam(tokens[place - 1], tokens[place]):
@@ -43,7 +43,7 @@ def _place(tokens: Sequence[Token]) -> int:
 
 
 def _is_seam(before: Token, token: Token) -> bool:
-    """Whether nothing that belongs together is parted between these two tokens."""
+    """Return whether a chunk may end here: not in a word, between originals or before a translation."""
     if is_translation(token):
         return False
     if token.get("translation_status") == before.get("translation_status") == "original":
@@ -59,7 +59,7 @@ _LARGE = 64 * 1024
 
 
 async def write_envelope(fields: dict[str, Any], texts: Sequence[str]) -> bytes:
-    """Pack all fields of a document; `texts` are those of its tokens, `tokens` itself is empty."""
+    """Pack the fields of a document. `texts` are the texts of its tokens; the field `tokens` is empty."""
     if fields["text"] == "".join(texts):
         fields = {**fields, "text": JOINED}
     content = msgspec.json.encode(fields)
@@ -67,7 +67,7 @@ async def write_envelope(fields: dict[str, Any], texts: Sequence[str]) -> bytes:
 
 
 def read_envelope(envelope: bytes) -> dict[str, Any]:
-    """Give back the fields in Soniox's order; `text` is JOINED if it is to be made from the tokens."""
+    """Return the fields in Soniox's order. `text` is JOINED if it is the joined texts of the tokens."""
     fields: dict[str, Any] = msgspec.json.decode(decompress(envelope))
     return fields
 
@@ -79,7 +79,7 @@ _BETWEEN_TOKENS = re.compile(rb"\}\s*,\s*(?=\{)")
 
 
 class MalformedTranscriptError(ValueError):
-    """The body is not a transcript: JSON of the form {id, text, tokens: [objects]}."""
+    """The body is not a transcript, which is JSON of the form {id, text, tokens: [objects]}."""
 
 
 _objects = msgspec.json.Decoder(list[Token])
@@ -88,7 +88,7 @@ _UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class Reading:
-    """One pass over a body: iterate for slices of tokens, then look at `fields`."""
+    """One pass over a body: iterate over slices of tokens, then read `fields`."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body
@@ -96,7 +96,7 @@ class Reading:
         """Everything but the tokens, in the order Soniox sent it; `tokens` itself holds an empty list."""
 
     def __iter__(self) -> Iterator[list[Token]]:
-        """Yield the tokens in slices of a few hundred; MalformedTranscriptError as soon as it shows."""
+        """Yield the tokens in slices of a few hundred. Raises MalformedTranscriptError."""
         position = self._open()
         while (cut := self._cut(position)) is not None:
             tokens, position = cut
@@ -104,7 +104,7 @@ class Reading:
         yield self._rest(position)
 
     def _open(self) -> int:
-        """Decode what stands before the tokens; return where the first one is, 0 if all is to be decoded."""
+        """Decode the fields before the tokens. Return where the tokens begin, or 0 to decode the whole body."""
         if len(self._body) <= _SLICE_BYTES:
             return 0
         for _, opening in zip(range(_TRIES), _ARRAY_OPENS.finditer(self._body), strict=False):
@@ -116,7 +116,7 @@ class Reading:
         return 0
 
     def _cut(self, position: int) -> tuple[list[Token], int] | None:
-        """Decode the next slice; None if what is left is short, or is better decoded in one go."""
+        """Decode the next slice. Return None if the rest is short or cannot be cut."""
         if position == 0 or len(self._body) - position <= _SLICE_BYTES:
             return None
         gaps = _BETWEEN_TOKENS.finditer(self._body, position + _SLICE_BYTES)
@@ -128,7 +128,7 @@ class Reading:
         return None
 
     def _rest(self, position: int) -> list[Token]:
-        """Decode everything from a token (or the beginning) to the end of the document."""
+        """Decode from a token (or from the start) to the end of the document."""
         body = b'{"tokens":[' + self._body[position:] if position else self._body
         try:
             fields = _fields.decode(body)
@@ -149,7 +149,7 @@ def _checked(tokens: Any) -> list[Token]:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """About 1,000 tokens in a row. A translation and its originals are in the same one."""
+    """About 1,000 consecutive tokens. A translation and its originals are in the same chunk."""
 
     position: int
     token_count: int
@@ -164,7 +164,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A transcript ready to be stored."""
+    """A packed transcript, ready to be stored."""
 
     envelope: bytes
     """All of the document but `tokens`, and but `text` where that is the tokens' texts joined."""
@@ -176,7 +176,7 @@ class Packed:
 
 
 async def pack(body: bytes) -> Packed:
-    """Pack the JSON document Soniox answered; MalformedTranscriptError (a ValueError) if it is not one."""
+    """Pack the JSON document that Soniox returned. Raises MalformedTranscriptError (a ValueError)."""
     reading = Reading(body)
     chunks: list[Chunk] = []
     texts: list[str] = []
@@ -195,7 +195,7 @@ async def pack(body: bytes) -> Packed:
 
 
 async def unpack(envelope: bytes, chunks: Iterable[bytes]) -> dict[str, Any]:
-    """Give back the document exactly as Soniox sent it: values, types, absent keys, order of keys."""
+    """Return the document exactly as Soniox sent it: values, types, absent keys and key order."""
     fields = read_envelope(envelope)
     tokens: list[Token] = fields["tokens"]
     texts: list[str] = []

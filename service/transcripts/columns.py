@@ -1,4 +1,4 @@
-"""Tokens as typed columns: a table of JSON values in a few compact bytes, and back with every type intact."""
+"""Tokens packed as typed columns: a compact, lossless form for a table of JSON values."""
 
 import math
 import struct
@@ -20,7 +20,7 @@ _SEPARATOR = "\0"
 
 
 class Runs(msgspec.Struct, array_like=True, tag=0):
-    """Values that repeat: each one once, with the number of times it stands in a row."""
+    """Repeated values: each run as one value and its length."""
 
     singles: list[str | bool | int | None]
     lengths: list[int]
@@ -34,12 +34,12 @@ class Runs(msgspec.Struct, array_like=True, tag=0):
         return cls([value for value, _ in runs], [length for _, length in runs])
 
     def values(self) -> list[Any]:
-        """Give the values back."""
+        """Return the original values."""
         return list(chain.from_iterable([value] * n for value, n in zip(self.singles, self.lengths, strict=True)))
 
 
 class Integers(msgspec.Struct, array_like=True, tag=1):
-    """Whole numbers as steps from one to the next, divided by what all steps have in common."""
+    """Integers as differences between neighbours, divided by their greatest common divisor."""
 
     first: int
     unit: int
@@ -48,9 +48,9 @@ class Integers(msgspec.Struct, array_like=True, tag=1):
 
     @classmethod
     def of(cls, values: Sequence[int]) -> "Integers | Json":
-        """Pack integers of 64 bits; wider ones, or wider steps, become JSON."""
+        """Pack 64-bit integers. Wider values or differences become JSON."""
         differences = list(map(sub, values[1:], values))
-        distinct = set(differences)  # few, as a rule
+        distinct = set(differences)  # usually few
         unit = math.gcd(*distinct) or 1
         steps = {difference: difference // unit for difference in distinct}
         width = _narrowest(steps.values())
@@ -60,7 +60,7 @@ class Integers(msgspec.Struct, array_like=True, tag=1):
         return cls(values[0], unit, width, _to_planes(packed, _WIDTHS[width]))
 
     def values(self) -> list[Any]:
-        """Give the values back."""
+        """Return the original values."""
         width = _WIDTHS[self.width]
         packed = _from_planes(self.steps, width)
         steps = struct.unpack(f"<{len(packed) // width}{self.width}", packed)
@@ -68,7 +68,7 @@ class Integers(msgspec.Struct, array_like=True, tag=1):
 
 
 class Doubles(msgspec.Struct, array_like=True, tag=2):
-    """Floating point numbers, bit for bit."""
+    """Floating-point numbers, bit for bit."""
 
     planes: bytes
 
@@ -78,28 +78,28 @@ class Doubles(msgspec.Struct, array_like=True, tag=2):
         return cls(_to_planes(struct.pack(f"<{len(values)}d", *values), 8))
 
     def values(self) -> list[Any]:
-        """Give the values back."""
+        """Return the original values."""
         return list(struct.unpack(f"<{len(self.planes) // 8}d", _from_planes(self.planes, 8)))
 
 
 class Strings(msgspec.Struct, array_like=True, tag=3):
-    """Strings that rarely repeat, joined."""
+    """Joined strings, for values that rarely repeat."""
 
     joined: str
 
     @classmethod
     def of(cls, values: Sequence[str]) -> "Strings | Json":
-        """Pack strings; the rare ones that contain the separator become JSON."""
+        """Pack strings. If one contains the separator, all become JSON."""
         joined = _SEPARATOR.join(values)
         return cls(joined) if joined.count(_SEPARATOR) == len(values) - 1 else Json.of(values)
 
     def values(self) -> list[Any]:
-        """Give the values back."""
+        """Return the original values."""
         return self.joined.split(_SEPARATOR)
 
 
 class Json(msgspec.Struct, array_like=True, tag=4):
-    """Whatever no other column fits: objects, lists, integers of any size."""
+    """Values that fit no other column: objects, lists, integers of any size."""
 
     text: bytes
 
@@ -109,20 +109,20 @@ class Json(msgspec.Struct, array_like=True, tag=4):
         return cls(msgspec.json.encode(values))
 
     def values(self) -> list[Any]:
-        """Give the values back."""
+        """Return the original values."""
         decoded: list[Any] = msgspec.json.decode(self.text)
         return decoded
 
 
 class Mixed(msgspec.Struct, array_like=True, tag=5):
-    """Values of several types: one column for each type, and which column comes next."""
+    """Values of several types: one column per type, and the order of the columns."""
 
     order: bytes
     parts: list["Column"]
 
     @classmethod
     def of(cls, values: Sequence[Any]) -> Self:
-        """Pack values of any JSON types; a type keeps its own column."""
+        """Pack values of any JSON types, with one column per type."""
         parts: dict[type, list[Any]] = {}
         for value in values:
             parts.setdefault(type(value), []).append(value)
@@ -131,7 +131,7 @@ class Mixed(msgspec.Struct, array_like=True, tag=5):
         return cls(bytes(number[type(value)] for value in values), columns)
 
     def values(self) -> list[Any]:
-        """Give the values back."""
+        """Return the original values."""
         parts = [iter(part.values()) for part in self.parts]
         return [next(parts[position]) for position in self.order]
 
@@ -140,7 +140,7 @@ Column = Runs | Integers | Doubles | Strings | Json | Mixed
 
 
 def column(values: Sequence[Any], kinds: Set[type]) -> Column:
-    """Pack at least one JSON value in the column that suits the types and the repetition found.
+    """Pack at least one JSON value in the column that suits their types and repetition.
 
     `kinds` are the types of all values.
     """
@@ -162,7 +162,7 @@ def column(values: Sequence[Any], kinds: Set[type]) -> Column:
 
 
 def _repeats(values: Sequence[Any]) -> bool:
-    """Whether few enough values differ from the one before; the first ones tell most columns that do not."""
+    """Return whether few values differ from the one before. The first `_HEAD` values exclude most columns."""
     head = values[:_HEAD]
     if sum(map(ne, head, head[1:])) * 2 > len(head):
         return False
@@ -178,7 +178,7 @@ def _are_64_bit(values: Sequence[int]) -> bool:
 
 
 def _narrowest(numbers: Iterable[int]) -> str | None:
-    """The struct letter of the smallest signed width that holds all numbers, None beyond 64 bits."""
+    """Return the struct letter of the smallest signed width for all numbers, None beyond 64 bits."""
     low, high = min(numbers, default=0), max(numbers, default=0)
     for letter, size in _WIDTHS.items():
         limit = 1 << (8 * size - 1)
@@ -188,7 +188,7 @@ def _narrowest(numbers: Iterable[int]) -> str | None:
 
 
 def _to_planes(packed: bytes, width: int) -> bytes:
-    """Put the first bytes of all numbers together, then the second ones: like bytes compress well."""
+    """Group the first bytes of all numbers, then the second bytes, because similar bytes compress well."""
     return b"".join(packed[place::width] for place in range(width))
 
 
@@ -208,7 +208,7 @@ _LEVEL = 1
 
 
 class Shape(msgspec.Struct, array_like=True):
-    """All tokens of a chunk that have the same keys in the same order."""
+    """All tokens of a chunk with the same keys in the same order."""
 
     keys: list[str]
     columns: list[Column]
@@ -216,7 +216,7 @@ class Shape(msgspec.Struct, array_like=True):
 
 
 class Table(msgspec.Struct, array_like=True):
-    """Tokens column by column; `turns` says which shape the next tokens have, and how many of them."""
+    """Tokens by column. `turns` lists the shape number and the count of each run of tokens."""
 
     shapes: list[Shape]
     turns: list[tuple[int, int]]
@@ -226,7 +226,7 @@ _decoder = msgspec.msgpack.Decoder(Table)
 
 
 def pack_tokens(batch: Batch) -> bytes:
-    """Pack tokens to bytes, the codec version first."""
+    """Pack tokens into bytes that start with the codec version."""
     keys = list(map(tuple, batch.tokens))
     number = {distinct: position for position, distinct in enumerate(dict.fromkeys(keys))}
     if len(number) == 1:
@@ -239,34 +239,34 @@ def pack_tokens(batch: Batch) -> bytes:
 
 
 def unpack_tokens(data: bytes) -> list[Token]:
-    """Give back the tokens of one chunk.
+    """Return the tokens of one chunk.
 
-    Raises ValueError for bytes of another codec version and zlib.error for damaged ones.
+    Raises ValueError for another codec version and zlib.error for damaged data.
     """
     table = _read(data)
     return _in_order(table, [map(dict, map(zip, repeat(shape.keys), _rows(shape))) for shape in table.shapes])
 
 
 def unpack_slice(data: bytes, first: int, last: int) -> list[Token]:
-    """Give back the tokens from `first` to before `last`, without the cost of the others."""
+    """Return the tokens from `first` to `last` (exclusive), without building the others."""
     table = _read(data)
     rows = [zip(repeat(shape.keys), _rows(shape), strict=False) for shape in table.shapes]
     return [dict(zip(keys, row, strict=True)) for keys, row in islice(_ordered(table, rows), first, last)]
 
 
 def unpack_texts(data: bytes) -> list[str]:
-    """Give back only the tokens' texts, without the cost of the other columns."""
+    """Return only the texts of the tokens, without unpacking the other columns."""
     table = _read(data)
     return [as_text(text) for text in _in_order(table, [_texts(shape) for shape in table.shapes])]
 
 
 def compress(content: bytes) -> bytes:
-    """Compress, with the codec version in front."""
+    """Compress `content`. The result starts with the codec version."""
     return CODEC + zlib.compress(content, _LEVEL)
 
 
 def decompress(data: bytes) -> bytes:
-    """Undo `compress`; ValueError if another codec version wrote the data."""
+    """Undo `compress`. Raises ValueError for another codec version and zlib.error for damaged data."""
     if data[:1] != CODEC:
         raise ValueError(f"transcript data of unknown codec version {data[:1]!r}")
     return zlib.decompress(memoryview(data)[1:])
@@ -277,7 +277,7 @@ def _read(data: bytes) -> Table:
 
 
 def _alike(batch: Batch, keys: Sequence[tuple[str, ...]]) -> list[Batch]:
-    """The tokens divided by their keys."""
+    """Return the tokens grouped by their keys."""
     groups: dict[tuple[str, ...], list[Token]] = {}
     for own, token in zip(keys, batch.tokens, strict=True):
         groups.setdefault(own, []).append(token)
@@ -293,7 +293,7 @@ def _shape(keys: list[str], batch: Batch) -> Shape:
 
 
 def _rows(shape: Shape) -> Iterator[tuple[Any, ...]]:
-    """The values of all tokens of a shape; one without keys repeats for as long as it is asked."""
+    """Return the values of all tokens of a shape. For a shape without keys, the iterator is endless."""
     values = {key: each.values() for key, each in zip(shape.keys, shape.columns, strict=True)}
     if shape.ends_are_spans:
         values["end_ms"] = list(map(add, values["start_ms"], values["end_ms"]))

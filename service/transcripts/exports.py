@@ -1,4 +1,4 @@
-"""Export formats: JSON, text, CSV, segments and subtitles, each written piece by piece."""
+"""Export formats, written piece by piece: JSON, text, CSV, segments and subtitles."""
 
 import asyncio
 import csv
@@ -18,7 +18,7 @@ from service.transcripts.tokens import Timed, Token, confidence_of, text_of, tim
 
 
 class Turn(msgspec.Struct, omit_defaults=True):
-    """One turn; `translation_status` is left out where Soniox gives none."""
+    """Consecutive tokens of one speaker and language. `translation_status` is omitted if Soniox gives none."""
 
     speaker: str | None
     language: str | None
@@ -31,7 +31,7 @@ class Turn(msgspec.Struct, omit_defaults=True):
 
 
 def turns_of(items: Iterable[Timed]) -> Iterator[Turn]:
-    """Group timed tokens to turns while they pass by; times are effective ones."""
+    """Group timed tokens into turns lazily. The times are effective times."""
     for (speaker, language, status), group in groupby(items, key=_turn):
         yield _segment_groups(Turn(speaker, language, None, None, "", None, status), group)
 
@@ -42,7 +42,7 @@ def _turn(item: Timed) -> tuple[Any, Any, Any]:
 
 
 def _segment_groups(turn: Turn, items: Iterable[Timed]) -> Turn:
-    """Fill a turn token by token: one that lasts for hours is not held in memory."""
+    """Fill a turn token by token, so that the tokens of a long turn are not held in memory."""
     texts: list[str] = []
     confidence_sum, known = 0.0, 0
     for token, start, end in items:
@@ -57,9 +57,9 @@ def _segment_groups(turn: Turn, items: Iterable[Timed]) -> Turn:
 
 
 def render_text(items: Iterable[Timed]) -> Iterator[str]:
-    """Yield the transcript for reading: speakers and languages named where they change.
+    """Yield readable text that names speakers and languages where they change.
 
-    The same text as `soniox.utils.render_tokens` makes of these tokens.
+    The result is the same as that of `soniox.utils.render_tokens`.
     """
     speaker = language = None
     for token, _, _ in items:
@@ -89,9 +89,9 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def render_csv(items: Iterable[Timed]) -> Iterator[str]:
-    """Yield a header and a row per token (RFC 4180); times are effective ones, unknown values empty.
+    """Yield a header and one row per token (RFC 4180), with effective times. Unknown values are empty.
 
-    A spreadsheet would run a text like `=1+1` as a formula: such values get an apostrophe in front.
+    A spreadsheet would run a text like `=1+1` as a formula, so such values get an apostrophe in front.
     """
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer)
@@ -105,7 +105,7 @@ def render_csv(items: Iterable[Timed]) -> Iterator[str]:
 
 
 def _safe(value: Any) -> Any:
-    """Defuse what a spreadsheet would take for a formula, also behind spaces."""
+    """Escape a value that a spreadsheet would run as a formula, also after leading spaces."""
     if isinstance(value, str) and (value.lstrip(" \n").startswith(_FORMULA_STARTS)):
         return f"'{value}"
     return value
@@ -117,10 +117,10 @@ async def json_body(
     transcription_id: str,
     chosen: TokenFilter | None = None,
 ) -> AsyncIterator[bytes]:
-    """Yield the document as JSON in pieces, `id` replaced by `transcription_id`.
+    """Yield the JSON document in pieces, with `id` replaced by `transcription_id`.
 
-    Only packed chunks and one unpacked one are in memory at any time. With `chosen` the document has only
-    the tokens it keeps, and `text` is made of those.
+    Memory holds the packed chunks and a single unpacked chunk. With `chosen`, the document contains only the
+    tokens that pass the filter, and `text` is built from them.
     """
     fields = read_envelope(envelope) | {"id": transcription_id}
     packed = await collected(chunks)
@@ -136,7 +136,7 @@ async def json_body(
 
 
 async def collected(chunks: Iterable[bytes] | AsyncIterable[bytes]) -> list[bytes]:
-    """All packed chunks in a list, a few megabytes at most."""
+    """Return all packed chunks in a list of a few megabytes at most."""
     if isinstance(chunks, AsyncIterable):
         return [data async for data in chunks]
     return list(chunks)
@@ -145,7 +145,7 @@ async def collected(chunks: Iterable[bytes] | AsyncIterable[bytes]) -> list[byte
 async def _value(
     name: str, value: Any, packed: Sequence[bytes], chosen: TokenFilter | None
 ) -> AsyncIterator[bytes]:
-    """Yield one member's value as JSON, chunk after chunk where it comes from the tokens."""
+    """Yield the value of one member as JSON, chunk by chunk if it is built from the tokens."""
     if name == "tokens":
         pieces = _token_pieces(packed, chosen)
     elif name == "text" and value is JOINED:
@@ -184,7 +184,7 @@ _PIECE_CHARS = 64 * 1024
 
 
 def render(fmt: "Format", tokens: Sequence[Token], options: RenderOptions | None = None) -> str:
-    """The whole document. `tokens` are all of the transcript: the options choose which are shown."""
+    """Return the whole document. `tokens` are all tokens of the transcript; the options filter them."""
     return "".join(_pieces(fmt, timed(tokens), options or RenderOptions()))
 
 
@@ -195,7 +195,7 @@ async def stream(
 ) -> AsyncIterator[bytes]:
     """Yield the same document from packed chunks, in pieces of about 64 KiB of UTF-8.
 
-    Rendering goes on in a thread, one piece at a time. For `json`, prefer `json_body`: it holds less.
+    Each piece is rendered in a thread. For `json`, prefer `json_body`, which uses less memory.
     """
     packed = await collected(chunks)
     items = chain.from_iterable(timed(unpack_tokens(data)) for data in packed)
@@ -209,7 +209,7 @@ def _pieces(fmt: "Format", items: Iterable[Timed], options: RenderOptions) -> It
 
 
 def _gathered(pieces: Iterator[str]) -> str:
-    """Take pieces until they are worth sending; an empty string when none are left."""
+    """Join pieces up to about `_PIECE_CHARS`. Return an empty string if none are left."""
     taken: list[str] = []
     size = 0
     for piece in pieces:
@@ -221,7 +221,7 @@ def _gathered(pieces: Iterator[str]) -> str:
 
 
 def _render_json(items: Iterable[Timed], options: RenderOptions) -> Iterator[str]:
-    """Yield Soniox's document with the chosen tokens; `text` is made of those."""
+    """Yield Soniox's document with the chosen tokens and a `text` built from them."""
     tokens = [item.token for item in items]
     text = "".join(map(text_of, tokens))
     document = {"id": options.transcription_id, "text": text, "tokens": tokens}
@@ -231,8 +231,8 @@ def _render_json(items: Iterable[Timed], options: RenderOptions) -> Iterator[str
 class Format(enum.StrEnum):
     """How a transcript is written."""
 
-    # One entry has all of a format; API, command line and dashboard take their choices from here. A format without
-    # a suffix is for programs: it is not offered as a file.
+    # API, command line and dashboard take their choices from this enum. A format without a suffix is for
+    # programs and is not offered as a file.
     label: str
     media_type: str
     suffix: str

@@ -1,4 +1,4 @@
-"""What a caller may ask of a transcript: which tokens, and how they are rendered."""
+"""Filters that select tokens of a transcript, and options for rendering them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ Translation = Literal["all", "original", "translation"]
 
 @dataclass(frozen=True, slots=True)
 class TokenFilter:
-    """Conditions a token must all meet; None or empty means no condition."""
+    """Conditions that a token must all meet. None or empty means no condition."""
 
     from_ms: int | None = None
     """Keep what is still being said at this time, or begins later."""
@@ -25,14 +25,14 @@ class TokenFilter:
     """Keep doubtful tokens; one without a confidence is not doubtful."""
 
     def apply(self, tokens: Sequence[Token]) -> list[Token]:
-        """The tokens that meet all conditions, unchanged.
+        """Return the tokens that meet all conditions, unchanged.
 
-        Give it the originals along with the translations: they are where the latter's times come from.
+        `tokens` must contain the originals as well, because translations get their times from them.
         """
         return [item.token for item in self.select(timed(tokens))]
 
     def select(self, items: Iterable[Timed]) -> Iterable[Timed]:
-        """The timed tokens that meet all conditions."""
+        """Return the timed tokens that meet all conditions."""
         return items if self == _EVERYTHING else filter(self._keeps, items)
 
     def _keeps(self, item: Timed) -> bool:
@@ -52,7 +52,7 @@ class TokenFilter:
         return confidence is not None and confidence <= self.max_confidence
 
     def _is_within(self, start_ms: int | None, end_ms: int | None) -> bool:
-        """Whether the token overlaps the window; one without times is in no window."""
+        """Return whether the token overlaps the time window. A token without times is outside any window."""
         if self.from_ms is None and self.to_ms is None:
             return True
         if start_ms is None:
@@ -76,7 +76,7 @@ _NATURAL_STREAM: dict[str, Stream] = {
 
 @dataclass(frozen=True, slots=True)
 class RenderOptions:
-    """Which tokens to render, and how subtitles are laid out; the defaults are what broadcasters use."""
+    """The tokens to render, and the layout of subtitles. The defaults are the values that broadcasters use."""
 
     chosen: TokenFilter = field(default_factory=TokenFilter)
     transcription_id: str = ""
@@ -96,5 +96,5 @@ class RenderOptions:
     """
 
     def subtitle_stream(self) -> Stream:
-        """What subtitles show."""
+        """Return which stream the subtitles show."""
         return self.stream or _NATURAL_STREAM[self.chosen.translation]

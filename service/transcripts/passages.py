@@ -1,4 +1,4 @@
-"""Passages, the units of search, and the place of a hit within one."""
+"""Passages, the units of search, and the matches within them."""
 
 import html
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from service.transcripts.tokens import Batch, Timed, Times, as_text, is_translat
 from service.transcripts.words import SENTENCE_ENDS, begins_word
 
 _SHORTEST_CUT = 100  # tokens
-_LONGEST = 150  # tokens; a PostgreSQL tsvector knows 256 places of a word at most
+_LONGEST = 150  # tokens; a PostgreSQL tsvector holds at most 256 positions per word
 
 Voice = tuple[str | None, bool]
 """Speaker, and whether it is translated text."""
@@ -47,14 +47,14 @@ class _Open:
 
 
 class Passages:
-    """Divides a transcript into passages, chunk after chunk."""
+    """Divides a transcript into passages, chunk by chunk."""
 
     def __init__(self) -> None:
         self._found: list[PassageDraft] = []
         self._open: _Open | None = None
 
     def add(self, chunk: int, batch: Batch, starts: Times) -> None:
-        """Take the next chunk's tokens, with their effective start times."""
+        """Add the tokens of the next chunk, with their effective start times."""
         for voice, first, last in _turns(batch):
             if self._open is None or self._open.voice != voice:
                 self._close()
@@ -71,13 +71,13 @@ class Passages:
         return self._found
 
     def _cut(self, chunk: int, last: int) -> None:
-        """Close the open passage early, and open one with the tokens left over, which end at `last`."""
+        """Close the open passage early, and open one with the remaining tokens, which end at `last`."""
         whole = self._open
         if whole is None:
             return
         place = _place(whole.texts)
         texts, starts = whole.texts[place:], whole.starts[place:]
-        here = last - len(texts)  # where they begin in this chunk; less than 0 if they do so in the one before
+        here = last - len(texts)  # their start in this chunk; negative if they begin in the chunk before
         if here >= 0:
             rest = _Open(chunk, here, whole.voice, texts, starts)
         else:
@@ -102,7 +102,7 @@ class Passages:
 
 
 def _turns(batch: Batch) -> Iterator[tuple[Voice, int, int]]:
-    """Yield who speaks from which token to before which."""
+    """Yield the voice of each turn, its first token and the token after its last."""
     place = 0
     voices = zip(batch.column("speaker"), batch.column("translation_status"), strict=True)
     for (speaker, status), run in groupby(voices):
@@ -112,12 +112,12 @@ def _turns(batch: Batch) -> Iterator[tuple[Voice, int, int]]:
 
 
 def _label(speaker: object) -> str | None:
-    """The speaker as text that both databases can hold."""
+    """Return the speaker without NUL characters, which PostgreSQL cannot store. None if it is no string."""
     return speaker.replace("\0", "") if isinstance(speaker, str) else None
 
 
 def _place(texts: list[str]) -> int:
-    """Where to cut: behind the last sentence that ends late enough, else before the last whole word."""
+    """Return where to cut: after the last sentence past `_SHORTEST_CUT`, else before the last whole word."""
     last_word = None
     for n in range(_LONGEST, _SHORTEST_CUT - 1, -1):
         if begins_word(texts[n - 1], texts[n]):
@@ -164,7 +164,7 @@ def hit_in(chunks: Sequence[bytes], first: int, count: int, phrases: Sequence[Ph
 
 
 def matches(text: str, phrases: Sequence[Phrase]) -> list[Span]:
-    """Where the phrases stand in a composed text, in order; those that touch are one."""
+    """Return the spans of the phrases in a composed text, sorted. Overlapping or adjacent spans are merged."""
     words = list(places(text))
     found = sorted(span for phrase in phrases for span in _found(words, phrase))
     joined: list[Span] = []
@@ -177,7 +177,7 @@ def matches(text: str, phrases: Sequence[Phrase]) -> list[Span]:
 
 
 def snippet(text: str, spans: Sequence[Span]) -> str:
-    """The text around the first span, as HTML with all spans in it marked."""
+    """Return the text around the first span as HTML, with all spans in it marked."""
     first, last = _window(text, spans[0])
     pieces = ["…"] if text[:first].strip() else []
     place = first
@@ -191,7 +191,7 @@ def snippet(text: str, spans: Sequence[Span]) -> str:
 
 
 def _items(chunks: Sequence[bytes], first: int, last: int) -> list[Timed]:
-    """The tokens with their times; those of a translation come from what is before it in the chunk."""
+    """Return the tokens with their times. A translation takes its times from earlier tokens of the chunk."""
     tokens = unpack_slice(chunks[0], first, last)
     if is_translation(tokens[0]):
         return timed(unpack_slice(chunks[0], 0, last))[first:]
@@ -200,7 +200,7 @@ def _items(chunks: Sequence[bytes], first: int, last: int) -> list[Timed]:
 
 
 def _inside(span: Span) -> Span:
-    """How many characters there are up to the span's first and last one, these included."""
+    """Return the number of characters up to and including the first and the last one of the span."""
     return span[0] + 1, max(span)
 
 
@@ -220,7 +220,7 @@ def _is(here: Sequence[Place], phrase: Phrase) -> bool:
 
 
 def _window(text: str, span: Span) -> Span:
-    """From where to where to show: some characters on both sides, whole words where there are spaces."""
+    """Return the span to show: some characters on both sides, cut at spaces if there are any."""
     first, last = max(0, span[0] - _BEFORE), min(len(text), span[1] + _AFTER)
     if first and (gap := text.find(" ", first, span[0])) >= 0:
         first = gap + 1

@@ -1,4 +1,4 @@
-"""Words as search compares them, and the syntax of a search."""
+"""Word folding for search, and the query syntax."""
 
 import re
 import unicodedata
@@ -15,7 +15,7 @@ _APOSTROPHES = "'’ʼ＇"  # noqa: RUF001 - a word goes on after any of them
 
 
 class _Folds(dict[int, str]):
-    """What becomes of each character, found out when it is first met."""
+    """The folded form of each character, computed on first use."""
 
     def __missing__(self, code: int) -> str:
         self[code] = folded = "".join(map(_sorted, _plain(chr(code))))
@@ -27,7 +27,7 @@ _folds = _Folds()
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A folded word and where it stands in the text."""
+    """A folded word with its position in the text."""
 
     word: str
     start: int
@@ -35,30 +35,30 @@ class Place:
 
 
 def composed(text: str) -> str:
-    """The text with accents joined to their letters, which `fold` and `places` expect."""
+    """Return the text in Unicode form NFC, which `places` expects."""
     return unicodedata.normalize("NFC", text)
 
 
 def fold(text: str) -> list[str]:
-    """The words of a text."""
+    """Return the folded words of a text."""
     return [word[:LONGEST_WORD] for word in composed(text).translate(_folds).split()]
 
 
 def places(text: str) -> Iterator[Place]:
-    """The same words as `fold` gives, with their places; `text` must be composed."""
+    """Yield the same words as `fold`, with their positions. `text` must be composed."""
     folded = [(letter, index) for index, character in enumerate(text) for letter in _folds[ord(character)]]
     for match in re.finditer(r"\S+", "".join(letter for letter, _ in folded)):
         yield Place(match[0][:LONGEST_WORD], folded[match.start()][1], folded[match.end() - 1][1] + 1)
 
 
 def _plain(character: str) -> str:
-    """A character in its simplest form, which may be several."""
+    """Return a character without case and accents. The result may have several characters."""
     bare = _ACCENTS.sub("", unicodedata.normalize("NFKD", character.casefold()))
     return unicodedata.normalize("NFC", bare.casefold())
 
 
 def _sorted(character: str) -> str:
-    """A character as part of a word, as a word of its own, as nothing, or as a gap between words."""
+    """Return a character as part of a word, as a separate word, as nothing, or as a space."""
     category = unicodedata.category(character)
     if character in _APOSTROPHES or category == "Cf":
         return ""
@@ -76,16 +76,16 @@ _QUOTES = str.maketrans("“”„", '"""')
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """Words that must follow one another; with `open_end` the last one is only the beginning of a word."""
+    """Consecutive words. With `open_end`, the last one is a prefix."""
 
     words: tuple[str, ...]
     open_end: bool = False
 
 
 def parse(query: str) -> list[Phrase]:
-    """The phrases that a passage must all contain; none if the query has neither letters nor digits.
+    """Return the phrases that a passage must all contain. Empty if the query has neither letters nor digits.
 
-    A term that has several words, such as `e-mail` or any in a script without spaces, is a phrase.
+    A term with several words, such as `e-mail` or a term in a script without spaces, is a phrase.
     """
     phrases = (_phrase(term) for term in _TERM.finditer(query.translate(_QUOTES)))
     return list(dict.fromkeys(phrase for phrase in phrases if phrase.words))

@@ -1,4 +1,4 @@
-"""Subtitles: words divided into captions, and captions timed as SRT and WebVTT."""
+"""Subtitles: divide words into captions, and write timed captions as SRT or WebVTT."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _CLAUSE_WORTH = 0.2
 
 @dataclass(frozen=True, slots=True)
 class SpokenWord:
-    """A word whose times are known, in milliseconds, and never run backwards from word to word."""
+    """A word with known times in milliseconds. Times never decrease from word to word."""
 
     text: str
     start_ms: int
@@ -33,7 +33,7 @@ Caption = list[SpokenWord]
 
 
 def captions_of(words: Iterable[Word], options: RenderOptions) -> Iterator[Caption]:
-    """Yield captions that fit the options: broken by speaker and pause, then sentence, then clause."""
+    """Yield captions that fit the options, split by speaker and pause, then by sentence, then by clause."""
     for block, following in pairwise(chain(_blocks(_spoken(words)), [None])):
         if block is not None:
             parts = [part for sentence in _sentences(block) for part in _parts(sentence, options)]
@@ -41,7 +41,7 @@ def captions_of(words: Iterable[Word], options: RenderOptions) -> Iterator[Capti
 
 
 def lines_of(caption: Sequence[SpokenWord], options: RenderOptions) -> list[str]:
-    """Break a caption into as few lines as it needs, of about the same length."""
+    """Break a caption into the smallest number of lines, of about the same length."""
     fewest = len(_wrapped(caption, options.max_chars))
     narrowest = ceil(length(caption) / fewest) - fewest
     for width in range(max(1, narrowest), options.max_chars):
@@ -52,12 +52,12 @@ def lines_of(caption: Sequence[SpokenWord], options: RenderOptions) -> list[str]
 
 
 def length(words: Sequence[SpokenWord]) -> int:
-    """Characters of the words in one line."""
+    """Return the number of characters of the words in one line."""
     return sum(len(word.text) + word.spaced for word in words) - words[0].spaced
 
 
 def _spoken(words: Iterable[Word]) -> Iterator[SpokenWord]:
-    """Give every word a time: an unknown one is when the word before it ended."""
+    """Give every word its times. An unknown time is the end of the word before."""
     start, end = 0, 0
     for word in words:
         start = max(start, end if word.start_ms is None else word.start_ms)
@@ -66,7 +66,7 @@ def _spoken(words: Iterable[Word]) -> Iterator[SpokenWord]:
 
 
 def _blocks(words: Iterable[SpokenWord]) -> Iterator[Caption]:
-    """Divide words where the speaker changes or pauses."""
+    """Split the words where the speaker changes or pauses."""
     block: Caption = []
     for word in words:
         if block and (word.speaker != block[-1].speaker or word.start_ms - block[-1].end_ms > PAUSE_MS):
@@ -89,7 +89,7 @@ def _sentences(block: Sequence[SpokenWord]) -> Iterator[Caption]:
 
 
 def _parts(sentence: Caption, options: RenderOptions) -> list[Caption]:
-    """Halve a sentence, and the halves, until each part fits."""
+    """Halve a sentence recursively until each part fits."""
     if len(sentence) == 1 or _fits(sentence, options):
         return [sentence]
     place = _middle(sentence)
@@ -97,7 +97,7 @@ def _parts(sentence: Caption, options: RenderOptions) -> list[Caption]:
 
 
 def _middle(words: Sequence[SpokenWord]) -> int:
-    """The best place near the middle to part words: after a clause if one ends there."""
+    """Return the best place to split near the middle, preferably after a clause."""
     total = length(words)
     best, least = 1, float("inf")
     passed = 0
@@ -111,7 +111,7 @@ def _middle(words: Sequence[SpokenWord]) -> int:
 
 
 def _joined(captions: Sequence[Caption], until_ms: float, options: RenderOptions) -> list[Caption]:
-    """Join a caption too short to be read to the one beside it, if the two fit together."""
+    """Join a caption that is too short to read with its neighbour, if both fit in one caption."""
     result: list[Caption] = []
     ends_ms = [*(caption[0].start_ms for caption in captions[1:]), until_ms]
     for caption, end_ms in zip(captions, ends_ms, strict=True):
@@ -123,7 +123,7 @@ def _joined(captions: Sequence[Caption], until_ms: float, options: RenderOptions
 
 
 def _is_too_short(caption: Caption, following: Caption, until_ms: float, options: RenderOptions) -> bool:
-    """Whether one of two neighbours has less than the shortest duration to itself."""
+    """Return whether one of two neighbours is shown for less than the minimum duration."""
     passing_ms = following[0].start_ms
     return min(passing_ms - caption[0].start_ms, until_ms - passing_ms) < options.min_duration_ms
 
@@ -137,7 +137,7 @@ def _fits(words: Sequence[SpokenWord], options: RenderOptions) -> bool:
 
 
 def _wrapped(words: Sequence[SpokenWord], width: int) -> list[str]:
-    """Fill lines one after the other; only a word that is itself wider makes a line wider."""
+    """Fill the lines in order. A line exceeds `width` only if a single word is wider."""
     lines = [words[0].text]
     for word in words[1:]:
         longer = f"{lines[-1]} {word.text}" if word.spaced else lines[-1] + word.text
@@ -167,7 +167,7 @@ class Cue:
 
 
 def cues_of(items: Iterable[Timed], options: RenderOptions) -> Iterator[Cue]:
-    """Yield subtitles by start time; those of one stream never overlap."""
+    """Yield subtitles by start time. Subtitles of one stream never overlap."""
     originals, translations = tee(words_of(items))
     match options.subtitle_stream():
         case "original":
@@ -183,14 +183,14 @@ def cues_of(items: Iterable[Timed], options: RenderOptions) -> Iterator[Cue]:
 
 
 def render_srt(items: Iterable[Timed], options: RenderOptions) -> Iterator[str]:
-    """Yield a SubRip file. The format has no escapes, so an arrow in the text loses a dash."""
+    """Yield a SubRip file. The format has no escapes, so `-->` in the text becomes `->`."""
     for number, cue in enumerate(cues_of(items, options), 1):
         text = "\n".join(cue.lines).replace("-->", "->")
         yield f"{number}\n{_clock(cue.start_ms, ',')} --> {_clock(cue.end_ms, ',')}\n{text}\n\n"
 
 
 def render_vtt(items: Iterable[Timed], options: RenderOptions) -> Iterator[str]:
-    """Yield a WebVTT file, each cue with its speaker as voice."""
+    """Yield a WebVTT file with the speaker of each cue as its voice."""
     yield "WEBVTT\n\n"
     for cue in cues_of(items, options):
         voice = "" if cue.speaker is None else f"<v {_escaped(f'Speaker {cue.speaker}')}>"
@@ -199,7 +199,7 @@ def render_vtt(items: Iterable[Timed], options: RenderOptions) -> Iterator[str]:
 
 
 def _scheduled(words: Iterable[Word], options: RenderOptions) -> Iterator[Cue]:
-    """Give each caption its time, before the next one needs the screen."""
+    """Yield each caption as a cue that ends before the next one starts."""
     free_ms = 0
     for caption, following in pairwise(chain(captions_of(words, options), [None])):
         if caption is None:
@@ -210,7 +210,7 @@ def _scheduled(words: Iterable[Word], options: RenderOptions) -> Iterator[Cue]:
 
 
 def _end_ms(caption: Caption, start_ms: int, following: Caption | None, options: RenderOptions) -> int:
-    """Until it is spoken and read, but not into the next caption nor beyond the longest duration."""
+    """Return when a caption ends: after it is spoken and read, limited by the next caption and the maximum."""
     reading_ms = ceil(length(caption) * 1000 / options.chars_per_second)
     wanted_ms = max(caption[-1].end_ms + _LINGER_MS, start_ms + reading_ms, start_ms + options.min_duration_ms)
     end_ms = min(wanted_ms, start_ms + options.max_duration_ms)
@@ -220,7 +220,7 @@ def _end_ms(caption: Caption, start_ms: int, following: Caption | None, options:
 
 
 def _clock(time_ms: int, point: str) -> str:
-    """Hours, minutes, seconds and milliseconds, as subtitle files write them."""
+    """Format hours, minutes, seconds and milliseconds. `point` separates the milliseconds."""
     seconds, milliseconds = divmod(time_ms, 1000)
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)

@@ -1,4 +1,4 @@
-"""What a list of transcripts shows of each: how long, how many words, who spoke, how sure."""
+"""The summary of a transcript: duration, word count, talk time by speaker, languages and confidence."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -36,17 +36,17 @@ class Summary:
     translated: bool = False
 
     def to_json(self) -> bytes:
-        """The figures as a JSON object."""
+        """Return the summary as a JSON object."""
         return msgspec.json.encode(self)
 
     @classmethod
     def from_json(cls, content: bytes | str) -> "Summary":
-        """Undo `to_json`; msgspec.MsgspecError for anything else."""
+        """Undo `to_json`. Raises msgspec.MsgspecError for other content."""
         return msgspec.json.decode(content, type=cls)
 
 
 class Tally:
-    """Adds up a summary from one stretch of tokens after the other."""
+    """Builds a summary from consecutive batches of tokens."""
 
     def __init__(self) -> None:
         self._duration_ms = self._words = self._tokens = 0
@@ -57,7 +57,7 @@ class Tally:
         self._translated = False
 
     def add(self, batch: Batch, starts: Times, ends: Times) -> None:
-        """Count the next tokens in, with their effective times."""
+        """Add the next tokens, with their effective times."""
         self._tokens += len(batch.tokens)
         self._duration_ms = max(self._duration_ms, max(known(ends), default=0))
         statuses = batch.column("translation_status")
@@ -70,7 +70,7 @@ class Tally:
             self._add_speech(batch, starts, ends)
 
     def summary(self) -> Summary:
-        """The figures of all tokens counted so far."""
+        """Return the summary of all tokens so far."""
         counted = self._confidences
         return Summary(
             duration_ms=self._duration_ms,
@@ -95,7 +95,7 @@ class Tally:
 
 
 def _stretches(speakers: Sequence[Any], starts: Times, ends: Times) -> Iterator[tuple[str, int]]:
-    """Yield for how long a speaker talks each time, until another does or a pause comes."""
+    """Yield the speaker and the talk time (ms) of each stretch without a change of speaker or a pause."""
     spoken = [
         (speaker, start, end)
         for speaker, start, end in zip(speakers, starts, ends, strict=True)

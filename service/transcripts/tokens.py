@@ -1,4 +1,4 @@
-"""What can be read off Soniox's tokens, one by one or column by column, whatever they really hold."""
+"""Typed access to Soniox's tokens, one by one or by column. Values of unexpected types count as missing."""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -13,28 +13,28 @@ _NUMBERS = {int, float}
 
 
 def text_of(token: Token) -> str:
-    """The token's text, empty when it has none."""
+    """Return the text of a token, or an empty string if it has none."""
     return as_text(token.get("text"))
 
 
 def as_text(value: Any) -> str:
-    """The value itself if it is a string, an empty one otherwise."""
+    """Return the value if it is a string, else an empty string."""
     return value if isinstance(value, str) else ""
 
 
 def confidence_of(token: Token) -> float | None:
-    """The confidence, None if there is none from 0 to 1. Soniox sends whole numbers too."""
+    """Return the confidence from 0 to 1, None if it is missing or invalid. Soniox also sends integers."""
     value: Any = token.get("confidence")
     return value if type(value) in _NUMBERS and 0 <= value <= 1 else None
 
 
 def is_translation(token: Token) -> bool:
-    """Whether the token is translated text rather than speech."""
+    """Return whether the token is translated text, not speech."""
     return token.get("translation_status") == "translation"
 
 
 class Batch:
-    """At least one token, seen column by column; a column is taken out only once."""
+    """Column access to at least one token. Each column is extracted once and cached."""
 
     def __init__(self, tokens: Sequence[Token]) -> None:
         self.tokens = tokens
@@ -42,19 +42,19 @@ class Batch:
         self._kinds: dict[str, set[type]] = {}
 
     def column(self, key: str) -> list[Any]:
-        """What each token has under the key, None where it is absent."""
+        """Return the value of each token for `key`, None if it is absent."""
         if key not in self._columns:
             self._columns[key] = self._taken(key)
         return self._columns[key]
 
     def kinds(self, key: str) -> set[type]:
-        """The types of what is in a column."""
+        """Return the types of the values in a column."""
         if key not in self._kinds:
             self._kinds[key] = set(map(type, self.column(key)))
         return self._kinds[key]
 
     def times(self, key: str) -> list[int | None]:
-        """The column `start_ms` or `end_ms`, None where there is no time an audio file can have."""
+        """Return the column `start_ms` or `end_ms`, with None for values that are no valid audio time."""
         values = self.column(key)
         if self.kinds(key) == {int} and min(values) >= 0 and max(values) < _LONGEST_MS:
             return list(values)
@@ -62,26 +62,26 @@ class Batch:
 
     @cached_property
     def confidences(self) -> list[float]:
-        """The confidences there are, from 0 to 1."""
+        """All valid confidences, from 0 to 1."""
         values = self.column("confidence")
         if self.kinds("confidence") <= _NUMBERS and min(values) >= 0 and max(values) <= 1:
             return values
         return [value for value in values if type(value) in _NUMBERS and 0 <= value <= 1]
 
     def strings(self, key: str) -> list[str]:
-        """The strings in a column."""
+        """Return the strings in a column."""
         values = self.column(key)
         return values if self.kinds(key) == {str} else [value for value in values if type(value) is str]
 
     @cached_property
     def texts(self) -> list[str]:
-        """The text of each token, empty where it has none."""
+        """The text of each token, empty if it has none."""
         values = self.column("text")
         return values if self.kinds("text") == {str} else list(map(as_text, values))
 
     @cached_property
     def text(self) -> str:
-        """All texts joined."""
+        """The joined texts of all tokens."""
         return "".join(self.texts)
 
     def _taken(self, key: str) -> list[Any]:
@@ -95,7 +95,7 @@ Times = list[int | None]
 
 
 class Timed(NamedTuple):
-    """A token with its effective times; None where nothing tells them."""
+    """A token with its effective times, None if unknown."""
 
     token: Token
     start_ms: int | None
@@ -108,10 +108,10 @@ def timed(tokens: Sequence[Token]) -> list[Timed]:
 
 
 def effective_times(batch: Batch) -> tuple[Times, Times]:
-    """All start and all end times, in milliseconds.
+    """Return all start times and all end times, in milliseconds.
 
-    Speech keeps its own. A run of translation tokens divides, by length of text, the time from the
-    first to the last of the originals right before it; its own times count only if they are not 0/0.
+    Speech keeps its own times. A run of translation tokens shares the time span of the originals right before
+    it, in proportion to the length of the texts. The own times of a translation count only if they are not 0/0.
     """
     starts, ends = batch.times("start_ms"), batch.times("end_ms")
     for first, last in _translated_runs(batch.column("translation_status")):
@@ -122,12 +122,12 @@ def effective_times(batch: Batch) -> tuple[Times, Times]:
 
 
 def known(times: Times) -> list[int]:
-    """Those that there are."""
+    """Return the times that are not None."""
     return [time for time in times if time is not None] if None in times else cast("list[int]", times)
 
 
 def _translated_runs(statuses: Sequence[Any]) -> Iterator[tuple[int, int]]:
-    """Yield where each run of translation tokens begins, and where it has ended."""
+    """Yield the start and the end (exclusive) of each run of translation tokens."""
     position = 0
     for status, run in groupby(statuses) if "translation" in statuses else ():
         length = len(list(run))
@@ -139,7 +139,7 @@ def _translated_runs(statuses: Sequence[Any]) -> Iterator[tuple[int, int]]:
 def _shares(
     tokens: Sequence[Token], starts: Times, ends: Times, first: int, last: int
 ) -> Iterator[tuple[int | None, int | None]]:
-    """Yield each translation token's share of its originals' time."""
+    """Yield the share of each translation token in the time of its originals."""
     begin, finish = _span_before(tokens, starts, ends, first)
     if begin is None or finish is None:
         yield from [(None, None)] * (last - first)
@@ -153,7 +153,7 @@ def _shares(
 def _span_before(
     tokens: Sequence[Token], starts: Times, ends: Times, position: int
 ) -> tuple[int | None, int | None]:
-    """When the originals right before a translation begin and end."""
+    """Return when the originals right before a translation begin and end."""
     first = position
     while first and _same_status(tokens[first - 1], tokens[position - 1]):
         first -= 1

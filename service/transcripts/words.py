@@ -1,7 +1,7 @@
-"""Sub-word tokens put together to words: for search, for counting, for subtitles.
+"""Words built from sub-word tokens, for search, word counts and subtitles.
 
-A space before a token starts a word. Scripts written without spaces have no such mark, so there each
-token is a word, except for punctuation and combining marks, which stay with what they belong to.
+A space before a token starts a word. In scripts without spaces each token is a word, except for punctuation and
+combining marks, which stay with the character they belong to.
 """
 
 import re
@@ -24,7 +24,7 @@ NO_SPACES = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word as it is written, punctuation included; times are effective ones, None if unknown."""
+    """A word with its punctuation. The times are effective times, None if unknown."""
 
     text: str
     start_ms: int | None
@@ -39,12 +39,12 @@ class Word:
 
 
 def words(tokens: Sequence[Token]) -> list[Word]:
-    """Group tokens to words, in the order of the tokens; originals and translations never mix."""
+    """Group tokens into words, in the order of the tokens. A word never mixes originals and translations."""
     return list(words_of(timed(tokens)))
 
 
 def words_of(items: Iterable[Timed]) -> Iterator[Word]:
-    """Group timed tokens to words while they pass by."""
+    """Group timed tokens into words lazily."""
     held: list[Timed] = []
     spaced = True
     for item in items:
@@ -56,19 +56,22 @@ def words_of(items: Iterable[Timed]) -> Iterator[Word]:
 
 
 def count_words(batch: Batch) -> int:
-    """How many words the tokens hold; quicker than `words` where the script has spaces."""
+    """Return the number of words. This is faster than `words` if the script has spaces."""
     if not batch.text.isascii() and NO_SPACES.search(batch.text):
         return len(words(batch.tokens))
     return len(batch.text.split())
 
 
 def begins_word(before: str, text: str) -> bool:
-    """Whether a token's text starts a new word after the text of the token before it."""
+    """Return whether `text` starts a new word after `before`, the text of the token before it."""
     return _is_spaced(before, text) or _may_part(before, text)
 
 
 def _separation(before: Timed, item: Timed) -> bool | None:
-    """True if a space parts the two tokens, False if a mere word boundary does, None if nothing does."""
+    """Return True for a space between the tokens, False for a word boundary without one, None for neither.
+
+    A change of speaker or language counts as a space.
+    """
     left, right = text_of(before.token), text_of(item.token)
     if _is_spaced(left, right):
         return True
@@ -82,7 +85,7 @@ def _is_spaced(before: str, text: str) -> bool:
 
 
 def _may_part(before: str, text: str) -> bool:
-    """Whether a script without spaces lets a word end between these two."""
+    """Return whether a word may end between these texts in a script without spaces."""
     if not before or not text or (before.isascii() and text.isascii()):
         return False
     if not (NO_SPACES.match(before[-1]) or NO_SPACES.match(text[0])):
@@ -100,7 +103,7 @@ def _voice(item: Timed) -> tuple[Any, Any, bool]:
 
 
 def _word(held: Sequence[Timed], spaced: bool) -> Iterator[Word]:
-    """Yield the word these tokens make, or nothing if they hold only white space."""
+    """Yield the word of these tokens, or nothing if they contain only white space."""
     text = "".join(text_of(item.token) for item in held).strip()
     if not text:
         return
@@ -113,6 +116,6 @@ def _word(held: Sequence[Timed], spaced: bool) -> Iterator[Word]:
 
 
 def mean_confidence(tokens: Iterable[Token]) -> float | None:
-    """Mean of the confidences there are, None without any."""
+    """Return the mean of all valid confidences, or None if there are none."""
     known = [value for token in tokens if (value := confidence_of(token)) is not None]
     return sum(known) / len(known) if known else None
