@@ -74,6 +74,8 @@ REFUSED: list[tuple[str, Any]] = [
     ("event_types", ["transcription.exploded"]),
     ("include", "everything"),
     ("rate_per_s", 0),
+    ("rate_per_s", 5e-324),  # so small that one over it is infinite: it stopped every delivery
+    ("max_in_flight", 1.5),
     ("max_in_flight", 0),
     ("max_in_flight", 101),
     ("description", "nul \0"),
@@ -104,6 +106,10 @@ async def test_what_cannot_be_is_refused_with_its_place(relay_app: RelayApp) -> 
         if isinstance(value, dict):
             assert not [text for text in value.values() if len(text) > 3 and text in answer.text]
     assert (await relay_app.client.get("/v1/endpoints")).json()["endpoints"] == []
+
+
+async def test_a_whole_number_may_be_written_with_a_fraction(relay_app: RelayApp) -> None:
+    assert (await _create(relay_app, max_in_flight=66.0)).json()["max_in_flight"] == 66
 
 
 async def test_a_private_address_is_refused_with_the_setting_that_would_allow_it(relay_app: RelayApp) -> None:
