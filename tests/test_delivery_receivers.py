@@ -103,7 +103,7 @@ async def test_every_behaviour_of_a_receiver_has_its_outcome_and_its_next_moment
         cases = {
             **CASES,
             "bad-tls": Case(answer(200), None, "TLS"),
-            "closed-port": Case(answer(200), None, "nobody listens"),
+            "closed-port": Case(answer(200), None, "nothing listens"),
             "no-such-name": Case(answer(200), None, "cannot be resolved"),
         }
         started_ms = simulation.clock()
