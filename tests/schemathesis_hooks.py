@@ -40,7 +40,8 @@ KNOWN = re.compile("|".join(map(re.escape, RULES)))
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
     """A form spells every value as text, so that what is wrong by the schema may be right on the wire."""
-    if case.method == "POST" and case.media_type == "multipart/form-data" and case.meta and case.meta.generation.mode.is_negative:
+    is_form = case.method == "POST" and case.media_type == "multipart/form-data"
+    if is_form and case.meta and case.meta.generation.mode.is_negative:
         case._meta = None  # neither a good case nor a bad one: all other checks still hold
     if case.method == "GET" and case.path == "/v1/events" and (case.query or {}).get("types") in ("", [], [""]):
         case._meta = None  # a list without entries is spelled like one that nobody asked for
