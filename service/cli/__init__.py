@@ -1,10 +1,12 @@
-"""The command line: `main` puts the verbs together and turns errors into exit codes.
+"""The command line: `main` combines the commands and maps errors to exit codes.
 
-    running it        serve (serve, worker), setup (init, config, openapi), migrate, doctor, keys,
-                      reconcile, purge
-    talking to it     submit, jobs (list, show, transcript, retry, delete), endpoints, deliveries, events (tail,
-                      listen), verify; all but the last through `client`
-    trying it out     tryout (sandbox, demo, run), with the demo itself in `demo/`
+    run it            serve (serve, worker, healthy), migrate (migrate, migrate-data), maintenance (purge,
+                      reconcile)
+    set it up         setup (init, config, openapi), doctor, keys
+    talk to it        jobs (submit, list, show, transcript, retry, delete), endpoints, deliveries, events (tail,
+                      listen), verify; all but `verify` use `client`
+    try it out        tryout (demo, run, sandbox), with the demo in `demo/`
 
-A module of verbs imports nothing heavy at its top, so that `--help` stays quick; a verb loads what it needs.
+A module of commands imports nothing heavy at its top, so that `--help` stays fast. A command imports what it
+needs.
 """

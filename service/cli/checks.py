@@ -1,4 +1,4 @@
-"""The checks of `doctor`. Each does the very thing it speaks of; none prints a secret."""
+"""The checks of `doctor`. Each performs the operation that it checks; none prints a secret."""
 
 import asyncio
 import ipaddress
@@ -21,13 +21,13 @@ from service.telemetry import configure_logs
 
 TIMEOUT_S = 20
 CLOCKS_APART_MS = 2_000
-FEWEST_LETTERS = 10  # different ones; chance of 24 characters has more
+FEWEST_LETTERS = 10  # distinct characters; a random secret of 24 characters has more
 SET_URL = "set PUBLIC_BASE_URL to the address at which Soniox reaches this relay"
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What came of one check; `cure` is empty when it went well."""
+    """The result of one check; `cure` is empty when it passed."""
 
     name: str
     detail: str
@@ -39,14 +39,14 @@ class CheckResult:
 
 
 async def run_checks() -> list[CheckResult]:
-    """All checks; those that need what already failed are left out."""
+    """Run all checks. Checks that depend on a failed one are skipped."""
     try:
         settings = load_settings()
     except ConfigurationError as error:
         return [
             CheckResult("settings", problem, "mend it; .env.example explains it") for problem in error.problems
         ]
-    configure_logs("critical", settings.log_format)  # what goes wrong is what is reported
+    configure_logs("critical", settings.log_format)  # the results report the errors
     findings = [_names(), _secrets(settings)]
     if missing := _no_database_file(settings):
         return [*findings, missing, await _public_url(settings)]
@@ -57,7 +57,7 @@ async def run_checks() -> list[CheckResult]:
 
 
 class CheckFailedError(Exception):
-    """A check went badly; `cure` is a better one than the check has for everything else."""
+    """A check failed. A non-empty `cure` replaces the default cure of the check."""
 
     def __init__(self, detail: str, cure: str = "") -> None:
         super().__init__(detail)
@@ -95,7 +95,7 @@ def _secrets(settings: Settings) -> CheckResult:
 
 
 def _no_database_file(settings: Settings) -> CheckResult | None:
-    """A SQLite file that is not there must not be made by looking at it."""
+    """Report a missing SQLite file, because opening it would create it."""
     path = settings.database_file
     if not settings.is_sqlite or path.exists():
         return None
@@ -170,7 +170,7 @@ async def _public_url(settings: Settings) -> CheckResult:
 
 
 async def _round_trip(settings: Settings) -> str:
-    """There and back; then a webhook with a good header and a body that is refused, so that nothing is stored."""
+    """Call /livez, then send a webhook with a valid header and an invalid body, so that nothing is stored."""
     if _is_loopback(settings.base_url) and not _is_loopback(settings.soniox_url):
         raise CheckFailedError(f"{settings.base_url} is this machine itself; Soniox cannot call it", SET_URL)
     job_id = new_uuid(wall_ms())

@@ -1,4 +1,4 @@
-"""A client of the relay's HTTP API. It needs a URL and a key, and none of the server's secrets."""
+"""A client of the relay's HTTP API. It needs a URL and an API key, and none of the server's secrets."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +14,13 @@ from typing_extensions import override
 from service.cli.console import CommandError, MissingError, TimedOutError, TransientError, UsageError
 from service.settings import SecretFiles
 
-ANSWER_WITHIN_S = 75  # more than the longest `wait` the API takes
+ANSWER_WITHIN_S = 75  # longer than the longest `wait` that the API accepts
 JOBS = "/v1/transcriptions"
-EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # what a server listens on is no place to call
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # wildcard addresses, replaced by loopback
 
 
 class ClientSettings(BaseSettings):
-    """Where the relay is, read from the same places as the server's settings."""
+    """The relay's address and API key, read from the same sources as the server's settings."""
 
     model_config = SettingsConfigDict(extra="ignore", env_file=".env", env_ignore_empty=True)
 
@@ -42,28 +42,28 @@ class ClientSettings(BaseSettings):
 
     @property
     def url(self) -> str:
-        """The most specific address there is."""
+        """The relay's address: RELAY_URL, PUBLIC_BASE_URL, or HOST and PORT."""
         host = EVERYWHERE.get(self.host, self.host)
         return self.relay_url or self.public_base_url or f"http://{host}:{self.port}"
 
     @property
     def key(self) -> str:
-        """Empty when there is none."""
+        """The API key, or an empty string."""
         return self.relay_api_key.get_secret_value() if self.relay_api_key else ""
 
 
 @dataclass(frozen=True)
 class RelayClient:
-    """Asks the relay. Every method raises a Problem and nothing else."""
+    """Sends requests to the relay. Methods raise only CommandError and its subclasses."""
 
     http: httpx.Client
 
     def get(self, path: str, **params: Any) -> dict[str, Any]:
-        """The JSON object at `path`."""
+        """Return the JSON object at `path`."""
         return dict(self.ask("GET", path, params=params).json())
 
     def ask(self, method: str, path: str, **request: Any) -> httpx.Response:
-        """The answer to one request, if it is a good one."""
+        """Send one request and return a successful response. Raises CommandError."""
         with self._explained():
             answer = self.http.request(method, path, **request)
         if not answer.is_success:
@@ -72,7 +72,7 @@ class RelayClient:
 
     @contextmanager
     def stream(self, path: str, **request: Any) -> Iterator[Iterator[bytes]]:
-        """The answer of one GET piece by piece, as it comes."""
+        """GET `path` and yield the body in pieces, as they arrive. Raises CommandError."""
         with self._explained(), self.http.stream("GET", path, **request) as answer:
             if not answer.is_success:
                 answer.read()
@@ -95,7 +95,7 @@ class RelayClient:
 
 @contextmanager
 def connect(url: str | None, key: str | None) -> Iterator[RelayClient]:
-    """A client for what the options say, or else the settings. Raises Misused without a key."""
+    """Open a client with the options, or else the settings. Raises UsageError without a key or a valid URL."""
     settings = client_settings()
     key = key or settings.key
     if not key:
@@ -108,7 +108,7 @@ def connect(url: str | None, key: str | None) -> Iterator[RelayClient]:
 
 
 def client_settings() -> ClientSettings:
-    """Where the relay is. Raises Misused when the key's file cannot be read."""
+    """Load the settings. Raises UsageError when the file of a secret cannot be read."""
     try:
         return ClientSettings()
     except OSError as error:
@@ -117,24 +117,24 @@ def client_settings() -> ClientSettings:
 
 @contextmanager
 def open_client(address: str, key: str) -> Iterator[RelayClient]:
-    """A client for exactly this relay."""
+    """Open a client for the relay at `address`."""
     headers = {"Authorization": f"Bearer {key}"}
     with httpx.Client(base_url=address, headers=headers, timeout=ANSWER_WITHIN_S, trust_env=False) as http:
         yield RelayClient(http)
 
 
 def path_of(collection: str, item_id: str) -> str:
-    """Where one thing of a collection is, whatever was typed as its id."""
+    """Return the path of one item of a collection. The id is quoted, because a user typed it."""
     return f"{collection}/{quote(item_id, safe='')}"
 
 
 def job_path(job_id: str) -> str:
-    """Where a transcription is."""
+    """Return the path of a transcription."""
     return path_of(JOBS, job_id)
 
 
 def given(**values: Any) -> dict[str, Any]:
-    """What was given of the parameters or fields; the rest is left to the relay's own defaults."""
+    """Return the values that are neither None nor empty lists. The relay uses its defaults for the others."""
     return {name: value for name, value in values.items() if value is not None and value != []}
 
 

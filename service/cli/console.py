@@ -1,4 +1,4 @@
-"""What all commands share: options, errors with exit codes, printing."""
+"""Options, errors with exit codes, and output, shared by all commands."""
 
 import json
 import sys
@@ -28,7 +28,7 @@ Types = Annotated[
 
 
 def split_commas(values: list[str] | None) -> list[str]:
-    """What was given several times or with commas."""
+    """Return the parts of an option that is repeated or has commas."""
     return [part.strip() for value in values or [] for part in value.split(",") if part.strip()]
 
 
@@ -36,7 +36,7 @@ USAGE = 2
 
 
 class CommandError(RelayError):
-    """The command failed."""
+    """The command failed. `cure` says what to do about it, `code` is the exit code."""
 
     code: ClassVar[int] = 1
 
@@ -47,23 +47,23 @@ class CommandError(RelayError):
 
 
 class UsageError(CommandError):
-    """The arguments make no sense."""
+    """The arguments are invalid."""
 
     code = USAGE
 
 
 class TransientError(CommandError):
-    """No answer now; asking again may get one."""
+    """There is no usable answer now; a retry may succeed."""
 
 
 class MissingError(CommandError):
-    """What was asked for does not exist."""
+    """The requested item does not exist."""
 
     code = 3
 
 
 class TimedOutError(CommandError):
-    """It did not happen in time; it still may."""
+    """The expected result did not arrive in time, but still may."""
 
     code = 4
 
@@ -72,39 +72,39 @@ PIPE_WIDTH = 160
 
 
 def stdout_console() -> Console:
-    """For what was asked for."""
+    """Return the console for results."""
     return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
 
 
 def stderr_console() -> Console:
-    """For progress and remarks."""
+    """Return the console for progress and messages."""
     return Console(stderr=True, highlight=False)
 
 
 def print_json(value: Any) -> None:
-    """One document, readable and exact."""
+    """Print one indented JSON document."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def print_line(value: Any) -> None:
-    """One document in one line, at once: for what is followed while it goes on."""
+    """Print one JSON document on one line and flush it, for output that is followed."""
     print(json.dumps(value, ensure_ascii=False), flush=True)
 
 
 def plain(value: Any) -> str:
-    """A value of the API in a cell."""
+    """Return a value of the API as the text of a table cell."""
     if value is None:
         return ""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def print_listed(items: list[dict[str, Any]], columns: dict[str, str]) -> None:
-    """A table of objects; `columns` has the heading of each field."""
+    """Print a table of objects. `columns` maps each field to its heading."""
     print_rows(list(columns.values()), [[plain(item[name]) for name in columns] for item in items])
 
 
 def print_page(page: dict[str, Any], name: str, columns: dict[str, str], *, as_json: bool) -> None:
-    """A page of a list, and how to get the next one."""
+    """Print one page of a list, and the option that gets the next one."""
     if as_json:
         print_json(page)
         return
@@ -114,7 +114,7 @@ def print_page(page: dict[str, Any], name: str, columns: dict[str, str], *, as_j
 
 
 def print_rows(headings: list[str], rows: list[list[str]]) -> None:
-    """A table whose first column, the id, is never cut."""
+    """Print a table whose first column, the id, does not wrap."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for number, heading in enumerate(headings):
         table.add_column(heading, no_wrap=number == 0, overflow="fold")

@@ -1,4 +1,4 @@
-"""The database before a command uses it: set up, migrated, locked."""
+"""Prepare the database for a command: set up, migrate, open."""
 
 import os
 import sqlite3
@@ -21,14 +21,14 @@ from service.settings import Settings
 
 
 def set_up_if_new(settings: Settings) -> None:
-    """Create the schema in a SQLite file that has none, so that a first start needs one command."""
+    """Create the schema in a SQLite file that has none, so that the first start needs one command."""
     if settings.is_sqlite and _has_no_tables(_file(settings)):
         with single_process_lock(settings):
             _set_up(settings)
 
 
 def bring_up_to_date(settings: Settings, revision: str = HEAD) -> None:
-    """Run the migrations that are missing. Raises Problem when the database does not let us."""
+    """Run the missing migrations up to `revision`. Raises CommandError when the database refuses."""
     from service.db.schema import upgrade
 
     if settings.is_sqlite:
@@ -39,7 +39,7 @@ def bring_up_to_date(settings: Settings, revision: str = HEAD) -> None:
 
 @contextmanager
 def refused_is_a_problem() -> Iterator[None]:
-    """Raises Problem in place of whatever the database's driver raises in the block."""
+    """Raise CommandError in place of any error that the database driver raises in the block."""
     try:
         yield
     except (SQLAlchemyError, OSError) as error:
@@ -49,17 +49,17 @@ def refused_is_a_problem() -> Iterator[None]:
 
 @asynccontextmanager
 async def open_here(settings: Settings) -> AsyncIterator[Relay]:
-    """A relay's parts on the database, beside whatever process serves it. Raises ConfigurationError."""
+    """Open a relay on the database, beside any process that serves it. Raises ConfigurationError."""
     async with open_relay(settings) as relay:
         await refuse_old_schema(relay)
         yield relay
 
 
 def _set_up(settings: Settings) -> None:
-    """In a process that ends: what migrates is large, and this one may have a year to go."""
+    """Migrate in a child process, because migrations import a lot and this process may run for a year."""
     environment = {**os.environ, "DATABASE_URL": settings.database_url}
     command = [sys.executable, "-m", "service", "migrate"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603  # our own verb
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603  # our command
     if done.returncode:
         raise CommandError(f"{settings.database_url} cannot be set up", done.stderr.strip())
 

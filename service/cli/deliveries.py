@@ -1,4 +1,4 @@
-"""The verbs about deliveries: what was sent where, and sending one again."""
+"""Commands for deliveries: list, show, retry."""
 
 from typing import Annotated, Literal
 
@@ -25,7 +25,7 @@ deliveries = typer.Typer(help="What was sent where: list, show every try, send a
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register the verbs."""
+    """Add the commands to `app`."""
     deliveries.command("list")(list_page)
     for verb in (show, retry):
         deliveries.command(verb.__name__)(verb)

@@ -1,4 +1,4 @@
-"""The verb that proves, by doing it, everything that must hold before the relay can do its work."""
+"""The command `doctor`: try out everything that the relay needs to work."""
 
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register the verb."""
+    """Add the command to `app`."""
     app.command("doctor", rich_help_panel="Set it up")(doctor)
 
 

@@ -1,4 +1,4 @@
-"""The verbs about endpoints: the addresses that events are sent to."""
+"""Commands for endpoints, the addresses that events are sent to."""
 
 from typing import Annotated, Any, Literal
 
@@ -22,7 +22,7 @@ endpoints = typer.Typer(help="Where events are sent: add, list, try out, pause, 
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register the verbs."""
+    """Add the commands to `app`."""
     endpoints.command("list")(list_page)
     endpoints.command("test")(send_ping)
     endpoints.command("rotate-secret")(rotate_secret)
@@ -161,7 +161,7 @@ def _enable(endpoint_id: str, url: str | None, key: str | None, *, enabled: bool
 
 
 def _headers(given: list[str] | None) -> dict[str, str] | None:
-    """Raises Misused without repeating what may be a secret."""
+    """Parse `NAME: VALUE` headers. Raises UsageError, which does not repeat a value that may be secret."""
     parted = [header.partition(":") for header in given or []]
     if not all(colon and name.strip() for name, colon, _ in parted):
         raise UsageError("a --header has no name and colon", "such as --header 'Authorization: Bearer ...'")

@@ -1,4 +1,4 @@
-"""The event stream, followed over broken connections and forwarded to a local address."""
+"""Follow the event stream across broken connections, and forward events to a local address."""
 
 import json
 import time
@@ -14,22 +14,23 @@ from service.cli.console import TimedOutError, TransientError, stderr_console
 from service.downstream.messages import signed_headers
 
 STREAM = "/v1/events/stream"
-SILENT_S = 45  # the relay says something every 15
+SILENT_S = 45  # the relay sends at least a comment every 15 s
 RETRY_AFTER_S = 1
 
 
 @dataclass(frozen=True)
 class StreamMessage:
-    """One block of the stream; without `data` it only says where the reader stands."""
+    """One block of the stream. A block without `data` only carries the position `id`."""
 
     id: str
     data: bytes
 
 
 def follow(relay: RelayClient, after: str | None, types: list[str]) -> Iterator[dict[str, Any]]:
-    """Each event once, from behind `after` or from now on, for ever.
+    """Yield each event once, without end, starting after the event `after` or from now on.
 
-    Raises Problem when the relay refuses, or cannot be reached to begin with; later it is asked again.
+    Reconnects when the connection breaks. Raises CommandError when the relay refuses the request, or cannot be
+    reached for the first time.
     """
     position, begun = after, False
     timeout = httpx.Timeout(SILENT_S)
@@ -50,7 +51,7 @@ def follow(relay: RelayClient, after: str | None, types: list[str]) -> Iterator[
 
 
 def messages(pieces: Iterable[bytes]) -> Iterator[StreamMessage]:
-    """The blocks of a stream of server-sent events; one that was cut off is left out."""
+    """Yield the blocks of a stream of server-sent events. An incomplete last block is skipped."""
     fields: dict[bytes, bytes] = {}
     for line in _lines(pieces):
         name, _, value = line.partition(b":")
@@ -62,7 +63,7 @@ def messages(pieces: Iterable[bytes]) -> Iterator[StreamMessage]:
 
 
 def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Ended by LF alone: what Unicode takes for the end of a line may stand in the text of an event."""
+    """Split at LF alone, because the text of an event may contain other Unicode line separators."""
     rest: list[bytes] = []
     for piece in pieces:
         *ended, last = piece.split(b"\n")
@@ -79,7 +80,7 @@ Forward = Callable[[dict[str, Any]], dict[str, Any]]
 
 @contextmanager
 def open_forwarder(url: str, secret: str) -> Iterator[Forward]:
-    """Gives a function that POSTs one event and tells what came of it, whatever that is."""
+    """Yield a function that POSTs one signed event and returns the outcome, including a failure."""
     headers = {"Content-Type": "application/json"}
     with httpx.Client(timeout=FORWARD_TIMEOUT_S, trust_env=False, headers=headers) as http:
 
@@ -104,7 +105,7 @@ def open_forwarder(url: str, secret: str) -> Iterator[Forward]:
 
 def _post(http: httpx.Client, url: str, body: bytes, headers: dict[str, str]) -> tuple[int | None, str | None]:
     try:
-        with http.stream("POST", url, content=body, headers=headers) as answer:  # the answer's body is not read
+        with http.stream("POST", url, content=body, headers=headers) as answer:  # without reading the body
             return answer.status_code, None
     except httpx.ConnectError:
         return None, "nothing listens there"

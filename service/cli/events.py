@@ -1,4 +1,4 @@
-"""The verbs that follow events as they happen: `events tail`, and `listen` for developers behind NAT."""
+"""Commands that follow events as they happen: `events tail`, and `listen` for developers behind NAT."""
 
 from typing import Annotated, Any
 
@@ -15,7 +15,7 @@ events = typer.Typer(help="The log of events.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register the verbs."""
+    """Add the commands to `app`."""
     events.command("tail")(tail)
     app.add_typer(events, name="events", rich_help_panel="Talk to it")
     app.command("listen", rich_help_panel="Talk to it")(listen)
@@ -83,6 +83,6 @@ def listen(
 
 
 def _event_subject(event: dict[str, Any]) -> str:
-    """What it is about."""
+    """Return the id of the object that the event is about."""
     data = event["data"]
     return str(data.get("id") or data.get("endpoint_id") or "")

@@ -24,7 +24,7 @@ from service.transcripts.exports import Format
 
 
 def print_transcript(relay: RelayClient, job_id: str, shape: Format) -> None:
-    """Print it as the relay writes it."""
+    """Print a transcript in the format `shape`, as the relay returns it."""
     text = relay.ask("GET", f"{job_path(job_id)}/transcript", params={"format": shape}).content.decode()
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
 
@@ -40,7 +40,7 @@ FINAL = ("completed", "error")
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register the verbs."""
+    """Add the commands to `app`."""
     app.command("submit", rich_help_panel="Talk to it")(submit)
     app.command("list", rich_help_panel="Talk to it")(list_page)
     for verb in (show, transcript, retry, delete):

@@ -1,4 +1,4 @@
-"""API keys through the API, or directly in the database when there is no API yet."""
+"""Manage API keys through the API, or directly in the database before an API key exists."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -21,7 +21,7 @@ KEYS = "/v1/keys"
 
 
 class Keyring(Protocol):
-    """What can be done with keys, wherever they are; the answers are the API's."""
+    """Operations on API keys. The results have the shape of the API's responses."""
 
     def create(self, name: str, scopes: list[str]) -> dict[str, Any]: ...
     def list_all(self) -> dict[str, Any]: ...
@@ -30,7 +30,7 @@ class Keyring(Protocol):
 
 @dataclass(frozen=True)
 class RemoteKeyring:
-    """Through the API, with an admin's key."""
+    """Manages keys through the API, with a key of scope `admin`."""
 
     url: str | None
     key: str | None
@@ -52,7 +52,7 @@ T = TypeVar("T")
 
 
 class LocalKeyring:
-    """On the database of the settings, whether or not a relay runs."""
+    """Manages keys in the database of the settings, whether or not a relay runs."""
 
     def create(self, name: str, scopes: list[str]) -> dict[str, Any]:
         new = NewKey.model_validate({"name": name, "scopes": scopes})
@@ -69,11 +69,11 @@ class LocalKeyring:
 
 
 def first_keyring() -> LocalKeyring:
-    """The database's, while it has no key. Raises Misused when this is no place for it."""
+    """Return the local keyring while the database has no key. Raises UsageError otherwise."""
     ring = LocalKeyring()
     try:
         is_first = not ring.list_all()["keys"]
-    except ConfigurationError:  # no relay is set up here, so its API is what was meant
+    except ConfigurationError:  # no relay is set up here, so the command is meant for the API
         is_first = False
     if not is_first:
         cure = "set RELAY_API_KEY or give --key; where the relay runs, --local needs none"

@@ -1,4 +1,4 @@
-"""The verbs about API keys: through the API, or directly on the database, so that a first key can be made."""
+"""Commands for API keys: through the API, or directly in the database, to create the first key."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,7 +27,7 @@ keys = typer.Typer(help="API keys: create, list, revoke.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register the verbs."""
+    """Add the commands to `app`."""
     keys.command("list")(list_all)
     for verb in (create, revoke):
         keys.command(verb.__name__)(verb)
@@ -93,7 +93,7 @@ def revoke(
 
 
 def _keyring(url: str | None, key: str | None, *, local: bool) -> "Keyring":
-    """On the database when told so, or when there is no key to go through the API with and never was one."""
+    """Return the local keyring for `local`, or while no key is given and none exists. Raises UsageError."""
     from service.cli.client import client_settings
     from service.cli.keyring import RemoteKeyring
 

@@ -1,4 +1,4 @@
-"""All verbs in one application, and the exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 timed out."""
+"""All commands in one application. Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 timed out."""
 
 import sys
 from pathlib import Path
@@ -51,7 +51,7 @@ for verbs in (
 
 
 def run() -> None:
-    """Run what the arguments ask for, then exit."""
+    """Run the command that the arguments name, then exit."""
     try:
         app(prog_name="soniox-relay")
     except ConfigurationError as error:
@@ -65,7 +65,7 @@ def run() -> None:
 
 
 def _first_step(error: ConfigurationError) -> list[str]:
-    """What a newcomer has not done yet."""
+    """Return a hint for a new installation when a required setting is missing."""
     if not any(problem.endswith("is required and not set") for problem in error.problems):
         return []
     if Path(".env").exists():

@@ -1,4 +1,4 @@
-"""The verb that deletes what is older than the retention, now and by hand."""
+"""Commands that do maintenance by hand: purge, reconcile."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register the verbs."""
+    """Add the commands to `app`."""
     app.command("purge", rich_help_panel="Run it")(purge)
     app.command("reconcile", rich_help_panel="Run it")(reconcile)
 

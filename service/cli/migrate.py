@@ -8,7 +8,7 @@ from service.cli.console import AsJson
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register the verbs."""
+    """Add the commands to `app`."""
     app.command("migrate", rich_help_panel="Run it")(migrate)
     app.command("migrate-data", rich_help_panel="Run it")(migrate_data)
 

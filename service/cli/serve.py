@@ -1,4 +1,4 @@
-"""The verbs that run the relay."""
+"""Commands that run the relay: serve, worker, healthy."""
 
 import errno
 import socket
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register the verbs."""
+    """Add the commands to `app`."""
     app.command("serve", rich_help_panel="Run it")(serve)
     app.command("worker", rich_help_panel="Run it")(worker)
     app.command("healthy", rich_help_panel="Run it")(healthcheck)
@@ -57,7 +57,7 @@ def worker() -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. What connects before the application is ready waits in its queue."""
+    """Open a listening socket. Early connections wait in its backlog. Raises CommandError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
@@ -69,7 +69,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def _settings(overrides: dict[str, Any]) -> "Settings":
-    """The settings, with what the command line says instead; logs are configured from them."""
+    """Load the settings, configure logs from them and apply the options of the command line."""
     from service.settings import load_settings
     from service.telemetry import configure_logs
 
@@ -133,7 +133,7 @@ def _check_worker(settings: "Settings") -> str | None:
 
 
 async def _silence_ms(database_url: str) -> int | None:
-    """Since when no worker of this host has given a sign of life; None when none ever did."""
+    """Return the time since the last heartbeat of a worker on this host, or None without a heartbeat."""
     import socket
 
     from service.db.database import open_database

@@ -1,4 +1,4 @@
-"""The verbs about the relay's own settings and interface: init, config, openapi."""
+"""Commands for the relay's settings and interface: init, config, openapi."""
 
 from pathlib import Path
 from typing import Annotated
@@ -25,7 +25,7 @@ PUBLIC_BASE_URL=
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register the verbs."""
+    """Add the commands to `app`."""
     for verb in (init, config, openapi):
         app.command(verb.__name__, rich_help_panel="Set it up")(verb)
 
@@ -69,7 +69,7 @@ def openapi() -> None:
 
 
 def _write_privately(path: Path, text: str, *, force: bool) -> None:
-    """The file has its narrow mode from its first moment, and is never half an old one."""
+    """Create the file with mode 0600 and replace an old one atomically. Raises CommandError."""
     import os
 
     if path.exists() and not force:

@@ -1,4 +1,4 @@
-"""The verbs that need neither Soniox nor a key: the sandbox, the demo, and both servers to play with."""
+"""Commands that need neither Soniox nor an API key: demo, run, sandbox."""
 
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ SANDBOX_PORT = 8901
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register the verbs."""
+    """Add the commands to `app`."""
     for verb in (demo, run, sandbox):
         app.command(verb.__name__, rich_help_panel="Try it out")(verb)
 
@@ -61,7 +61,7 @@ def sandbox(
     )
     try:
         app = create_sandbox(config)
-    except RuntimeError as error:  # a package that hears is missing
+    except RuntimeError as error:  # a package of the recogniser is missing
         raise CommandError(str(error)) from None
     listener = listen(host, port)
     print(f"Soniox sandbox: SONIOX_API_BASE_URL=http://{host}:{listener.getsockname()[1]}", flush=True)

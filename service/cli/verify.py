@@ -1,4 +1,4 @@
-"""The steps of verifying a Standard Webhooks signature, each with what is wrong when it fails."""
+"""The command `verify`: check a Standard Webhooks signature step by step, with the cause of a failure."""
 
 import base64
 import binascii
@@ -20,7 +20,7 @@ DIGEST_BYTES = 32
 
 @dataclass(frozen=True)
 class SignedRequest:
-    """What came in."""
+    """The headers and the body of a received event."""
 
     event_id: str
     timestamp: str
@@ -30,14 +30,14 @@ class SignedRequest:
 
 @dataclass(frozen=True)
 class VerifyStep:
-    """One thing that must hold; `problem` is empty when it does."""
+    """One step of the verification; `problem` is empty when it passes."""
 
     name: str
     problem: str
 
 
 def verify_steps(request: SignedRequest, secret: str, tolerance_s: int) -> list[VerifyStep]:
-    """The steps up to the first one that others depend on and that fails."""
+    """Return the steps. When a value is malformed, the steps that depend on it are omitted."""
     forms = [
         VerifyStep("secret", _wrong_secret(secret)),
         VerifyStep("id", "" if request.event_id.strip() else "it is empty"),
@@ -105,7 +105,7 @@ def _wrong_age(timestamp_s: int, tolerance_s: int) -> str:
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register the verb."""
+    """Add the command to `app`."""
     app.command("verify", rich_help_panel="Talk to it")(verify)
 
 

@@ -1,10 +1,10 @@
-"""The Soniox double: an honest imitation of Soniox's async API, in memory, with quotas, webhooks and faults.
+"""The sandbox: an in-memory imitation of Soniox's async API, with quotas, webhooks and faults.
 
-Start at `app`. A request passes `gate` (key, rate, network faults), reaches `files`, `transcriptions` or `usage`,
-which ask `validate` and `quotas` and write to `memory`. `processing` takes jobs from there to their end with
-`audio`, `recognise` (the process `listener`) and `tokens`; `webhooks` tells. `script` is how a client orders an
-outcome, `faults` how an operator orders trouble, `control` the door to both. It imports nothing else of the relay:
-a double must not share our misunderstandings.
+Start at `app`, which also has the control API. A request passes `fault_middleware` (key, rate limit, network
+faults) and reaches the routes in `files`, `transcriptions` or `usage`. These use `schemas` and `limits`, and
+write to `state`. `processing` runs jobs with `tokens` and `recogniser` (child process: `recogniser_process`).
+`webhooks` sends the webhooks. A client scripts an outcome through `tokens`; an operator sets `faults`. The
+sandbox imports nothing else of the relay, so that both do not share the same misunderstandings.
 """
 
 __all__ = ["SandboxConfig", "create_sandbox"]

@@ -1,4 +1,4 @@
-"""The Soniox double as one ASGI app: the API under `/v1`, the control API under `/_sandbox`."""
+"""The sandbox as an ASGI app: Soniox's API under `/v1`, the control API under `/_sandbox`."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -66,7 +66,7 @@ async def replace_faults(knobs: Faults, desk: ContextDep) -> Faults:
 
 @router.patch("/faults")
 async def change_faults(changes: dict[str, Any], desk: ContextDep) -> Faults:
-    """Knobs not named stay as they are; a knob that is named is replaced with all its rules."""
+    """Replace the faults in the body, each with all its rules. Other faults do not change."""
     try:
         desk.faults.set(Faults.model_validate(desk.faults.knobs.model_dump() | changes))
     except ValidationError as error:
@@ -83,7 +83,7 @@ async def reset(desk: ContextDep) -> None:
 async def redeliver(
     transcription_id: str, desk: ContextDep, status: str | None = Body(default=None, embed=True)
 ) -> dict[str, Any]:
-    """Send a job's webhook once more, now; with another `status` in the body it is a forgery."""
+    """Send a job's webhook again, now. A `status` in the body replaces the job's own, to forge a webhook."""
     job = desk.soniox.created.get(transcription_id)
     if job is None or job.request.webhook_url is None:
         raise HTTPException(404, "No such transcription, or it has no webhook")
@@ -106,7 +106,10 @@ class SandboxApp(FastAPI):
 
 
 def create_sandbox(config: SandboxConfig | None = None) -> FastAPI:
-    """Jobs are processed and webhooks sent only while the app's lifespan runs, under uvicorn for instance."""
+    """Create the app. Raises RuntimeError when a package of the recogniser is missing.
+
+    Jobs are processed and webhooks are sent only while its lifespan runs, for example under uvicorn.
+    """
     config = config or SandboxConfig()
     if config.recognise == "pocketsphinx":
         require_recogniser()
@@ -135,5 +138,5 @@ async def _as_soniox_body(request: Request, problem: Exception) -> JSONResponse:
 
 
 def _from_framework(problem: HTTPException) -> ApiError:
-    """Paths and methods that Soniox does not know are answered in its shape as well."""
+    """Convert a framework error, such as an unknown path or method, to Soniox's error body."""
     return ApiError(problem.status_code, usual_error_type(problem.status_code), str(problem.detail))

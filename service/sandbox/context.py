@@ -1,4 +1,4 @@
-"""The sandbox in one piece: memory and the parts that work on it, as every route gets them."""
+"""The context of a sandbox: its state and the parts that use it, as a dependency of every route."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -40,7 +40,7 @@ class SandboxContext:
         self.soniox.close()
 
     async def reset(self) -> None:
-        """Forget everything, faults included, as after a fresh start."""
+        """Delete all state, including faults, as after a new start."""
         await self.webhooks.cancel()
         await self.processing.restart()
         self.soniox.clear()

@@ -1,4 +1,4 @@
-"""The gate before `/v1`: request ids, faults of the network, the key, the rate limit; then the routes."""
+"""The middleware in front of `/v1`: request ids, network faults, the API key and the rate limit."""
 
 import asyncio
 import json
@@ -42,7 +42,7 @@ class RecordedResponse:
 
 
 class FaultMiddleware:
-    """Stands in front of the whole framework, where the server's own `send`, and so its socket, is in reach."""
+    """Wraps the whole framework, because it needs the server's own `send` to reach the socket."""
 
     def __init__(self, desk: SandboxContext) -> None:
         self._desk = desk
@@ -102,7 +102,7 @@ class FaultMiddleware:
 
 
 def route_of(method: str, path: str) -> str:
-    """`GET /v1/transcriptions/{id}/transcript`: what the faults match and the tallies count."""
+    """Return the route, such as `GET /v1/transcriptions/{id}/transcript`, for faults and counters."""
     parts = path.split("/")
     if len(parts) > 3 and parts[3] not in ("", "count"):
         parts[3] = "{id}"
@@ -128,7 +128,7 @@ def json_answer(error: ApiError, request_id: str) -> RecordedResponse:
 
 
 async def cut(receive: Receive, send: Send) -> None:
-    """Cut the connection with no answer. ASGI has no message for this, so it is done to uvicorn's transport."""
+    """Cut the connection without an answer. ASGI has no message for this, so abort uvicorn's transport."""
     cast(Any, send).__self__.transport.abort()
     await wait_for_disconnect(receive, DISCONNECT_DEADLINE)
 

@@ -1,9 +1,10 @@
-"""The fault knobs: how this Soniox misbehaves, changed at run time through `/_sandbox/faults`.
+"""The faults of the sandbox, changed at run time through `/_sandbox/faults`.
 
-Every knob that fires is a list of rules; the first rule that fires wins. Short forms of a list: `true` (always),
-`0.2` (one time in five), one rule without its list. A rule fires with its `probability`, at most `remaining` more
-times, where its `match` (a shell pattern) fits: `METHOD /v1/path/{id}` for the knobs on requests, the webhook URL
-for those on webhooks, the `client_reference_id` for those on jobs. `fired` counts. The dice are seeded.
+A fault is a list of rules, or a switch. The first rule that fires wins. Short forms of a list: `true` (always),
+`0.2` (one time in five), one rule without its list. A rule fires with its `probability`, at most `remaining`
+more times, where its `match` (a shell pattern) fits: `METHOD /v1/path/{id}` for faults on requests, the webhook
+URL for faults on webhooks, the `client_reference_id` for faults on jobs. `fired` counts how often it fired. The
+random generator is seeded.
 """
 
 import random
@@ -24,7 +25,7 @@ class Rule(BaseModel):
 
 
 class Refuse(Rule):
-    """Answer with an error instead of doing the work; `html` sends a proxy's page instead of Soniox's body."""
+    """Answer with an error instead of doing the work. `html` sends a proxy's page instead of Soniox's body."""
 
     status: int = Field(default=500, ge=400, le=599)
     error_type: str | None = None
@@ -39,7 +40,7 @@ class Slow(Rule):
 
 
 class LoseAnswer(Rule):
-    """Do the work, then cut the connection, hang (and then cut), or answer `status`."""
+    """Do the work, then cut the connection, hang for `hang_seconds` and cut it, or answer `status`."""
 
     match: str = "POST /v1/transcriptions"
     how: Literal["cut", "hang", "status"] = "cut"
@@ -56,19 +57,19 @@ class Delay(Rule):
 
 
 class Contradict(Rule):
-    """Send one more webhook with the opposite status, before or after the true one."""
+    """Send an additional webhook with the opposite status, before or after the true one."""
 
     when: Literal["before", "after"] = "before"
 
 
 class Lag(Rule):
-    """GET goes on saying `processing` for so long after the job is done and its webhook is on the way."""
+    """Show a finished job as `processing` for `ms` more. Its webhook is not delayed."""
 
     ms: float = Field(default=1000, ge=0)
 
 
 class OddStatus(Rule):
-    """A failed job calls itself by another word than `error`."""
+    """Show a failed job with the status `word` instead of `error`."""
 
     word: str = "failed"
 
@@ -123,7 +124,7 @@ class Faults(BaseModel):
 
 
 class FaultBoard:
-    """The knobs as they stand, and the dice."""
+    """The current faults, and the random generator that decides which fire."""
 
     def __init__(self, seed: int) -> None:
         self.knobs = Faults()

@@ -1,4 +1,4 @@
-"""Soniox's limits: refuse with 429 `limit_exceeded` what does not fit, and count the refusals by kind."""
+"""Soniox's quotas and rate limit, which refuse with 429 `limit_exceeded`, and the cursors of lists."""
 
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -32,7 +32,7 @@ class SandboxQuotas:
         self._admitted: deque[float] = deque()
 
     def admit_request(self, path: str) -> None:
-        """A rolling minute of admitted requests; refused ones do not count."""
+        """Count the request in a rolling minute; refused requests do not count. Raises ApiError."""
         now = time.monotonic()
         while self._admitted and self._admitted[0] <= now - self._config.minute:
             self._admitted.popleft()

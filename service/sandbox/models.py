@@ -14,7 +14,7 @@ _LANGUAGES = """
 """
 LANGUAGES = dict(pair.split(":") for pair in _LANGUAGES.split())
 
-# id -> the id it is an alias of
+# Model id to the id that it is an alias of.
 ASYNC_MODELS: dict[str, str | None] = {"stt-async-v5": None, "stt-async-v4": "stt-async-v5"}
 REAL_TIME_MODELS: dict[str, str | None] = {"stt-rt-v5": None, "stt-rt-v4": "stt-rt-v5"}
 

@@ -1,4 +1,4 @@
-"""Where a job's audio comes from: an uploaded file, or a URL fetched when processing starts."""
+"""Process jobs. The audio is an uploaded file, or a URL that is fetched when processing starts."""
 
 import asyncio
 import re
@@ -19,7 +19,7 @@ from service.sandbox.state import FakeProject, FakeTranscription, SandboxConfig,
 from service.sandbox.tokens import NOMINAL_SPAN_MS, TOKEN_MS, scripted_tokens, tokens_of_words, transcript
 from service.sandbox.webhooks import Webhooks
 
-# Hosts that RFC 2606 reserves: nothing can be fetched there, so a script is all such a URL can carry.
+# Hosts that RFC 2606 reserves: they cannot be fetched, so such a URL can only carry a script.
 _RESERVED_HOST = re.compile(r"(.*\.)?(invalid|test|example|example\.(com|net|org))", re.IGNORECASE)
 
 
@@ -27,14 +27,14 @@ def is_script_only(url: str) -> bool:
     try:
         return bool(_RESERVED_HOST.fullmatch(httpx.URL(url).host))
     except httpx.InvalidURL:
-        return False  # fetching it will fail, and say so
+        return False  # the fetch fails and reports why
 
 
 @asynccontextmanager
 async def audio_of(
     job: FakeTranscription, soniox: FakeProject, config: SandboxConfig, http: httpx.AsyncClient
 ) -> AsyncIterator[Path | None]:
-    """The audio on disk for as long as the block lasts; None when there is only a script."""
+    """Yield the path of the audio until the block ends, or None for a script without audio. Raises ApiError."""
     url = job.request.audio_url
     if url is None:
         stored = soniox.files.get(str(job.request.file_id))
@@ -57,7 +57,7 @@ async def _fetch(url: str, path: Path, config: SandboxConfig, http: httpx.AsyncC
         async with http.stream("GET", url, follow_redirects=True) as answer:
             answer.raise_for_status()
             await _save(answer, path, config.max_file_bytes)
-    except Exception as error:  # whatever its host does means that there is no audio
+    except Exception as error:  # any failure of the host means that there is no audio
         reason = f"Audio could not be fetched: {type(error).__name__}"
         raise ApiError(400, config.audio_url_error_type, reason) from error
 
@@ -109,7 +109,7 @@ class Processing:
                 await self._process(job)
 
     async def _process(self, job: FakeTranscription) -> None:
-        """A stuck job keeps its status but no worker: Soniox would go on with the others, too."""
+        """Process one job. A stuck job keeps its status but frees its worker, so that other jobs continue."""
         self._soniox.move(job, "processing")
         knobs, reference = self._faults.knobs, job.request.client_reference_id
         if job.script.stuck or self._faults.draw(knobs.stick, reference):
@@ -158,7 +158,7 @@ class Processing:
 
 
 def _usage_entry(job: FakeTranscription, started: datetime) -> dict[str, Any]:
-    """Billing at Soniox's published 0.10 USD per hour of audio."""
+    """Return the usage log entry of a job, at Soniox's published price of 0.10 USD per hour of audio."""
     duration = job.audio_duration_ms or 0
     cost = f"{duration / 3_600_000 * 0.10:.6f}"
     nothing = "0.000000"

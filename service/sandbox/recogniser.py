@@ -1,4 +1,4 @@
-"""Recognise speech: ask the listener's process, which starts with the first recording and is kept."""
+"""Recognise speech in a child process, which starts with the first recording and is reused."""
 
 import asyncio
 import json
@@ -43,7 +43,7 @@ class Recogniser:
                 await self.close()
                 raise ApiError(500, "internal_error", "The recogniser died") from error
             except BaseException:
-                await self.close()  # a half-read answer must not be taken for the next one's
+                await self.close()  # the next call must not read the rest of this answer
                 raise
         if "error" in answer:
             raise ApiError(400, "invalid_audio_file", answer["error"])
@@ -67,7 +67,7 @@ class Recogniser:
         return answer
 
     async def _start(self) -> Process:
-        # -P keeps our folder, and in it names like `errors`, out of the listener's import path.
+        # -P keeps this folder off the import path of the process, where its modules could shadow others.
         return await asyncio.create_subprocess_exec(
             sys.executable, "-P", str(RECOGNISER), stdin=PIPE, stdout=PIPE, limit=MAX_RESULT
         )

@@ -1,8 +1,8 @@
-"""The recogniser's own process: a path per line comes in, what was heard goes out as a line of JSON.
+"""The recogniser's process: reads one path per line (JSON) and writes the recognised words as one line of JSON.
 
-A process and not a thread, because pocketsphinx holds the interpreter's lock for a whole recording (0.8 s for the
-packaged seven seconds). Pipes and not a process pool, because a pool's worker outlives a killed parent, while
-this one ends with its standard input. Run by path, so it must import nothing of this package.
+It is a process because pocketsphinx holds the interpreter's lock for a whole recording (0.8 s for the packaged
+seven seconds). It uses pipes because the worker of a process pool outlives a killed parent; this process ends
+when its standard input closes. It is run by path, so it must not import this package.
 """
 
 import json
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pocketsphinx import Decoder
 
 RATE = 16_000
-SILENCE = 0.001  # of full scale; asked about silence, the recogniser makes words up
+SILENCE = 0.001  # of full scale; the recogniser invents words for silence
 PIECE = 30 * RATE
 CUT_WITHIN = 5 * RATE
 CUT_FRAME = RATE // 50
@@ -36,7 +36,7 @@ def samples_of(path: str) -> Samples:
 
 
 def pieces_of(samples: Samples) -> Iterator[tuple[int, Samples]]:
-    """Cut long recordings at the quietest moment near each half minute, so that memory stays small."""
+    """Yield pieces and their offsets, cut at the quietest moment near each half minute, to bound memory use."""
     start = 0
     while len(samples) - start > PIECE:
         end = start + PIECE - CUT_WITHIN + quietest_moment(samples[start + PIECE - CUT_WITHIN : start + PIECE])
@@ -51,7 +51,11 @@ def quietest_moment(samples: Samples) -> int:
 
 
 def words_of(decoder: Decoder, samples: Samples, offset_ms: int) -> Iterator[list[Any]]:
-    """Segments come at 100 frames a second; `word(2)` is a pronunciation, `<sil>` and its kin are no words."""
+    """Yield `[text, start_ms, end_ms, confidence]` for each word.
+
+    pocketsphinx has 100 frames per second. It writes an alternative pronunciation as `word(2)`, and silence and
+    noise as `<sil>` or similar.
+    """
     if not len(samples) or np.abs(samples).max() < SILENCE:
         return
     pcm = (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
@@ -75,7 +79,7 @@ def hear(decoder: Decoder, path: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle; our input then ends
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and closes our input
     decoder = Decoder(loglevel="FATAL")
     for line in sys.stdin:
         answer(hear(decoder, json.loads(line)))
@@ -86,7 +90,7 @@ def answer(heard: dict[str, Any]) -> None:
         sys.stdout.write(json.dumps(heard) + "\n")
         sys.stdout.flush()
     except BrokenPipeError:
-        os._exit(1)  # the parent was killed; a normal exit would try, and fail, to write once more
+        os._exit(1)  # the parent was killed; a normal exit would fail to flush stdout
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Soniox's error body, and one constructor for each error that the sandbox raises."""
+"""Soniox's request models and error body, and one constructor for each error that the sandbox raises."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
@@ -82,7 +82,7 @@ def detail(error_type: str, location: str, message: str) -> dict[str, str]:
 
 
 def refused_by_schema(error: ValidationError, location: str) -> ApiError:
-    """Translate pydantic's complaint into Soniox's, whose locations are dotted strings."""
+    """Convert a pydantic error to Soniox's, whose locations are dotted strings."""
     return invalid_request("Invalid request.", *(_described(item, location) for item in error.errors()))
 
 
@@ -212,7 +212,11 @@ def _bad_limit(error_type: str, message: str) -> ApiError:
 
 
 def path_id(text: str, name: str, malformed_status: int, absent: ApiError) -> str:
-    """Soniox's answer to a malformed id is not documented, so its status is a switch."""
+    """Return `text` as a canonical UUID. Raises ApiError when it is malformed.
+
+    Soniox does not document its answer to a malformed id, so the status is `malformed_status`. When this is the
+    status of `absent`, `absent` is raised.
+    """
     try:
         return str(UUID(text))
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a sandbox is told at birth. Faults, which change while it runs, are in `faults`."""
+"""The settings of a sandbox and its project in memory. Faults, which change at run time, are in `faults`."""
 
 import tempfile
 from asyncio import Event
@@ -19,7 +19,7 @@ GIBIBYTE = 2**30
 
 
 class SandboxConfig(BaseModel):
-    """The published limits of Soniox are the defaults; times are seconds unless the name says ms."""
+    """Fixed settings. The limits default to Soniox's published ones; times are in seconds, or `_ms` by name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,7 +30,7 @@ class SandboxConfig(BaseModel):
     processing_ms: int = Field(default=50, ge=0)
     concurrency: int | None = Field(default=None, ge=1)
     audio_url_timeout: float = 30
-    # No stored copy of Soniox's documentation names the slug of a failed download.
+    # Soniox's documentation, as far as we have it, does not name the error type of a failed download.
     audio_url_error_type: str = "invalid_audio_file"
 
     max_pending: int = 100
@@ -50,7 +50,7 @@ class SandboxConfig(BaseModel):
 
     @property
     def workers(self) -> int:
-        """Recognition for real is one thread of one process; a script costs next to nothing."""
+        """Number of parallel jobs. The recogniser is one thread of one process; scripts are cheap."""
         return self.concurrency or (8 if self.recognise == "script" else 1)
 
     @property
@@ -74,7 +74,7 @@ class StoredFile:
 
 @dataclass
 class FakeTranscription:
-    """A job. `shown_done_from` (event loop time) is later than its end only under the fault `lag`."""
+    """A transcription. `shown_done_from` (event loop time) is after its end only with the fault `lag`."""
 
     order: int
     request: CreateTranscription
@@ -99,7 +99,7 @@ class FakeTranscription:
 
 
 class FakeProject:
-    """The memory of one project. `created` keeps every job ever made, deleted ones too."""
+    """One Soniox project in memory. `created` keeps every transcription, including deleted ones."""
 
     def __init__(self) -> None:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -167,7 +167,7 @@ class FakeProject:
 
     @property
     def pending(self) -> int:
-        """Pending is Soniox's word for created and not yet processing."""
+        """Number of transcriptions that are created and not yet processing, which Soniox calls pending."""
         return self.by_status["queued"]
 
     def _mark(self, name: str, level: int) -> None:

@@ -1,16 +1,17 @@
-"""The script of a job: what its client wants to happen to it, written where a client can write.
+"""The script of a job, which sets its outcome, and the tokens of its transcript.
 
-Directives stand in the `client_reference_id`, in the `audio_url` (any part of it) or in the file's name, between
-any of space `; , & ? / # |`. Anything else there is ignored; where two places disagree, the first named wins.
+A client writes directives in the `client_reference_id`, the `audio_url` (any part of it) or the file name,
+separated by whitespace or any of `; , & ? / # |`. Other text is ignored. When two places disagree, the first in
+this order wins.
 
     outcome=empty               completes with no text and no tokens
     outcome=error:TYPE          fails with that error_type, such as outcome=error:invalid_audio_file
-    tokens=500                  so many tokens (recognise="script" only, as are the next two)
-    speakers=2                  so many speakers take turns, when diarization was asked for
+    tokens=500                  number of tokens (recognise="script" only, as are the next two)
+    speakers=2                  number of alternating speakers, when diarization is enabled
     translation=zeros           times of translation tokens: zeros (0/0), null, or absent (no such keys)
-    processing_ms=2000          at least so long in processing
+    processing_ms=2000          minimum time in processing
     stuck                       never leaves processing
-    vanish                      disappears instead of finishing, without a webhook
+    vanish                      is deleted instead of finishing, without a webhook
 
 Example: `https://sandbox.invalid/tokens=500/speakers=2`.
 """
@@ -67,7 +68,7 @@ def scripted(client_reference_id: str | None, audio_url: str | None, filename: s
 
 
 def _directives(place: str) -> dict[str, str]:
-    """A suffix after a dot is allowed, so that a file can be named `tokens=500.wav`."""
+    """Parse the directives. A suffix after a dot is allowed, so that a file can be named `tokens=500.wav`."""
     matches = (_DIRECTIVE.fullmatch(word) for word in _SEPARATORS.split(place))
     found = [[group for group in match.groups() if group] for match in matches if match]
     return {groups[0]: groups[-1] for groups in found}
@@ -75,11 +76,11 @@ def _directives(place: str) -> dict[str, str]:
 
 Token = dict[str, Any]
 
-TOKEN_MS = 240  # 250 tokens a minute, about what Soniox's transcripts have
+TOKEN_MS = 240  # 250 tokens per minute, about the rate of Soniox's transcripts
 NOMINAL_SPAN_MS = 60
 SUB_WORD_LETTERS = 4
 
-# Made-up speech, cut where a recogniser might cut it.
+# Invented sentences, split into tokens as a recogniser might split them.
 SENTENCES = [
     sentence.split("|")
     for sentence in (
@@ -101,13 +102,13 @@ class ScriptWord:
 
 
 def transcript(tokens: list[Token]) -> dict[str, Any]:
-    """Whether Soniox's `text` includes the translation is not documented; here it is what was said."""
+    """Return the transcript object. `text` omits translations; Soniox documents neither way."""
     said = "".join(token["text"] for token in tokens if token["translation_status"] != "translation")
     return {"text": said, "tokens": tokens}
 
 
 def tokens_of_words(words: Iterable[ScriptWord], request: CreateTranscription) -> list[Token]:
-    """The recogniser knows one speaker and one language and does not translate, so it says so."""
+    """Convert recognised words to tokens. The recogniser knows one speaker and one language only."""
     pieces = [piece for index, word in enumerate(words) for piece in _sub_words(word, first=index == 0)]
     return [
         _token(
@@ -123,7 +124,7 @@ def tokens_of_words(words: Iterable[ScriptWord], request: CreateTranscription) -
 
 
 def _sub_words(word: ScriptWord, *, first: bool) -> Iterator[ScriptWord]:
-    """Cut a long word into pieces, each with its share of the word's time."""
+    """Split a long word into pieces, each with its share of the word's time."""
     size = SUB_WORD_LETTERS if len(word.text) > SUB_WORD_LETTERS + 1 else len(word.text)
     per_letter = (word.end_ms - word.start_ms) / len(word.text)
     for at in range(0, len(word.text), size):

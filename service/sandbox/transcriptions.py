@@ -70,7 +70,7 @@ async def get_transcript(transcription_id: str, desk: ContextDep) -> Response:
     job = _found(transcription_id, desk)
     if job.transcript is None or shown_status(job) != "completed":
         raise invalid_state(f"Transcription is {shown_status(job)}, so there is no transcript.")
-    # 100,000 tokens take msgspec 20 ms, the framework's own encoder seconds.
+    # msgspec encodes 100,000 tokens in 20 ms; the framework's encoder takes seconds.
     return Response(msgspec.json.encode({"id": job.id} | job.transcript), media_type="application/json")
 
 
@@ -109,7 +109,7 @@ def shown_status(job: FakeTranscription) -> str:
 
 
 def shown(job: FakeTranscription) -> dict[str, Any]:
-    """What the API tells of a job: the request's fields are echoed, the secret is masked."""
+    """Return the transcription object of the API. It echoes the request's fields and masks the secret."""
     request = {name: value for name, value in as_json(job.request).items() if name not in NOT_ECHOED}
     secret = job.request.webhook_auth_header_value
     return request | {

@@ -1,4 +1,4 @@
-"""Receive a multipart upload straight to disk, so that a gigabyte costs no memory."""
+"""Stream a multipart upload to disk, so that large files do not use memory."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from service.sandbox.schemas import ApiError, detail, invalid_request
 
 REFERENCE_CHARS = 256
-ENVELOPE_BYTES = 64 * 1024  # boundaries, headers and the small field around the file
+ENVELOPE_BYTES = 64 * 1024  # boundaries, headers and the other field
 
 
 @dataclass
@@ -22,7 +22,10 @@ class ReceivedUpload:
 
 
 async def receive_upload(request: Request, path: Path, most: int) -> ReceivedUpload:
-    """Whatever goes wrong, a client gone half-way included, leaves no file behind."""
+    """Write the upload to `path`, at most `most` bytes. Raises ApiError.
+
+    Any failure, including a client that disconnects, deletes the file.
+    """
     if int(request.headers.get("content-length", 0)) > most + ENVELOPE_BYTES:
         raise _too_large(most)
     try:
@@ -32,7 +35,7 @@ async def receive_upload(request: Request, path: Path, most: int) -> ReceivedUpl
                 form.feed(chunk)
             return form.finish()
     except BaseException:
-        path.unlink(missing_ok=True)  # noqa: ASYNC240 - a moment's work
+        path.unlink(missing_ok=True)  # noqa: ASYNC240 - unlink is fast
         raise
 
 
@@ -44,7 +47,7 @@ def _boundary(request: Request) -> bytes:
 
 
 class _Form:
-    """The two parts we know: `file` goes to disk, `client_reference_id` to memory; others are skipped."""
+    """A multipart form: writes `file` to disk, keeps `client_reference_id` in memory and skips other parts."""
 
     def __init__(self, boundary: bytes, out: BinaryIO, most: int) -> None:
         self._out = out

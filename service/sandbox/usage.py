@@ -31,7 +31,7 @@ async def list_usage_logs(
     sort: str = "end_time_asc",
     cursor: str | None = None,
 ) -> dict[str, Any]:
-    """Entries are logged in the order of their end, so a plain offset is a stable cursor."""
+    """Return one page of entries. They are logged in order of `end_time`, so an offset is a stable cursor."""
     start, end = _window(start_time, end_time)
     if sort not in SORTS:
         raise invalid_request("Invalid request.", detail("enum", "query.payload.sort", "Unknown sort"))
@@ -79,7 +79,7 @@ def _cursor(offset: int, question: str) -> str:
 
 
 def _offset(cursor: str, question: str) -> int:
-    """A cursor belongs to the question it was given for."""
+    """Return the offset in `cursor`. Raises ApiError when the cursor was issued for another query."""
     try:
         offset, _, asked = urlsafe_b64decode(cursor.encode()).decode().partition("|")
         if asked == question:

@@ -1,4 +1,4 @@
-"""Tell clients that a job is over: attempts by schedule until a 2xx, with the faults that befall them."""
+"""Send the webhooks of finished jobs: attempts by schedule until a 2xx, subject to faults."""
 
 import asyncio
 from collections import Counter, deque
@@ -48,7 +48,7 @@ class Webhooks:
         await asyncio.gather(*running, return_exceptions=True)
 
     def announce(self, job: FakeTranscription) -> None:
-        """Send the job's webhook in the background, or the variations on it that the faults call for."""
+        """Send the job's webhook in the background, dropped or duplicated as the faults require."""
         url = job.request.webhook_url
         if url is None:
             return
@@ -62,7 +62,7 @@ class Webhooks:
             self._run(self._deliver(job))
 
     async def send(self, job: FakeTranscription, status: str | None = None) -> WebhookAttempt:
-        """One attempt, now; a status other than the job's own makes it a lie."""
+        """Make one attempt now. `status` replaces the job's own, to forge a webhook."""
         async with self._slots:
             attempt = await self._attempt(job, status or job.status_word)
         self.attempts.append(attempt)
@@ -89,7 +89,7 @@ class Webhooks:
             await self.send(job, opposite(job))
 
     async def _hold_back(self, job: FakeTranscription) -> None:
-        """A late webhook waits its time; one out of order waits for another to overtake it, but not for ever."""
+        """Apply the faults that delay a webhook, for a time or until another is sent, up to a deadline."""
         knobs, draw = self._faults.knobs, self._faults.draw
         if delay := draw(knobs.delay_webhook, job.request.webhook_url):
             await asyncio.sleep(delay.seconds)
@@ -121,7 +121,7 @@ class Webhooks:
         try:
             async with asyncio.timeout(self._config.webhook_timeout):
                 answer = await self._http.post(url, json={"id": job.id, "status": status}, headers=headers)
-        except Exception as error:  # noqa: BLE001  # whatever its receiver does is an attempt that failed
+        except Exception as error:  # noqa: BLE001  # any failure of the receiver is a failed attempt
             return WebhookAttempt(job.id, url, status, None, f"{type(error).__name__}: {error}")
         return WebhookAttempt(job.id, url, status, answer.status_code, None)
 

@@ -1,5 +1,5 @@
-"""The demo: real processes, a real recording, and a receiver that believes nothing it cannot verify.
+"""The demo: real processes, a real recording, and a receiver that verifies every signature.
 
-`story` tells it to the `ending`, on a `stage`: the `household` of processes (each a `child`), the `receiver` of
-the notification, and the `screen`. `playground` keeps the same household open for visitors.
+`scenario` runs the demo and prints it, with the processes of `servers` and the `receiver` of the notification.
+`servers` also runs the same processes until Ctrl-C, for the command `run`.
 """

@@ -1,4 +1,4 @@
-"""A downstream system: takes notifications and verifies them with the library its authors would use."""
+"""A downstream receiver: takes notifications and verifies them with the standardwebhooks library."""
 
 import json
 import queue
@@ -18,7 +18,7 @@ from service.cli.console import CommandError, TimedOutError
 
 @dataclass(frozen=True)
 class Notification:
-    """One request that came in."""
+    """One received request."""
 
     at_s: float  # wall time
     headers: Mapping[str, str]
@@ -29,7 +29,7 @@ class Notification:
         return self.headers["webhook-id"]
 
     def verified(self, secret: str) -> dict[str, Any]:
-        """The event, if the signature is the sender's. Raises Problem."""
+        """Verify the signature and return the event. Raises CommandError."""
         try:
             Webhook(secret).verify(self.body, dict(self.headers))
         except WebhookVerificationError as error:
@@ -39,30 +39,30 @@ class Notification:
 
 @dataclass
 class DemoReceiver:
-    """Collects what comes in at `url`."""
+    """Collects the notifications that arrive at `url`."""
 
     url: str
     _came: "queue.Queue[Notification]" = field(default_factory=queue.Queue)
 
     def next_one(self, within_s: float) -> Notification:
-        """The next notification. Raises TimedOut."""
+        """Return the next notification. Raises TimedOutError."""
         try:
             return self._came.get(timeout=within_s)
         except queue.Empty:
             raise TimedOutError(f"no notification came within {within_s:g} s") from None
 
     def rest(self) -> list[Notification]:
-        """What came beyond those taken."""
+        """Return the notifications that `next_one` has not returned."""
         return [self._came.get_nowait() for _ in range(self._came.qsize())]
 
     def take(self, notification: Notification) -> None:
-        """For the server's thread."""
+        """Store a notification. The server's thread calls this."""
         self._came.put(notification)
 
 
 @contextmanager
 def open_receiver(host: str) -> Iterator[DemoReceiver]:
-    """Listen on a free port until the block ends."""
+    """Open a receiver on a free port until the block ends."""
     server = ThreadingHTTPServer((host, 0), BaseHTTPRequestHandler)
     receiver = DemoReceiver(f"http://{host}:{server.server_port}/events")
     server.RequestHandlerClass = _handler_for(receiver)
@@ -87,6 +87,6 @@ def _handler_for(receiver: DemoReceiver) -> type[BaseHTTPRequestHandler]:
 
         @override
         def log_message(self, format: str, *args: Any) -> None:
-            """The demo has its own words."""
+            """Log nothing; the demo prints its own lines."""
 
     return Handler

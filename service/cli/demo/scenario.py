@@ -1,4 +1,4 @@
-"""The demo: one recording's way through the relay, shown step by step."""
+"""The demo: one recording passes through the relay, shown step by step."""
 
 import json
 import time
@@ -18,7 +18,7 @@ from service.sandbox.speech import recording_path, recording_text
 
 
 class Screen:
-    """Lines with times, counted from `begin`."""
+    """Prints lines with times, counted from `begin`."""
 
     def __init__(self) -> None:
         self._console: Console = stdout_console()
@@ -26,15 +26,15 @@ class Screen:
         self._last_s = 0.0
 
     def headline(self, text: str) -> None:
-        """What is about to happen."""
+        """Print a heading."""
         self._console.print(Text(f"\n{text}", style="bold"))
 
     def begin(self, at_s: float) -> None:
-        """From now on times count."""
+        """Count times from the wall time `at_s`."""
         self._zero_s = self._last_s = at_s
 
     def step(self, at_s: float, what: str, detail: str = "") -> None:
-        """One thing that happened at the wall time `at_s`."""
+        """Print a step that happened at the wall time `at_s`."""
         since_start, since_last = at_s - self._zero_s, at_s - self._last_s
         line = Text.assemble(
             (f"{since_start:8.3f} s ", "cyan"), (f"{since_last:+8.3f}  ", "dim"), f"{what:<34}", (detail, "dim")
@@ -43,63 +43,63 @@ class Screen:
         self._console.print(line, soft_wrap=True)
 
     def crash(self, what: str) -> None:
-        """Trouble that we made ourselves."""
+        """Print a crash that the demo caused."""
         self._console.print(Text(f"           SIGKILL  {what}", style="bold red"), soft_wrap=True)
 
     def transcript(self, text: str) -> None:
-        """The recognised sentence."""
+        """Print the transcript."""
         self.headline("The transcript")
         self._console.print(Text(text), soft_wrap=True)
 
     def notification(self, came: Notification) -> None:
-        """The headers that matter, and the body as it was signed."""
+        """Print the signature headers, and the body as it was signed."""
         self.headline("The notification, verified with the standardwebhooks library")
         for name in ("webhook-id", "webhook-timestamp", "webhook-signature"):
             self._console.print(Text(f"{name}: {came.headers[name]}"), soft_wrap=True)
         self._console.print(Text(f"\n{came.body.decode()}\n"), soft_wrap=True)
 
     def check(self, passed: bool, what: str) -> None:
-        """One thing that must be true."""
+        """Print the result of one check."""
         self._console.print(
             Text(f"  {'ok    ' if passed else 'FAILED'}  {what}", "green" if passed else "bold red")
         )
 
 
-WITHIN_S = 120  # on a machine that is busy
+WITHIN_S = 120  # enough for a busy machine
 LOOK_EVERY_S = 0.01
 
 
 @dataclass(frozen=True)
 class DemoContext:
-    """The players."""
+    """The servers, the receiver and the screen of one demo."""
 
     house: DemoServers
     receiver: DemoReceiver
     screen: Screen
 
     def post(self, path: str, **request: Any) -> dict[str, Any]:
-        """What the relay answers to a POST."""
+        """Send a POST to the relay and return its JSON object."""
         return dict(self.house.client.ask("POST", path, **request).json())
 
     def job(self, job_id: str) -> dict[str, Any]:
-        """The transcription as the relay tells it, with its timeline."""
+        """Return the transcription, with its timeline, from the relay."""
         return self.house.client.get(job_path(job_id))
 
     def transcript(self, job_id: str) -> str:
-        """The text that the relay has stored."""
+        """Return the text of the stored transcript."""
         return str(self.house.client.get(f"{job_path(job_id)}/transcript")["text"])
 
     def jobs(self) -> list[dict[str, Any]]:
-        """All transcriptions that the relay knows."""
+        """Return all transcriptions of the relay."""
         return list(self.house.client.get(JOBS)["transcriptions"])
 
     def at_soniox(self) -> dict[str, Any]:
-        """What the sandbox counts."""
+        """Return the state of the sandbox."""
         return dict(self.house.soniox.get("/_sandbox/state").json())
 
 
 def until(happened: Callable[[], bool], what: str) -> None:
-    """Look again and again. Raises TimedOut."""
+    """Poll until `happened` returns True. Raises TimedOutError after WITHIN_S."""
     deadline = time.monotonic() + WITHIN_S
     while not happened():
         if time.monotonic() > deadline:
@@ -109,7 +109,7 @@ def until(happened: Callable[[], bool], what: str) -> None:
 
 @dataclass(frozen=True)
 class DemoSummary:
-    """What came of it."""
+    """The results of one demo."""
 
     job: dict[str, Any]
     transcript: str
@@ -118,7 +118,7 @@ class DemoSummary:
 
 
 def show_summary(stage: DemoContext, ending: DemoSummary, *, crashed: bool) -> None:
-    """Show the result and check it. Raises Problem when a check fails."""
+    """Print the results and check them. Raises CommandError when a check fails."""
     stage.screen.transcript(ending.transcript)
     stage.screen.notification(ending.notification)
     checks = _checks(stage, ending)
@@ -146,7 +146,7 @@ def _result_source(job: dict[str, Any]) -> str:
     return next((str(entry["source"]) for entry in job["timeline"] if entry["step"] == "completed"), "")
 
 
-# Soniox is still at work when the relay is killed, and what comes too early comes again soon.
+# The sandbox is still processing when the relay is killed, and repeats early webhooks soon.
 SLOW_PROCESSING = {"--processing-ms": "2000", "--time-factor": "0.1"}
 SHORT_RETRIES = {
     "RELAY_RECONCILE_INTERVAL_S": "1",
@@ -156,7 +156,7 @@ SHORT_RETRIES = {
 
 
 def run_demo(*, crash: bool) -> None:
-    """Run it. Raises Problem unless everything really happened."""
+    """Run the demo. Raises CommandError when a step or a check fails."""
     screen = Screen()
     screen.headline("Starting the Soniox sandbox, the relay and a receiver")
     pace, settings = (SLOW_PROCESSING, SHORT_RETRIES) if crash else ({}, {})
@@ -216,7 +216,7 @@ def _watch_the_result_come(stage: DemoContext, job_id: str) -> None:
     if job["stage"] == "failed":
         raise CommandError(f"the transcription failed: {job['error_type']}: {job['error_message']}")
     if _webhook_was_taken_in(stage):
-        # We may see it later than the relay, but it came no later than what was learned from it.
+        # The demo may see the webhook late, but it arrived before the result that it announced.
         at_s = min(seen_at_s, _at_s(_entries(stage, job_id, "completed")[0]))
         stage.screen.step(at_s, "webhook received", "header checked, on disk, 200")
     _wait_for_step(stage, job_id, "completed", "transcript stored")
@@ -240,7 +240,7 @@ def _watch_soniox_become_empty(stage: DemoContext) -> None:
 
 
 def _wait_for_step(stage: DemoContext, job_id: str, step: str, what: str) -> None:
-    """Wait until the job's timeline has it, and tell of it with the relay's own time."""
+    """Wait until the job's timeline has `step`, and print it with the relay's own time."""
     until(lambda: bool(_entries(stage, job_id, step)), what)
     entry = _entries(stage, job_id, step)[0]
     stage.screen.step(_at_s(entry), what, entry["detail"] or f"learned from the {entry['source']}")

@@ -1,4 +1,4 @@
-"""Sandbox and relay as child processes, in a folder of their own with fresh secrets."""
+"""Run the sandbox and the relay as child processes, in a temporary folder with new secrets."""
 
 import os
 import random
@@ -24,7 +24,7 @@ from service.crypto import new_api_key
 from service.sandbox.speech import recording_path
 from service.settings import Settings
 
-READY_WITHIN_S = 120  # the first start after an installation, on a machine that is busy
+READY_WITHIN_S = 120  # enough for the first start after an installation, on a busy machine
 LOOK_EVERY_S = 0.05
 ANSWER_WITHIN_S = 5
 END_WITHIN_S = 12
@@ -33,7 +33,7 @@ LOG_TAIL = 15
 
 @dataclass
 class ServerProcess:
-    """One `soniox-relay` command. Its output goes to a file in `folder`, which is its working directory."""
+    """A process of one `soniox-relay` command. It runs in `folder` and writes its log there."""
 
     name: str
     arguments: list[str]
@@ -43,7 +43,7 @@ class ServerProcess:
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     def start(self) -> None:
-        """Start it; `wait_until_ready` says when it can be used."""
+        """Start the process. Call `wait_until_ready` before using it."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603  # our own interpreter, our own arguments
                 [sys.executable, "-m", "service", *self.arguments],
@@ -55,7 +55,7 @@ class ServerProcess:
             )
 
     def wait_until_ready(self) -> None:
-        """Return once it answers 200. Raises Problem with the last lines it wrote if it does not."""
+        """Return once `ready_url` answers 200. Raises CommandError with the last lines of the log otherwise."""
         deadline = time.monotonic() + READY_WITHIN_S
         with httpx.Client(timeout=ANSWER_WITHIN_S, trust_env=False) as client:
             while not self._answers(client):
@@ -68,17 +68,17 @@ class ServerProcess:
                 time.sleep(LOOK_EVERY_S)
 
     def is_running(self) -> bool:
-        """True between start and end."""
+        """Return True while the process is running."""
         return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
-        """SIGKILL: no last word, no clean-up."""
+        """Send SIGKILL and wait for the exit. The process cannot clean up."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
     def end(self) -> None:
-        """SIGTERM, and SIGKILL when that does not help."""
+        """Send SIGTERM, and SIGKILL if the process does not exit within END_WITHIN_S."""
         if self._process is None:
             return
         self._process.terminate()
@@ -88,7 +88,7 @@ class ServerProcess:
             self.kill()
 
     def last_words(self) -> str:
-        """The end of its log."""
+        """Return the last lines of the log."""
         return "\n  ".join(self._log.read_text("utf-8", "replace").splitlines()[-LOG_TAIL:])
 
     def _answers(self, client: httpx.Client) -> bool:
@@ -103,12 +103,12 @@ class ServerProcess:
 
 
 HERE = "127.0.0.1"
-FIRST_EPHEMERAL = 32_768  # Linux takes ports from here on for outgoing connections
+FIRST_EPHEMERAL = 32_768  # Linux uses the ports from here on for outgoing connections
 
 
 @dataclass(frozen=True)
 class DemoServers:
-    """Both servers, running, and a client of each."""
+    """Both running servers, and a client for each."""
 
     relay: ServerProcess
     relay_url: str
@@ -122,9 +122,9 @@ class DemoServers:
 def open_servers(
     relay_port: int, *, settings: Mapping[str, str] | None = None, pace: Mapping[str, str] | None = None
 ) -> Iterator[DemoServers]:
-    """Start both and end them with the block, however it ends.
+    """Start both servers and end them when the block ends, also on an error.
 
-    `settings` are further variables of the relay, `pace` further options of the sandbox.
+    `settings` are additional variables of the relay, `pace` additional options of the sandbox.
     """
     soniox_key, relay_key, sandbox_port = secrets.token_urlsafe(32), new_api_key(), free_port()
     relay_url, soniox_url = f"http://{HERE}:{relay_port}", f"http://{HERE}:{sandbox_port}"
@@ -152,9 +152,9 @@ def open_servers(
 
 
 def free_port() -> int:
-    """A port that nobody listens on, and that the system gives to no outgoing connection before we do."""
+    """Return a free port below the range that the system uses for outgoing connections."""
     while True:
-        port = random.randrange(10_000, FIRST_EPHEMERAL)  # noqa: S311  # a guess, no secret
+        port = random.randrange(10_000, FIRST_EPHEMERAL)  # noqa: S311  # not a secret
         with suppress(OSError):
             socket.create_server((HERE, port)).close()
             return port
@@ -162,7 +162,7 @@ def free_port() -> int:
 
 @contextmanager
 def _running_server(*children: ServerProcess) -> Iterator[None]:
-    """SIGTERM ends us like Ctrl-C does, so that no child is left behind."""
+    """Run the servers until the block ends. SIGTERM acts like Ctrl-C, so that no child process remains."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         for child in children:
@@ -198,7 +198,7 @@ In another terminal:
 
 
 def run_until_interrupted(port: int) -> None:
-    """Start both and stay until interrupted. Raises Problem when one of them ends by itself."""
+    """Run both servers until Ctrl-C. Raises CommandError when one of them exits."""
     with listen(HERE, port) as free:
         port = free.getsockname()[1]
     stdout_console().print("Starting the Soniox sandbox and the relay")
@@ -221,12 +221,12 @@ def _greeting(house: DemoServers) -> str:
 
 
 def _program() -> str:
-    """How the visitor calls the command line: it is seldom on the path in a fresh clone."""
+    """Return how to call the command line, which is rarely on the path in a new clone."""
     return "soniox-relay" if shutil.which("soniox-relay") else str(_from_here(Path(sys.argv[0])))
 
 
 def _from_here(path: Path) -> Path:
-    """As short as it can be typed."""
+    """Return `path` relative to the working directory, if it is inside."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
 
