@@ -1,1 +1,1 @@
-"""The HTTP API: Soniox's own, kept, and what the relay adds. Routes translate; the decisions are elsewhere."""
+"""The HTTP API: Soniox's own API and the relay's additions. Routes only translate; `services` has the rules."""

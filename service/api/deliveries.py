@@ -1,4 +1,4 @@
-"""Deliveries: what was sent where, what came of each try, and sending one again."""
+"""Deliveries: list them, read their attempts, and retry one."""
 
 from fastapi import APIRouter
 from pydantic import Field
@@ -95,7 +95,7 @@ async def retry(delivery_id: str, caller: Submitter, relay: RelayDep) -> Deliver
 
 
 def attempt_shown(attempt: tables.Attempt) -> AttemptPublic:
-    """One try as it is shown."""
+    """Return an attempt as the API shows it."""
     return AttemptPublic.of(attempt, answer=printable(attempt.answer))
 
 
@@ -104,6 +104,6 @@ def _due(delivery: tables.Delivery) -> dict[str, str | None]:
 
 
 def printable(answer: bytes) -> str:
-    """Whatever it is, without what could steer a terminal."""
+    """Decode bytes as UTF-8. Characters that could control a terminal become U+FFFD."""
     text = answer.decode("utf-8", "replace")
     return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)

@@ -1,4 +1,4 @@
-"""Dependencies of routes: the caller behind the key, and the parts of the running relay."""
+"""Dependencies of routes: the authenticated caller, and the shared objects of the process."""
 
 from collections.abc import Iterable
 from typing import Annotated
@@ -18,12 +18,12 @@ SEVERAL = "May be given several times, or several separated by commas."
 
 
 def comma_list(values: Iterable[str]) -> tuple[str, ...]:
-    """What was given several times or with commas; sorted and each once, since neither means anything."""
+    """Split values at commas. The result is sorted and unique, because order and repetition have no meaning."""
     return tuple(sorted({part.strip() for value in values for part in value.split(",") if part.strip()}))
 
 
 def invalid_query(name: str, text: str) -> InvalidRequestError:
-    """The error for a parameter that the others make impossible."""
+    """Return the error for a query parameter that is invalid, alone or beside the others."""
     return InvalidRequestError("Invalid request.", problems=((f"query.{name}", text),))
 
 
@@ -32,9 +32,9 @@ Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(bearer)]
 
 
 async def authenticate(request: Request, credentials: Credentials) -> Caller:
-    """The caller behind the bearer key.
+    """Return the caller that the bearer key belongs to.
 
-    Raises UnauthenticatedError, and TooManyRequestsError when its rate is spent.
+    Raises UnauthenticatedError, and TooManyRequestsError if the key or the address is over its rate limit.
     """
     strangers: AnonymousRateLimiter = request.state.strangers
     key = credentials.credentials if credentials else ""
@@ -50,8 +50,9 @@ async def authenticate(request: Request, credentials: Credentials) -> Caller:
 
 
 async def require_scopes(needed: SecurityScopes, caller: Annotated[Caller, Depends(authenticate)]) -> Caller:
-    """The caller, if its key has the scopes that the route names;
-    admin keys have all. Raises PermissionDeniedError.
+    """Return the caller if its key has the scopes of the route. Admin keys have all scopes.
+
+    Raises PermissionDeniedError.
     """
     for scope in needed.scopes:
         if scope not in caller.scopes and not caller.is_admin:
@@ -60,25 +61,25 @@ async def require_scopes(needed: SecurityScopes, caller: Annotated[Caller, Depen
 
 
 async def relay_of(request: Request) -> Relay:
-    """The running relay."""
+    """Return the relay of this process."""
     relay: Relay = request.state.relay
     return relay
 
 
 async def model_cache_of(request: Request) -> ModelCache:
-    """What Soniox can transcribe with."""
+    """Return the cache of Soniox's models."""
     catalogue: ModelCache = request.state.catalogue
     return catalogue
 
 
 async def completion_waiter_of(request: Request) -> CompletionWaiter:
-    """Where requests wait for transcriptions to end."""
+    """Return the object that waits for transcriptions to end."""
     endings: CompletionWaiter = request.state.endings
     return endings
 
 
 async def statistics_of(request: Request) -> Statistics:
-    """What stands where, and what happened."""
+    """Return the statistics of this process."""
     figures: Statistics = request.state.figures
     return figures
 

@@ -1,4 +1,4 @@
-"""What a caller may say of an endpoint, checked at the door."""
+"""Endpoints: validate, create, read, change, delete and test them."""
 
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -40,7 +40,7 @@ HEADERS: dict[str, Any] = {
 
 
 def _without_fraction(value: Any) -> Any:
-    """JSON knows one kind of number: 66.0 is 66."""
+    """Convert 66.0 to 66, because JSON has only one type of number."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -94,7 +94,7 @@ class EndpointChanges(BaseModel):
         return url
 
     def given(self) -> dict[str, Any]:
-        """Only the fields that the caller named."""
+        """Return only the fields that the request contains."""
         return self.model_dump(exclude_unset=True)
 
 

@@ -1,4 +1,4 @@
-"""One renderer for every error that leaves the API, in Soniox's error body."""
+"""Error handlers that answer every error of the API with Soniox's error body."""
 
 import structlog
 from fastapi import FastAPI, Request
@@ -23,7 +23,7 @@ TYPE_OF = {
 
 
 def install(app: FastAPI) -> None:
-    """Render all of them."""
+    """Install the handlers for all errors."""
     app.add_exception_handler(CallerError, _caller_error)  # type: ignore[arg-type]  # starlette types the base only
     app.add_exception_handler(UnavailableError, _unavailable)
     app.add_exception_handler(SonioxError, _soniox_error)  # type: ignore[arg-type]
@@ -60,7 +60,7 @@ async def _unavailable(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _soniox_error(request: Request, error: SonioxError) -> JSONResponse:
-    """For the few routes that pass a question on to Soniox."""
+    """Answer 503. Only the few routes that call Soniox can fail like this."""
     log.warning("soniox_unavailable", reason=error.message, http_status=error.status_code)
     return _respond(
         request, 503, "service_unavailable", "Soniox does not answer; try again", (), {"Retry-After": "5"}
@@ -83,13 +83,13 @@ async def _http(request: Request, error: HTTPException) -> JSONResponse:
 
 
 async def _client_disconnected(request: Request, _error: Exception) -> JSONResponse:
-    """The caller hung up half-way; nobody reads this answer."""
+    """Log that the caller disconnected in the middle of its request. The response is never read."""
     log.info("client_disconnected", path=request.url.path)
     return _respond(request, 400, "invalid_request", "the request ends in the middle")
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    """Answered outside the middleware, which therefore cannot add the id."""
+    """Answer 500. The response bypasses `RequestMiddleware`, so it sets `X-Request-ID` here."""
     log.error("request_failed", request_id=request.state.request_id, exc_info=error)
     text = "an unforeseen error; the request id finds it in the log"
     return _respond(request, 500, "internal_error", text, (), {"X-Request-ID": request.state.request_id})

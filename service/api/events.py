@@ -1,8 +1,8 @@
-"""Events, to be pulled page by page or followed as server-sent events.
+"""Events: read them page by page, or follow them as server-sent events.
 
-Both go through the log in the order of `store.feed`, in which nothing appears behind a reader. An id that is no
-longer there (its transcription was deleted) stands for its moment: some may then come
-twice, none is missed.
+Both read the log in the order of `store.events`, where no event appears behind a reader. If an event was
+deleted with its transcription, the time in its id gives the position. Some events may then repeat, but none
+is missed.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -30,7 +30,7 @@ router = APIRouter(prefix="/v1/events", tags=["Events"], responses=COMMON_RESPON
 
 POLL_EVERY_S = 1.0
 BATCH = 200
-CLOCKS_APART_MS = 60_000  # how much earlier than its commit an event may say it was made
+CLOCKS_APART_MS = 60_000  # the most by which an event's time may precede its commit
 
 Types = Annotated[list[str] | None, Query(description="Types, with commas between them; none: all.")]
 
@@ -70,7 +70,7 @@ async def list_after(
 
 @dataclass(frozen=True)
 class StreamStart:
-    """Where a stream begins, and with which events; `hello` tells a new reader where that is."""
+    """The position and filter of a stream. `hello` is the id of that position for a new reader, else empty."""
 
     wanted: EventFilter
     position: Position
@@ -84,7 +84,10 @@ async def _start(
     after: Annotated[str | None, Query(description="As Last-Event-ID; empty: from the beginning.")] = None,
     types: Types = None,
 ) -> StreamStart:
-    """Raises InvalidCursorError and InvalidRequestError, before an answer begins."""
+    """Return where the stream begins.
+
+    Raises InvalidCursorError and InvalidRequestError, before the response starts.
+    """
     wanted = EventFilter(caller.sees, _types(types))
     known = last_event_id or after
     hello = "" if known is not None else await _newest_id(relay)
@@ -112,12 +115,12 @@ async def stream(
 
 
 def event_document(event: tables.Event) -> bytes:
-    """The event as its readers get it: what is sent to endpoints, and its id."""
+    """Return the event as JSON: the body that endpoints receive, with the id of the event."""
     return b'{"id":"' + event.id.encode() + b'",' + event.body[1:]
 
 
 async def _position(relay: Relay, event_id: str) -> Position:
-    """Where a reader stands who has read up to this event. Raises InvalidCursorError."""
+    """Return the position after this event; the start of the log for an empty id. Raises InvalidCursorError."""
     if not event_id:
         return START
     moment_ms = time_of_id(event_id)
@@ -132,7 +135,7 @@ async def _position(relay: Relay, event_id: str) -> Position:
 
 
 async def _newest_id(relay: Relay) -> str:
-    """The newest event's id; in an empty log one that stands for now."""
+    """Return the id of the newest event, or a new id with the current time if the log is empty."""
     newest = await relay.db.read(store_events.newest_position)
     return newest.id if newest else new_id("evt", relay.clock())
 

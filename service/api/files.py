@@ -1,4 +1,4 @@
-"""Files: kept here, and brought to Soniox when a transcription that needs them goes there."""
+"""Files: stored here, and uploaded to Soniox when a transcription that uses them is submitted."""
 
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
@@ -86,7 +86,7 @@ async def delete(file_id: str, caller: Submitter, relay: RelayDep) -> Response:
 
 
 async def _get_owned(relay: Relay, file_id: str, caller: Caller) -> tables.File:
-    """The caller's file. Raises NotFoundError, the same for a stranger's, for none and for a malformed id."""
+    """Return a file that the caller may see. Raises the same NotFoundError for all others and malformed ids."""
     file = None
     if is_uuid(file_id):
         file = await relay.db.read(lambda session: files.find(session, file_id.lower(), caller.sees))

@@ -1,4 +1,4 @@
-"""Is it alive, is it ready, how is it doing: for probes and for Prometheus."""
+"""Liveness, readiness and metrics, for probes and Prometheus."""
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
@@ -39,7 +39,7 @@ async def metrics(relay: RelayDep) -> Response:
     try:
         await _measure(relay)
     except UnavailableError:
-        telemetry.database_up.set(0)  # what this process counted is told all the same
+        telemetry.database_up.set(0)  # the counters of this process are still reported
     else:
         telemetry.database_up.set(1)
     return Response(generate_latest(telemetry.REGISTRY), media_type=CONTENT_TYPE_LATEST)
@@ -68,7 +68,7 @@ async def _measure(relay: Relay) -> None:
 
 async def _checks(relay: Relay) -> dict[str, str]:
     try:
-        if relay.db.refused:  # reading works on a full disk, too: see whether writing does again
+        if relay.db.refused:  # reads also work on a full disk, so try a write
             await relay.db.write(lambda session: system.record_heartbeat(session, PROBE, relay.clock(), {}))
         found, beats = await relay.db.read(
             lambda session: (check_schema(session.connection()), system.heartbeats_of(session))

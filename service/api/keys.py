@@ -1,4 +1,4 @@
-"""API keys: made, listed, revoked. Only the answer that makes a key shows it."""
+"""API keys: create, list and revoke them. Only the response to the creation contains the key."""
 
 from typing import Annotated, Literal
 

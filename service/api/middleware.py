@@ -1,7 +1,8 @@
-"""What every request passes first: an id, limits of its body, a measurement.
+"""The middleware of every request: a request id, limits for the body, and a measurement.
 
-One pure ASGI middleware: streams pass untouched, and a webhook pays for one layer. FastAPI reads a JSON body
-before it looks at the key, so the limits are kept here. An upload only has to progress: its route checks its size.
+It is a single pure ASGI middleware, so streams are not buffered and a webhook passes only one layer. FastAPI
+reads a JSON body before it checks the key, so the limits are enforced here. An upload only has to progress;
+its route checks the size.
 """
 
 import asyncio
@@ -33,7 +34,7 @@ ASCII = bytes(range(128))
 
 
 class RequestMiddleware:
-    """Each answer carries `X-Request-ID`, the caller's own if it is sane, and so does each log line."""
+    """Adds `X-Request-ID` to responses and log lines: the caller's own if `sane_request_id` accepts it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -42,19 +43,19 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if not scope["query_string"].isascii():  # Starlette decodes it as text, and fails
+        if not scope["query_string"].isascii():  # Starlette fails to decode other bytes
             scope["query_string"] = quote_from_bytes(scope["query_string"], ASCII).encode()
         exchange = _Exchange(scope, receive, send)
         structlog.contextvars.bind_contextvars(request_id=exchange.request_id)
         try:
             await self._app(scope, exchange.receive, exchange.send)
         except Exception:
-            exchange.observe(500)  # the answer is made outside of this middleware
+            exchange.observe(500)  # the response is made outside of this middleware
             raise
 
 
 class _Exchange:
-    """One request and its answer."""
+    """A request and its response."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._scope, self._receive, self._send = scope, receive, send
@@ -82,7 +83,7 @@ class _Exchange:
         if self._size > self._limit.size and not self._is_upload:
             raise HTTPException(413, f"the body is longer than {self._limit.size} bytes")
         if not message.get("more_body"):
-            self._deadline_s = None  # what follows is the end of the connection, which may be far off
+            self._deadline_s = None  # the next message is the disconnect, which may come much later
         return message
 
     async def send(self, message: Message) -> None:
@@ -96,7 +97,7 @@ class _Exchange:
         await self._send(message)
 
     def observe(self, status_code: int) -> None:
-        """Count the request once, with the time until its answer begins."""
+        """Count the request once, with the seconds until its response begins."""
         if not self._is_observed:
             self._is_observed = True
             seconds = asyncio.get_running_loop().time() - self._began_s
@@ -104,7 +105,7 @@ class _Exchange:
             telemetry.http_request_seconds.labels(*labels).observe(seconds)
 
     def _route(self) -> str:
-        """The template of the path, since callers' paths would never end. Starlette's own routes leave none."""
+        """Return the path template, since raw paths are unlimited. Starlette's own routes set no template."""
         if template := getattr(self._scope.get("route"), "path", None):
             return f"{self._scope.get('root_path', '')}{template}"
         return str(self._scope["path"]) if "endpoint" in self._scope else "none"

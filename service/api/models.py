@@ -1,4 +1,4 @@
-"""Models: Soniox's list, answered from memory."""
+"""Models: Soniox's list, served from `ModelCache`."""
 
 from typing import Any, Literal
 

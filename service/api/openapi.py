@@ -1,4 +1,4 @@
-"""/openapi.json with what FastAPI cannot see, and /docs, which needs no internet."""
+"""/openapi.json with the parts that FastAPI cannot derive, and /docs, which needs no internet access."""
 
 import re
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ Further fields may appear in every document at any time."""
 
 
 def install(app: FastAPI) -> None:
-    """Serve this document in place of FastAPI's own."""
+    """Replace FastAPI's document with the one of `describe`."""
 
     def openapi() -> Json:
         app.openapi_schema = app.openapi_schema or describe(app)
@@ -37,7 +37,7 @@ def install(app: FastAPI) -> None:
 
 
 def methods_of(app: FastAPI, path: str) -> list[str]:
-    """What a path can be asked: all of it, while FastAPI's 405 names the methods of one router."""
+    """Return all methods of a path. FastAPI's own 405 response names only those of one router."""
     for template, operations in app.openapi()["paths"].items():
         if re.fullmatch(re.sub(r"\\{[^}]*\\}", "[^/]+", re.escape(template)), path):
             return sorted(method.upper() for method in operations)
@@ -45,7 +45,7 @@ def methods_of(app: FastAPI, path: str) -> list[str]:
 
 
 def describe(app: FastAPI) -> Json:
-    """The whole document."""
+    """Return the OpenAPI document."""
     document = get_openapi(
         title=app.title,
         version=app.version,
@@ -62,7 +62,7 @@ def describe(app: FastAPI) -> Json:
 
 
 def _schemas() -> Json:
-    """Of refusals, and of the bodies that `intake` reads itself: with an address, and beside a file."""
+    """Return the schemas of errors and of the bodies that routes parse themselves, without and with a file."""
     models: list[tuple[type[BaseModel], Literal["validation", "serialization"]]]
     models = [(Submission, "validation"), (Error, "serialization")]
     _, definitions = models_json_schema(models, ref_template="#/components/schemas/{model}")
@@ -81,7 +81,7 @@ def _operations(document: Json) -> Iterator[tuple[str, Json]]:
 
 
 def _drop_what_is_never_answered(path: str, answers: Json) -> None:
-    """404 where nothing is named, and FastAPI's own 422: what is wrong is answered with 400 here."""
+    """Remove 404 from paths without parameters, and FastAPI's 422: validation errors are answered with 400."""
     if "{" not in path:
         answers.pop("404", None)
     if "HTTPValidationError" in str(answers.get("422")):

@@ -1,4 +1,4 @@
-"""Pages of lists: query parameters, filters, and the cursor to the next page."""
+"""Pagination: query parameters, filters, and the cursor of the next page."""
 
 import base64
 import binascii
@@ -21,12 +21,15 @@ LATEST_MS = 2**63
 
 
 def encode_cursor(created_at_ms: int, row_id: str) -> str:
-    """The cursor of the page after this row."""
+    """Return the cursor of the page after this row."""
     return base64.urlsafe_b64encode(f"{created_at_ms}:{row_id}".encode()).rstrip(b"=").decode()
 
 
 def decode_cursor(cursor: str) -> tuple[int, str] | None:
-    """The position; None for the empty cursor of a first page. Raises InvalidCursorError."""
+    """Return the creation time (ms) and the id of the last row, or None for an empty cursor.
+
+    Raises InvalidCursorError.
+    """
     if not cursor:
         return None
     try:
@@ -84,7 +87,7 @@ async def page_parameters(
     cursor: Annotated[str, Query(description="`next_page_cursor` of the page before.")] = "",
     order: Annotated[Literal["asc", "desc"], Query(description="By creation; `desc` is newest first.")] = "desc",
 ) -> Page:
-    """The page. Raises InvalidCursorError."""
+    """Return the requested page. Raises InvalidCursorError."""
     return Page(limit, decode_cursor(cursor), newest_first=order == "desc")
 
 
@@ -96,14 +99,14 @@ async def filter_parameters(
     created_after: Annotated[MomentParameter | None, Query(description="Later than this moment.")] = None,
     created_before: Annotated[MomentParameter | None, Query(description="Earlier than this moment.")] = None,
 ) -> TranscriptionFilter:
-    """The filters, and what this caller may see at all."""
+    """Return the filter, limited to the transcriptions that the caller may see."""
     return TranscriptionFilter(
         caller.sees, tuple(status), tuple(stage), client_reference_id, created_after, created_before
     )
 
 
 def page_and_cursor(rows: Sequence[Row], page: Page) -> tuple[Sequence[Row], str | None]:
-    """The page and the cursor of the next: `rows` has one more than `page.limit` if there is one."""
+    """Return the page and the next cursor. `rows` has one more than `page.limit` if there is a next page."""
     here = rows[: page.limit]
     more = len(rows) > page.limit
     cursor = encode_cursor(here[-1].created_at_ms, here[-1].id) if more else None
@@ -111,7 +114,7 @@ def page_and_cursor(rows: Sequence[Row], page: Page) -> tuple[Sequence[Row], str
 
 
 def count_answer(total: int) -> Count:
-    """The answer of a `/count`."""
+    """Return the response of a `/count` route."""
     return Count(total=total, public_api=total)
 
 

@@ -1,4 +1,4 @@
-"""The reconciler, seen and asked: its last runs, its next one, and one job at once."""
+"""The reconciler: read its last runs and the time of the next one, and reconcile one job now."""
 
 from fastapi import APIRouter
 from pydantic import Field

@@ -1,4 +1,4 @@
-"""Recoveries: sending again what an endpoint did not take."""
+"""Recoveries: send again the deliveries that an endpoint did not accept."""
 
 from typing import Literal
 

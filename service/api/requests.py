@@ -1,4 +1,4 @@
-"""The request to transcribe: Soniox's fields, checked at the door, unknown ones kept."""
+"""The body of a transcription request. Soniox's fields are validated, and unknown fields are kept."""
 
 import math
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from service.downstream.messages import header_mistakes
 from service.errors import InvalidRequestError
 
 MAX_CONTEXT = 10_000  # characters; Soniox counts 8,000 tokens
-BRANCHES = frozenset({"one_way", "two_way", "plain", "structured"})  # of unions; no part of a location
+BRANCHES = frozenset({"one_way", "two_way", "plain", "structured"})  # tags of unions, not part of a location
 
 _CODES = (
     "af sq ar az eu be bn bs bg ca zh hr cs da nl en et fi fr gl de el gu he hi hu id it ja kn kk ko lv "
@@ -110,7 +110,7 @@ HEADER_NAME = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"
 HEADER_VALUE = r"^[\x20-\x7e]*$"
 FILE_ID = r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 MAX_METADATA = 16 * 1024  # bytes of JSON
-MAX_PROBLEMS = 50  # told at once
+MAX_PROBLEMS = 50  # reported in one response
 EXAMPLE = {
     "model": "stt-async-v5",
     "audio_url": "https://media.example.com/calls/1041.mp3",
@@ -192,19 +192,20 @@ class Submission(LenientModel):
         return self
 
     def soniox_fields(self) -> dict[str, Any]:
-        """What is passed on: the fields as they came, unknown ones included, without those the relay keeps."""
+        """Return the fields for Soniox unchanged, including unknown ones, without RELAY_FIELDS and nulls."""
         given = self.model_dump(exclude_unset=True)
         return {name: value for name, value in given.items() if name not in RELAY_FIELDS and value is not None}
 
     def filename(self) -> str:
-        """What Soniox calls the audio behind a URL."""
+        """Return the filename that Soniox gives the audio of a URL."""
         return urlsplit(self.audio_url or "").path.rsplit("/", 1)[-1] or "audio"
 
 
 def parse_submission(body: bytes, *, brings_file: bool) -> Submission:
-    """Check one request.
+    """Parse and validate a request body.
 
-    `brings_file`: the audio is in the same call. Raises InvalidRequestError with all mistakes.
+    `brings_file` is True if the same request contains the audio. Raises InvalidRequestError, with at most
+    MAX_PROBLEMS problems.
     """
     try:
         submission = Submission.model_validate_json(body)
@@ -222,8 +223,9 @@ def parse_submission(body: bytes, *, brings_file: bool) -> Submission:
 
 
 def check_model(submission: Submission, known: frozenset[str]) -> None:
-    """Raise InvalidRequestError for a model that Soniox does not list;
-    an empty list means that it is not known.
+    """Raise InvalidRequestError for a model that is not in `known`, Soniox's list.
+
+    If `known` is empty, the list is not available and every model is allowed.
     """
     if known and submission.model not in known:
         text = f"`{submission.model}` is no model for async transcription; there are {', '.join(sorted(known))}"
@@ -231,7 +233,7 @@ def check_model(submission: Submission, known: frozenset[str]) -> None:
 
 
 def _may_have_nul(body: bytes) -> bool:
-    """A quick look that finds too much rather than too little."""
+    """Check quickly for NUL, NaN and infinity. False positives are possible, false negatives are not."""
     try:
         msgspec.json.decode(body)
     except msgspec.MsgspecError:
@@ -246,7 +248,7 @@ def _check_storable(submission: Submission) -> None:
 
 
 def _unstorable_paths(value: Any) -> Iterator[tuple[tuple[int | str, ...], str]]:
-    """Where there is what JSON allows, or Python's reader of it, but no database keeps: NUL, NaN, infinities."""
+    """Yield path and message of values that parse but cannot be stored: NUL, NaN, infinities."""
     if isinstance(value, str) and "\0" in value:
         yield (), "a NUL character is not allowed"
     elif isinstance(value, float) and not math.isfinite(value):

@@ -1,4 +1,4 @@
-"""Answers: refusals and headers as OpenAPI shows them, ETags, JSON."""
+"""Responses: errors and headers for OpenAPI, ETags and JSON."""
 
 import hashlib
 from typing import Any
@@ -31,7 +31,7 @@ RETRY_AFTER = {"Retry-After": {"schema": {"type": "string"}, "description": "Sec
 
 
 def refusals(*codes: int) -> Responses:
-    """For `responses=` of a router or a route."""
+    """Return the error responses with these codes, for `responses=` of a router or a route."""
     return {code: _refusal(code) for code in codes}
 
 
@@ -45,23 +45,25 @@ def _refusal(code: int) -> Json:
 
 
 def with_headers(*headers: str) -> Json:
-    """The headers of an answer, for one of `responses=`."""
+    """Return the headers of a response, for an entry of `responses=`."""
     return {"headers": {name: {"schema": {"type": "string"}} for name in headers}}
 
 
 def ref_to(model: type[BaseModel] | str) -> Json:
-    """Where a schema is; of a model or a name that `openapi` puts there."""
+    """Return a reference to a schema: of a model, or a name that `openapi` adds."""
     return {"$ref": f"#/components/schemas/{model if isinstance(model, str) else model.__name__}"}
 
 
 def form_of(part: str, schema: Json, *, required: bool) -> Json:
-    """A form with a file and one more part."""
+    """Return the schema of a multipart form with a file and one other part."""
     parts = {"file": {"type": "string", "format": "binary"}, part: schema}
     wanted = ["file", part] if required else ["file"]
     return {"multipart/form-data": {"schema": {"type": "object", "required": wanted, "properties": parts}}}
 
 
-COMMON_RESPONSES = refusals(400, 401, 403, 404, 429, 500, 503)  # 404 where the path names something
+COMMON_RESPONSES = refusals(
+    400, 401, 403, 404, 429, 500, 503
+)  # `openapi` removes 404 from paths without parameters
 NOT_CHANGED: Responses = {
     200: with_headers("ETag"),
     304: {"description": "If-None-Match names what would be answered", **with_headers("ETag")},
@@ -71,12 +73,12 @@ JSON = "application/json"
 
 
 def json_response(document: BaseModel, status_code: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """The document, with what only some answers of a route have."""
+    """Return the document as JSON. Other status codes and headers are for routes whose responses differ."""
     return Response(document.model_dump_json(), status_code, headers, JSON)
 
 
 def respond_unless_known(request: Request, document: BaseModel | bytes) -> Response:
-    """The document as JSON, or 304 when the caller has it already."""
+    """Return the document as JSON with a weak ETag, or 304 if If-None-Match matches it."""
     body = document if isinstance(document, bytes) else document.model_dump_json().encode()
     tag = f'W/"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
@@ -86,6 +88,6 @@ def respond_unless_known(request: Request, document: BaseModel | bytes) -> Respo
 
 
 def matches_etag(request: Request, tag: str) -> bool:
-    """True when If-None-Match names `tag`, compared weakly (RFC 9110, 13.1.2)."""
+    """Return whether If-None-Match contains `tag`, by weak comparison (RFC 9110, 13.1.2)."""
     named = [part.strip().removeprefix("W/") for part in request.headers.get("if-none-match", "").split(",")]
     return "*" in named or tag.removeprefix("W/") in named

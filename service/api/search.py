@@ -1,4 +1,4 @@
-"""Search: words in all transcripts the caller may see."""
+"""Search: find words in all transcripts that the caller may see."""
 
 from dataclasses import asdict
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""What the requests of one process share: made when it starts (`app.lifespan`), found as `request.state`."""
+"""The state that all requests of a process share as `request.state`. `app.lifespan` creates it."""
 
 import asyncio
 from typing import TypedDict
@@ -12,7 +12,10 @@ from service.webhook import RecentCalls
 
 
 class AppState(TypedDict):
-    """`draining` is set when the process begins to stop: then streams end, and /readyz says so."""
+    """The shared objects.
+
+    `draining` is set when the process begins to stop. Then streams end, and /readyz answers 503.
+    """
 
     relay: Relay
     catalogue: ModelCache

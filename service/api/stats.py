@@ -1,4 +1,4 @@
-"""The figures behind the dashboard."""
+"""The statistics that the dashboard shows."""
 
 from typing import Annotated, Literal
 

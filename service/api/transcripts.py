@@ -1,4 +1,4 @@
-"""Names of the files that a transcript is saved as."""
+"""Transcripts: read one in any export format, filtered and with an ETag."""
 
 import hashlib
 import re
@@ -28,9 +28,9 @@ MAX_NAME_LENGTH = 150  # characters; file systems take 255 bytes
 
 
 def content_disposition(recording: str, fmt: Format) -> dict[str, str]:
-    """The Content-Disposition header that names the file after the recording (RFC 6266), or no header.
+    """Return a Content-Disposition header with a filename derived from the recording's (RFC 6266).
 
-    Text is shown by a browser, the others are saved.
+    Browsers display plain text and save the other formats. A format without a suffix gets no header.
     """
     if not fmt.suffix:
         return {}
@@ -41,7 +41,7 @@ def content_disposition(recording: str, fmt: Format) -> dict[str, str]:
 
 
 def _safe_stem(recording: str) -> str:
-    """The recording's name without folders, its suffix, and what no file name may contain."""
+    """Return the recording's name without folders and suffix, with `_` for characters unsafe in filenames."""
     stem = PurePosixPath(recording.replace("\\", "/")).stem
     return re.sub(r'[\x00-\x1f\x7f<>:"|?*]', "_", stem).strip(" .")[:MAX_NAME_LENGTH] or "transcript"
 
@@ -91,7 +91,7 @@ class TranscriptQuery(BaseModel):
     )
 
     def chosen(self) -> TokenFilter:
-        """The condition on tokens. Raises InvalidRequestError for a window that ends before it begins."""
+        """Return the token filter. Raises InvalidRequestError if the time window ends before it begins."""
         if self.from_ms is not None and self.to_ms is not None and self.to_ms < self.from_ms:
             raise invalid_query("to_ms", "must not be less than from_ms")
         return TokenFilter(
@@ -104,7 +104,7 @@ class TranscriptQuery(BaseModel):
         )
 
     def options(self, transcription_id: str) -> RenderOptions:
-        """Everything the formats ask for. Raises InvalidRequestError."""
+        """Return the options for rendering. Raises InvalidRequestError for contradictory values."""
         if self.max_duration_ms < self.min_duration_ms:
             raise invalid_query("max_duration_ms", "must not be less than min_duration_ms")
         return RenderOptions(
@@ -121,7 +121,7 @@ class TranscriptQuery(BaseModel):
 
 @dataclass(frozen=True)
 class TranscriptReader:
-    """A transcript, and what is wanted of it."""
+    """A stored transcript with the requested format and options."""
 
     relay: Relay
     job: Transcription
@@ -130,12 +130,12 @@ class TranscriptReader:
     options: RenderOptions
 
     def tag(self) -> str:
-        """A strong entity tag: the stored bytes, what was asked for, and who renders it."""
+        """Return a strong ETag of the stored content, the format, the options and the version of the relay."""
         parts = (self.stored.digest, self.format, repr(self.options), __version__)
         return f'"{hashlib.blake2s(repr(parts).encode(), digest_size=16).hexdigest()}"'
 
     async def answer(self, headers: dict[str, str]) -> Response:
-        """The document, streamed; the database is let go of before the first byte is sent."""
+        """Return the document as a stream. The database connection is released before the first byte."""
         chosen = self.options.chosen
         chunks = await self.relay.db.read(
             lambda session: transcripts.read_chunks(session, self.job.id, chosen.from_ms, chosen.to_ms)
@@ -169,7 +169,10 @@ async def read(
 async def transcript_response(
     relay: Relay, request: Request, caller: Caller, transcription_id: str, wanted: TranscriptQuery
 ) -> Response:
-    """Return a transcript as a caller wants it, or 304. Raises NotFoundError, InvalidStateError."""
+    """Return a transcript in the requested form, or 304 if the caller has it.
+
+    Raises NotFoundError, InvalidStateError and InvalidRequestError.
+    """
     job = await get_owned_transcription(relay, transcription_id, caller)
     options = wanted.options(job.id)
     reading = TranscriptReader(relay, job, await stored_transcript(relay, job), wanted.format, options)
@@ -181,7 +184,7 @@ async def transcript_response(
 
 
 async def stored_transcript(relay: Relay, job: Transcription) -> Transcript:
-    """What is stored of a completed job. Raises InvalidStateError, which says why there is nothing."""
+    """Return the transcript of a completed job. Raises InvalidStateError with the reason if there is none."""
     if job.stage == Stage.FAILED:
         raise InvalidStateError("The transcription has failed, so it has no transcript.")
     if job.stage != Stage.COMPLETED:

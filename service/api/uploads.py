@@ -1,4 +1,4 @@
-"""Uploads: multipart forms from the socket into the database, piece by piece, in constant memory."""
+"""Uploads: multipart forms, written from the socket to the database chunk by chunk, in constant memory."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -20,17 +20,17 @@ MAX_HEADERS = 16 * 1024  # bytes of all headers of one part
 
 @dataclass(eq=False)
 class Part:
-    """One part of the form; `filename` is None for a plain field."""
+    """A part of a form. `filename` is None for a plain field."""
 
     name: str = ""
     filename: str | None = None
 
 
-Piece = tuple[Part, bytes]  # an empty one begins a part
+Piece = tuple[Part, bytes]  # empty bytes mark the start of a part
 
 
 class FormParser:
-    """Turns the parser's callbacks into a list of pieces for each read."""
+    """Parses a multipart form. The callbacks of the parser become a list of pieces for each read."""
 
     def __init__(self, content_type: str) -> None:
         self._pieces: list[Piece] = []
@@ -53,7 +53,7 @@ class FormParser:
         )
 
     def feed(self, data: bytes) -> list[Piece]:
-        """What these bytes bring. Raises InvalidRequestError."""
+        """Parse the next bytes and return the pieces in them. Raises InvalidRequestError."""
         try:
             self._parser.write(data)
         except FormParserError:
@@ -62,7 +62,7 @@ class FormParser:
         return pieces
 
     def end(self) -> None:
-        """Nothing follows. Raises InvalidRequestError unless the form is whole."""
+        """End the form. Raises InvalidRequestError if it is incomplete."""
         if not self._ended:
             raise InvalidRequestError("the multipart body ends in the middle")
 
@@ -103,12 +103,12 @@ def _boundary(content_type: str) -> bytes:
 
 PIECE = 1024 * 1024  # bytes of one stored chunk
 MAX_FIELD = 256 * 1024  # bytes of a part that is not the file
-ENVELOPE = 1024 * 1024  # bytes of a form around its file
+ENVELOPE = 1024 * 1024  # bytes of a form besides its file
 MAX_NAME = 255
 
 
 class IncomingFile:
-    """One file while it arrives."""
+    """A file during its upload."""
 
     def __init__(self, relay: Relay, owner: str, filename: str | None) -> None:
         now_ms = relay.clock()
@@ -116,15 +116,15 @@ class IncomingFile:
         self._relay = relay
         self._digest = hashlib.sha256()
         self._pending = bytearray()
-        self._stored = 0  # pieces
+        self._stored = 0  # chunks
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the bytes so far, in hex."""
+        """The SHA-256 of the bytes received so far, in hexadecimal."""
         return self._digest.hexdigest()
 
     async def take(self, data: bytes) -> None:
-        """Keep the next bytes. Raises InvalidRequestError when they are too many."""
+        """Take the next bytes and store full chunks. Raises InvalidRequestError if the file is too large."""
         self.row.size += len(data)
         if self.row.size > self._relay.settings.relay_max_upload_bytes:
             raise _too_large(self._relay)
@@ -134,7 +134,7 @@ class IncomingFile:
             await self._store(PIECE)
 
     async def finish(self) -> None:
-        """Store the rest; an empty file has one empty piece."""
+        """Store the remaining bytes. An empty file has one empty chunk."""
         if self._pending or not self._stored:
             await self._store(len(self._pending))
 
@@ -153,14 +153,14 @@ class IncomingFile:
 
 @dataclass
 class UploadForm:
-    """What came: the fields that were wanted, and the file."""
+    """A received form: the wanted fields and the file."""
 
     fields: dict[str, bytes] = field(default_factory=dict)
     incoming: IncomingFile | None = None
 
     @property
     def file(self) -> IncomingFile:
-        """The file. Raises InvalidRequestError when there was none."""
+        """The file. Raises InvalidRequestError if the form has none."""
         if self.incoming is None:
             raise InvalidRequestError(
                 "the part `file` is missing", problems=(("file.file", "Field required", "missing"),)
@@ -169,9 +169,9 @@ class UploadForm:
 
 
 async def receive_form(relay: Relay, request: Request, owner: str, *wanted: str) -> UploadForm:
-    """Read the whole form, its part `file` and the fields named in `wanted`.
+    """Read the whole form and return its part `file` and the fields named in `wanted`.
 
-    Raises InvalidRequestError, TooLargeError and UnsupportedMediaTypeError, with nothing kept.
+    Raises InvalidRequestError, TooLargeError and UnsupportedMediaTypeError. Nothing is kept after an error.
     """
     parts = FormParser(request.headers.get("content-type", ""))
     if int(request.headers.get("content-length", "0")) > relay.settings.relay_max_upload_bytes + ENVELOPE:
@@ -191,7 +191,7 @@ async def receive_form(relay: Relay, request: Request, owner: str, *wanted: str)
 
 
 async def discard_form(relay: Relay, form: UploadForm) -> None:
-    """Remove a file that nobody completed."""
+    """Remove the file of the form, unless it is complete."""
     if form.incoming:
         file_id = form.incoming.row.id
         await relay.db.write(lambda session: files.remove_incomplete(session, file_id))
@@ -213,11 +213,11 @@ async def _take(
 
 
 def _too_large(relay: Relay) -> InvalidRequestError:
-    """400, as Soniox answers it."""
+    """Return an error with status 400, which Soniox uses for a file that is too large."""
     text = f"the file is larger than {relay.settings.relay_max_upload_bytes} bytes"
     return InvalidRequestError(text, problems=(("file.file", text),))
 
 
 def _safe(filename: str | None) -> str:
-    """The name without what no database, log or header should carry."""
+    """Return the name without unprintable characters, at most MAX_NAME long, or `audio` if it is empty."""
     return "".join(char for char in filename or "" if char.isprintable())[:MAX_NAME] or "audio"

@@ -1,7 +1,8 @@
-"""Requests that wait for the end of a transcription: woken by the commit that ends it, else by a slow look.
+"""Requests that wait for a transcription to end. The commit that ends it wakes them, else a slow poll.
 
-One watcher for each process asks the database about all of them in one query, so that a thousand waiting
-requests cost no more than one. Rings from other processes arrive through `broadcast`; a lost one costs a second.
+One watcher in each process queries up to IDS_PER_QUERY transcriptions at a time, so that a thousand waiting
+requests cost no more than one. `db.notify` delivers notifications from other processes. A lost one delays the
+response by up to POLL_EVERY_S.
 """
 
 import asyncio
@@ -17,14 +18,14 @@ from service.store import transcription_queries
 
 log = structlog.get_logger(__name__)
 
-QUEUE = "ended"  # rung by whatever ends or deletes a transcription
+QUEUE = "ended"  # notified when a transcription ends or is deleted
 POLL_EVERY_S = 1.0
 POLLS_APART_S = 0.02
 IDS_PER_QUERY = 1_000
 
 
 class CompletionWaiter:
-    """Who waits for what, in this process."""
+    """The waiting requests of this process."""
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
@@ -32,7 +33,7 @@ class CompletionWaiter:
         self._watcher: asyncio.Task[None] | None = None
 
     async def wait_for(self, transcription_id: str, longest_s: float) -> None:
-        """Return once it has ended or is gone, or after `longest_s` seconds."""
+        """Return when the transcription has ended or is deleted, or after `longest_s` seconds."""
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[transcription_id].add(ended)
         self._watch()
@@ -44,13 +45,13 @@ class CompletionWaiter:
             self._forget(transcription_id, ended)
 
     async def stop(self) -> None:
-        """Watch no more."""
+        """Stop the watcher."""
         if self._watcher:
             self._watcher.cancel()
             await asyncio.gather(self._watcher, return_exceptions=True)
 
     def _watch(self) -> None:
-        """Have the watcher look at once: it may have ended since the caller read it."""
+        """Make the watcher poll now, because the transcription may have ended since the request read it."""
         self._relay.notifier.notify_local(QUEUE)
         if self._watcher is None or self._watcher.done():
             self._watcher = asyncio.create_task(self._look_while_asked())

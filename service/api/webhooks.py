@@ -1,6 +1,6 @@
-"""Webhooks, for the OpenAPI document alone: the events that are sent, and what Soniox calls here.
+"""Webhooks, described for the OpenAPI document only: the events that are sent, and Soniox's calls to the relay.
 
-`downstream` sends the events; `service.webhook` answers Soniox.
+`service.downstream` sends the events, and `service.webhook` answers Soniox.
 """
 
 from typing import Annotated, Literal
