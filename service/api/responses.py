@@ -61,9 +61,8 @@ def form_of(part: str, schema: Json, *, required: bool) -> Json:
     return {"multipart/form-data": {"schema": {"type": "object", "required": wanted, "properties": parts}}}
 
 
-COMMON_RESPONSES = refusals(
-    400, 401, 403, 404, 429, 500, 503
-)  # `openapi` removes 404 from paths without parameters
+# `openapi` removes 404 from paths without parameters.
+COMMON_RESPONSES = refusals(400, 401, 403, 404, 429, 500, 503)
 NOT_CHANGED: Responses = {
     200: with_headers("ETag"),
     304: {"description": "If-None-Match names what would be answered", **with_headers("ETag")},
