@@ -138,6 +138,8 @@ class TooManyRequestsError(CallerError):
 class UnavailableError(RelayError):
     """Nothing was stored; the same request may be sent again."""
 
+    status_code: ClassVar[int] = 503
+
 
 class OverloadedError(UnavailableError):
     """The queue of waiting writes is full."""

@@ -24,6 +24,7 @@ from tests.support.postgres import execute
 from tests.support.relay_app import MASTER_SECRET, open_relay_app
 from tests.support.rows import all_of
 from tests.support.servers import http_client
+from tests.test_dashboard import sign_in
 
 JOB = "0197a1b2-0000-7000-8000-000000000001"
 OTHER_JOB = "0197a1b2-0000-7000-8000-000000000002"
@@ -53,6 +54,13 @@ class WebhookClient:
     async def inbox(self) -> list[Webhook]:
         """What is stored."""
         return sorted(await all_of(self.relay.db, Webhook), key=lambda row: row.id)
+
+    async def inbox_page(self) -> str:
+        """The page that shows the recent calls, as an operator sees it."""
+        origin = str(self.client.base_url).rstrip("/")
+        async with httpx.AsyncClient(base_url=origin, headers={"Origin": origin}, trust_env=False) as browser:
+            await sign_in(browser)
+            return (await browser.get("/ui/inbox")).text
 
     async def refuses(self, answer: httpx.Response, status_code: int, error_type: str, message: str = "") -> None:
         """It was refused in Soniox's error body, without a secret, and nothing was kept."""
@@ -368,6 +376,7 @@ async def test_what_cannot_be_stored_is_answered_503_so_that_soniox_sends_it_aga
     assert await webhooks.inbox() == []
     assert (await webhooks.post()).status_code == 200
     assert len(await webhooks.inbox()) == 1
+    assert "database did not take it" in await webhooks.inbox_page()
 
 
 @asynccontextmanager

@@ -25,7 +25,7 @@ TYPE_OF = {
 def install(app: FastAPI) -> None:
     """Install the handlers for all errors."""
     app.add_exception_handler(CallerError, _caller_error)  # type: ignore[arg-type]  # starlette types the base only
-    app.add_exception_handler(UnavailableError, _unavailable)
+    app.add_exception_handler(UnavailableError, _unavailable)  # type: ignore[arg-type]
     app.add_exception_handler(SonioxError, _soniox_error)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, _validation)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, _http)  # type: ignore[arg-type]
@@ -52,11 +52,10 @@ async def _caller_error(request: Request, error: CallerError) -> JSONResponse:
     return _respond(request, error.status_code, error.kind, error.message, error.problems, headers)
 
 
-async def _unavailable(request: Request, error: Exception) -> JSONResponse:
+async def _unavailable(request: Request, error: UnavailableError) -> JSONResponse:
     log.warning("request_refused", reason=str(error))
-    return _respond(
-        request, 503, "service_unavailable", f"nothing was kept: {error}; try again", (), {"Retry-After": "5"}
-    )
+    text = f"nothing was kept: {error}; try again"
+    return _respond(request, error.status_code, "service_unavailable", text, (), {"Retry-After": "5"})
 
 
 async def _soniox_error(request: Request, error: SonioxError) -> JSONResponse:
