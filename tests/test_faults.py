@@ -6,7 +6,6 @@ import os
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from statistics import mean
 from typing import Any
 
 import pytest
@@ -204,8 +203,8 @@ async def test_jobs_go_to_soniox_in_the_order_they_came(relay_app: RelayApp) -> 
     ids = [(await relay_app.submit())["id"] for _ in range(40)]
     await until_completed(relay_app, 40)
     created = [remote["webhook_url"].rpartition("job=")[2] for remote in await relay_app.created_at_soniox()]
-    displaced = [abs(created.index(job) - place) for place, job in enumerate(ids)]
-    assert mean(displaced) < 16  # as many are submitted at once, and each may be overtaken meanwhile
+    displaced = max(abs(created.index(job) - place) for place, job in enumerate(ids))
+    assert displaced < 16  # as many are submitted at once
 
 
 async def test_a_storm_of_every_fault_loses_nothing_and_doubles_nothing(
