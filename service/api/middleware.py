@@ -59,13 +59,13 @@ class _Exchange:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._scope, self._receive, self._send = scope, receive, send
-        self._headers = dict(scope["headers"])
-        given = sane_request_id(self._headers.get(b"x-request-id", b""))
+        headers = dict(scope["headers"])
+        given = sane_request_id(headers.get(b"x-request-id", b""))
         self.request_id = given or new_id("req", time.time_ns() // 1_000_000)
         self._state = scope.setdefault("state", {})
         self._state["request_id"] = self.request_id
         self._limit = WEBHOOK_BODY if scope["path"] == WEBHOOK_PATH else BODY
-        self._is_upload = self._uploads()
+        self._is_upload = scope["path"] in UPLOAD_PATHS and _is_form(headers)
         self._began_s = asyncio.get_running_loop().time()
         self._deadline_s: float | None = self._began_s + self._limit.within_s
         self._size = 0
@@ -110,6 +110,6 @@ class _Exchange:
             return f"{self._scope.get('root_path', '')}{template}"
         return str(self._scope["path"]) if "endpoint" in self._scope else "none"
 
-    def _uploads(self) -> bool:
-        is_form = self._headers.get(b"content-type", b"").lower().startswith(b"multipart/")
-        return is_form and self._scope["path"] in UPLOAD_PATHS
+
+def _is_form(headers: dict[bytes, bytes]) -> bool:
+    return headers.get(b"content-type", b"").lower().startswith(b"multipart/")

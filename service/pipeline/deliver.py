@@ -14,12 +14,12 @@ from service.downstream.retry_policy import DeliveryHistory, RetryDecision, deci
 from service.event_types import EVENT_TYPES
 from service.lifecycle import DeliveryStatus
 from service.relay import Relay
-from service.services.endpoints import disabled_event_rows
+from service.services.endpoints import attempt_of, disabled_event_rows
 from service.store import deliveries, endpoints, transcripts
 from service.store.deliveries import Settlement
 from service.store.delivery_queue import ClaimedDelivery
 from service.store.endpoints import ReceiverFailure
-from service.tables import Attempt, Recovery, TimelineEntry
+from service.tables import Recovery, TimelineEntry
 from service.tracing import attributes, traceparent_of
 from service.transcripts.codec import JOINED, read_envelope
 from service.transcripts.columns import unpack_texts
@@ -197,14 +197,7 @@ def _settlement(delivery: ClaimedDelivery, outcome: Outcome, at_ms: int, verdict
     failed = not outcome.delivered and not verdict.disable and outcome is not DELETED
     return Settlement(
         delivery=delivery,
-        attempt=Attempt(
-            delivery_id=delivery.id,
-            at_ms=at_ms,
-            duration_ms=outcome.duration_ms,
-            status_code=outcome.status_code,
-            error=outcome.error,
-            answer=outcome.answer,
-        ),
+        attempt=attempt_of(delivery.id, outcome, at_ms),
         status=verdict.status,
         due_at_ms=verdict.due_at_ms,
         failure=ReceiverFailure(delivery.receiver, at_ms, verdict.circuit_open_until_ms) if failed else None,

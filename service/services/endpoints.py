@@ -101,15 +101,13 @@ async def rotate_secret(relay: Relay, endpoint_id: str, caller: Caller, overlap_
     now_ms = relay.clock()
     until_ms = now_ms + int(overlap_s * 1000)
     secret = new_endpoint_secret()
+    encrypted = relay.secret_box.encrypt(secret)
 
     def rotate(session: Session) -> Endpoint | None:
         endpoint = _existing(endpoints.get(session, endpoint_id, None))
         old = [{"sealed": endpoint.secret_encrypted, "until_ms": until_ms}, *endpoint.previous_secrets]
         valid = [one for one in old if one["until_ms"] > now_ms and _can_decrypt(relay, one["sealed"])]
-        values = {
-            "secret_encrypted": relay.secret_box.encrypt(secret),
-            "previous_secrets": valid[:MAX_PREVIOUS_SECRETS],
-        }
+        values = {"secret_encrypted": encrypted, "previous_secrets": valid[:MAX_PREVIOUS_SECRETS]}
         return endpoints.change(session, endpoint_id, values)
 
     return RotatedSecret(_existing(await relay.db.write(rotate)), secret, until_ms)
@@ -144,14 +142,7 @@ async def send_ping(relay: Relay, endpoint: Endpoint) -> tuple[Delivery, Attempt
         raise InvalidStateError(reason, error_type="endpoint_invalid_state") from None
     outcome = await relay.delivery_client.post(message)
     delivery = _delivery(event, endpoint, outcome)
-    attempt = Attempt(
-        delivery_id=delivery.id,
-        at_ms=at_ms,
-        duration_ms=outcome.duration_ms,
-        status_code=outcome.status_code,
-        error=outcome.error,
-        answer=outcome.answer,
-    )
+    attempt = attempt_of(delivery.id, outcome, at_ms)
 
     def keep(session: Session) -> None:
         events.insert_event(session, event)
@@ -160,6 +151,18 @@ async def send_ping(relay: Relay, endpoint: Endpoint) -> tuple[Delivery, Attempt
 
     await relay.db.write(keep, wake=("events",))
     return delivery, attempt
+
+
+def attempt_of(delivery_id: str, outcome: Outcome, at_ms: int) -> Attempt:
+    """Return the row of one attempt, begun at `at_ms`."""
+    return Attempt(
+        delivery_id=delivery_id,
+        at_ms=at_ms,
+        duration_ms=outcome.duration_ms,
+        status_code=outcome.status_code,
+        error=outcome.error,
+        answer=outcome.answer,
+    )
 
 
 def _delivery(event: Event, endpoint: Endpoint, outcome: Outcome) -> Delivery:
