@@ -81,15 +81,15 @@ async def _to_dashboard(_request: Request) -> Response:
 
 
 async def _state(relay: Relay, stack: AsyncExitStack) -> AppState:
-    settings, endings = relay.settings, CompletionWaiter(relay)
-    stack.push_async_callback(endings.stop)
+    settings, completion_waiter = relay.settings, CompletionWaiter(relay)
+    stack.push_async_callback(completion_waiter.stop)
     return AppState(
         relay=relay,
-        catalogue=await stack.enter_async_context(open_model_cache(relay)),
-        endings=endings,
-        figures=Statistics(relay),
-        limits=RateLimiter(settings.relay_key_requests_per_minute),
-        strangers=AnonymousRateLimiter(settings.relay_anonymous_requests_per_minute),
+        model_cache=await stack.enter_async_context(open_model_cache(relay)),
+        completion_waiter=completion_waiter,
+        statistics=Statistics(relay),
+        key_limiter=RateLimiter(settings.relay_key_requests_per_minute),
+        anonymous_limiter=AnonymousRateLimiter(settings.relay_anonymous_requests_per_minute),
         webhook_calls=webhook.recent_calls(),
         draining=asyncio.Event(),
     )

@@ -47,10 +47,10 @@ async def run_background(relay: Relay) -> AsyncIterator[None]:
 
 
 async def _run_reconciler(relay: Relay, stop: asyncio.Event) -> None:
-    rhythm = SchedulerState()
+    state = SchedulerState()
     pause_s = min(relay.settings.relay_reconcile_interval_s / 4, MAX_PAUSE_S)
     while not stop.is_set():
-        ticking = asyncio.create_task(_log_errors("sweep", run_when_due(relay, rhythm)))
+        ticking = asyncio.create_task(_log_errors("sweep", run_when_due(relay, state)))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({ticking, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not stop.is_set():

@@ -98,7 +98,7 @@ def _authenticated_job(request: Request, relay: Relay) -> str:
     given = request.headers.get(relay.settings.soniox_api_webhook_header, "").encode("latin-1")
     if (job == "" or is_uuid(job)) and relay.secret_box.knows_webhook_secret(given, job):
         return job
-    request.state.strangers.count(address_of(request.scope))
+    request.state.anonymous_limiter.count(address_of(request.scope))
     raise UnauthenticatedError("the webhook header is missing or wrong")
 
 

@@ -186,7 +186,7 @@ async def test_no_rolling_minute_sees_more_requests_than_allowed(
 
 
 def count_refusals(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often the governor had no permit left, by traffic_class."""
+    """How often the governor had no permit left, by traffic class."""
     refused: Counter[str] = Counter()
     spend = Governor._spend
 

@@ -36,15 +36,15 @@ async def authenticate(request: Request, credentials: Credentials) -> Caller:
 
     Raises UnauthenticatedError, and TooManyRequestsError if the key or the address is over its rate limit.
     """
-    strangers: AnonymousRateLimiter = request.state.strangers
+    anonymous_limiter: AnonymousRateLimiter = request.state.anonymous_limiter
     key = credentials.credentials if credentials else ""
-    with strangers.visit(address_of(request.scope), key):
+    with anonymous_limiter.visit(address_of(request.scope), key):
         caller = await identify(request.state.relay, key)
-    limits: RateLimiter = request.state.limits
-    request.state.rate_limit, wait_s = acquire(limits, caller.owner)
+    key_limiter: RateLimiter = request.state.key_limiter
+    request.state.rate_limit, wait_s = acquire(key_limiter, caller.owner)
     if wait_s:
         raise TooManyRequestsError(
-            f"the key may make {limits.per_minute} requests per minute", retry_after_s=wait_s
+            f"the key may make {key_limiter.per_minute} requests per minute", retry_after_s=wait_s
         )
     return caller
 
@@ -68,20 +68,20 @@ async def relay_of(request: Request) -> Relay:
 
 async def model_cache_of(request: Request) -> ModelCache:
     """Return the cache of Soniox's models."""
-    catalogue: ModelCache = request.state.catalogue
-    return catalogue
+    model_cache: ModelCache = request.state.model_cache
+    return model_cache
 
 
 async def completion_waiter_of(request: Request) -> CompletionWaiter:
     """Return the object that waits for transcriptions to end."""
-    endings: CompletionWaiter = request.state.endings
-    return endings
+    completion_waiter: CompletionWaiter = request.state.completion_waiter
+    return completion_waiter
 
 
 async def statistics_of(request: Request) -> Statistics:
     """Return the statistics of this process."""
-    figures: Statistics = request.state.figures
-    return figures
+    statistics: Statistics = request.state.statistics
+    return statistics
 
 
 Submitter = Annotated[Caller, Security(require_scopes, scopes=["submit"])]

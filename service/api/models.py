@@ -38,5 +38,5 @@ class Models(Open):
 
 
 @router.get("", summary="List models", response_model=Models, responses=NOT_CHANGED)
-async def list_all(request: Request, _caller: Reader, catalogue: ModelCacheDep) -> Response:
-    return respond_unless_known(request, await catalogue.document())
+async def list_all(request: Request, _caller: Reader, model_cache: ModelCacheDep) -> Response:
+    return respond_unless_known(request, await model_cache.document())

@@ -51,7 +51,7 @@ class ReconcileResult(Open):
 
 @router.get("/reconciler", summary="The reconciler's last runs and its next one")
 async def read(_caller: Admin, relay: RelayDep) -> Reconciler:
-    runs, office = await relay.db.read(
+    runs, lease = await relay.db.read(
         lambda session: (
             reconciler.latest_runs(session, RUNS_SHOWN),
             system.leader_lease(session, system.RECONCILER),
@@ -61,7 +61,7 @@ async def read(_caller: Admin, relay: RelayDep) -> Reconciler:
     return Reconciler(
         interval_s=relay.settings.relay_reconcile_interval_s,
         grace_s=relay.settings.relay_reconcile_grace_s,
-        leader=office.holder if office else None,
+        leader=lease.holder if lease else None,
         next_run_at=iso(runs[0].started_at_ms + interval_ms) if runs else None,
         runs=[Run.of(run, duration_ms=run.finished_at_ms - run.started_at_ms) for run in runs],
     )

@@ -18,10 +18,10 @@ class AppState(TypedDict):
     """
 
     relay: Relay
-    catalogue: ModelCache
-    endings: CompletionWaiter
-    figures: Statistics
-    limits: RateLimiter
-    strangers: AnonymousRateLimiter
+    model_cache: ModelCache
+    completion_waiter: CompletionWaiter
+    statistics: Statistics
+    key_limiter: RateLimiter
+    anonymous_limiter: AnonymousRateLimiter
     webhook_calls: RecentCalls
     draining: asyncio.Event

@@ -120,8 +120,8 @@ class Stats(Open):
 )
 async def read(
     caller: Reader,
-    figures: StatisticsDep,
+    statistics: StatisticsDep,
     window: Annotated[Length, Query(description="How far back to look.")] = "24h",
 ) -> Stats:
     """Of the key's own transcriptions; with an admin key of all, and with quotas and the reconciler's finds."""
-    return Stats.model_validate(await figures.overview(caller.sees, window))
+    return Stats.model_validate(await statistics.overview(caller.sees, window))

@@ -62,10 +62,10 @@ BODY = {
     openapi_extra={"requestBody": {"required": True, "content": BODY}},
 )
 async def create(
-    request: Request, caller: Submitter, relay: RelayDep, catalogue: ModelCacheDep, idempotency_key: Key = None
+    request: Request, caller: Submitter, relay: RelayDep, model_cache: ModelCacheDep, idempotency_key: Key = None
 ) -> Response:
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    models = await catalogue.async_models()
+    models = await model_cache.async_models()
     if kind == "multipart/form-data":
         job, is_new = await _accept_form(relay, request, caller, models, idempotency_key)
     elif kind == "application/json" or kind.endswith("+json"):
@@ -168,12 +168,12 @@ async def read(
     request: Request,
     caller: Reader,
     relay: RelayDep,
-    endings: CompletionWaiterDep,
+    completion_waiter: CompletionWaiterDep,
     wait: Annotated[float, Query(ge=0, le=MAX_WAIT_S, description="Seconds to wait for the end.")] = 0,
 ) -> Response:
     job = await get_owned_transcription(relay, transcription_id, caller)
     if wait and Stage(job.stage) in OPEN_STAGES:
-        await endings.wait_for(job.id, wait)
+        await completion_waiter.wait_for(job.id, wait)
         job = await get_owned_transcription(relay, transcription_id, caller)
     entries, summaries = await relay.db.read(
         lambda session: (

@@ -110,7 +110,7 @@ async def dry_run(request: Request, relay: RelayDep, _post: FormOfAdmin) -> Resp
 
 
 async def _reconciler_state(relay: Relay) -> dict[str, Any]:
-    runs, office = await relay.db.read(
+    runs, lease = await relay.db.read(
         lambda session: (
             store_reconciler.latest_runs(session, RUNS_SHOWN),
             system.leader_lease(session, system.RECONCILER),
@@ -123,7 +123,7 @@ async def _reconciler_state(relay: Relay) -> dict[str, Any]:
         "most_finds": most,
         "total_findings": sum(sum(run.findings.values()) for run in runs),
         "next_run_ms": runs[0].started_at_ms + interval_ms if runs else None,
-        "leader": office.holder if office else None,
+        "leader": lease.holder if lease else None,
         "interval_ms": interval_ms,
         "grace_ms": int(relay.settings.relay_reconcile_grace_s * 1000),
     }

@@ -19,9 +19,9 @@ router = APIRouter()
 
 @router.get("/")
 async def overview(
-    request: Request, visitor: ReaderSession, figures: StatisticsDep, window: Annotated[Length, Query()] = "24h"
+    request: Request, visitor: ReaderSession, statistics: StatisticsDep, window: Annotated[Length, Query()] = "24h"
 ) -> Response:
-    found = await figures.overview(visitor.caller.sees, window)
+    found = await statistics.overview(visitor.caller.sees, window)
     return render(
         request,
         "overview.html",

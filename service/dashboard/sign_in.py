@@ -37,10 +37,10 @@ async def form(request: Request, relay: RelayDep, next: str = HOME) -> Response:
 async def sign_in(request: Request, relay: RelayDep) -> Response:
     fields = await read_form(request)
     wanted = _own_page(str(fields.get("next", "")))
-    strangers: AnonymousRateLimiter = request.state.strangers
+    anonymous_limiter: AnonymousRateLimiter = request.state.anonymous_limiter
     given = str(fields.get("key", "")).strip()
     try:
-        with strangers.visit(address_of(request.scope), given):
+        with anonymous_limiter.visit(address_of(request.scope), given):
             caller = await identify(relay, given)
     except UnauthenticatedError:
         return render(request, "sign_in.html", 401, next=wanted, problem="This key is unknown, or it was revoked.")

@@ -103,12 +103,12 @@ class ModelCache:
 @asynccontextmanager
 async def open_model_cache(relay: Relay) -> AsyncIterator[ModelCache]:
     """Load the stored list and start to refresh it. Requests stop when the block ends."""
-    catalogue = ModelCache(relay, _waits_until_ms=relay.clock() + FIRST_RESPONSE_TIMEOUT_MS)
+    cache = ModelCache(relay, _waits_until_ms=relay.clock() + FIRST_RESPONSE_TIMEOUT_MS)
     stored = await relay.db.read(system.model_list)
     if stored is not None:
-        catalogue.remember(stored)
-    catalogue.refresh()
+        cache.remember(stored)
+    cache.refresh()
     try:
-        yield catalogue
+        yield cache
     finally:
-        await catalogue.stop()
+        await cache.stop()

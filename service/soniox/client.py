@@ -113,7 +113,7 @@ class Soniox:
         self._http = new_client(headers={"Authorization": f"Bearer {api_key}"}, connections=CONNECTIONS)
         self._permit = permit
         self._hear = hear
-        self.made: Counter[str] = Counter()  # requests by traffic_class, since the start
+        self.made: Counter[str] = Counter()  # requests by traffic class, since the start
         self._observe = observe
 
     async def create_transcription(self, payload: dict[str, Any], may_i: PreSendCheck) -> RemoteTranscription:

@@ -251,7 +251,7 @@ async def open_simulation(neighbours: Neighbours, database_url: str, clock: Tick
     )
     await neighbours.reset()
     app = FastAPI()
-    state: dict[str, Any] = {"strangers": AnonymousRateLimiter(0), "webhook_calls": webhook.recent_calls()}
+    state: dict[str, Any] = {"anonymous_limiter": AnonymousRateLimiter(0), "webhook_calls": webhook.recent_calls()}
     app.add_middleware(RequestMiddleware)
     errors.install(app)
     app.add_route(WEBHOOK_PATH, webhook.receive, methods=["POST"])
